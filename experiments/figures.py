@@ -1,0 +1,127 @@
+"""Figures from table rows: matplotlib, one house style, colour-blind safe, svg and png."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from experiments.tables import SpeedRow
+from experiments.timing import AA_SUFFIX
+
+Points = dict[str, list[tuple[float, float | None]]]
+
+# Okabe and Ito's palette: distinguishable with any colour vision. A method keeps its colour and marker in every figure.
+STYLES = {
+    "dense": ("#000000", "o"),
+    "naive": ("#999999", "s"),
+    "authors": ("#CC79A7", "D"),
+    "litefocus": ("#0072B2", "^"),
+    "focus_only": ("#009E73", "v"),
+    "compensation_only": ("#E69F00", "P"),
+    "no_attention": ("#D55E00", "x"),
+}
+SPARE_STYLES = (("#56B4E9", "<"), ("#F0E442", ">"), ("#0072B2", "h"), ("#009E73", "*"), ("#CC79A7", "p"))
+RC: Any = {
+    "figure.figsize": (6.4, 4.0),
+    "figure.dpi": 150,
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+    "svg.hashsalt": "litefocus",
+    "svg.fonttype": "none",
+}
+
+
+def style_of(method: str, names: Sequence[str]) -> tuple[str, str]:
+    """(colour, marker) of a method; methods without a fixed style take spare ones in order of appearance."""
+    if method in STYLES:
+        return STYLES[method]
+    others = [name for name in names if name not in STYLES]
+    return SPARE_STYLES[others.index(method) % len(SPARE_STYLES)]
+
+
+def plot_latency(rows: Sequence[SpeedRow], ax: Axes) -> Axes:
+    """Seconds per denoising step against clip length, one line per arm, both axes logarithmic."""
+    points: Points = {name: [(r.duration_s, r.step_s) for r in arm] for name, arm in _by_method(rows, "step_s").items()}
+    _lines(points, rows, ax)
+    ax.set(xscale="log", yscale="log", xlabel="clip length (s)", ylabel="time per denoising step (s)")
+    _mark_durations(rows, ax)
+    return ax
+
+
+def plot_speedup(rows: Sequence[SpeedRow], ax: Axes) -> Axes:
+    """Speed-up over dense attention against clip length: median of paired ratios, bars from min to max."""
+    arms = {name: arm for name, arm in _by_method(rows, "speedup").items() if name != "dense"}
+    points: Points = {name: [(r.duration_s, r.speedup and r.speedup.median) for r in arm] for name, arm in arms.items()}
+    _lines(points, rows, ax)
+    for name, arm in arms.items():
+        for row in arm:
+            if row.speedup:
+                ax.plot([row.duration_s] * 2, row.speedup[1:], color=style_of(name, list(arms))[0], lw=1)
+    ax.axhline(1, color="#000000", lw=0.8, ls=":")
+    ax.set(xscale="log", xlabel="clip length (s)", ylabel="speed-up over dense (SDPA), times")
+    _mark_durations(rows, ax)
+    return ax
+
+
+def _by_method(rows: Sequence[SpeedRow], value: str) -> dict[str, list[SpeedRow]]:
+    arms: dict[str, list[SpeedRow]] = {}
+    for row in rows:
+        if getattr(row, value) is not None and not row.method.endswith(AA_SUFFIX):
+            arms.setdefault(row.method, []).append(row)
+    return arms
+
+
+def _lines(points: Points, rows: Sequence[SpeedRow], ax: Axes) -> None:
+    labels = {row.method: row.label for row in rows}
+    for name, series in points.items():
+        colour, marker = style_of(name, list(points))
+        ax.plot(*zip(*series, strict=True), color=colour, marker=marker, ms=5, lw=1.5, label=labels[name])
+    if points:
+        ax.legend(fontsize=8)
+
+
+def _mark_durations(rows: Sequence[SpeedRow], ax: Axes) -> None:
+    durations = sorted({row.duration_s for row in rows})
+    ax.set_xticks(durations, [f"{d:g}" for d in durations])
+    ax.set_xticks([], minor=True)
+
+
+def save(figure: Figure, path: Path) -> list[Path]:
+    """Write a figure as svg and png without a date, so that equal rows give equal bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    written = []
+    for suffix, metadata in ((".svg", {"Date": None}), (".png", {"Software": None})):
+        figure.savefig(path.with_suffix(suffix), bbox_inches="tight", metadata=metadata)
+        written.append(path.with_suffix(suffix))
+    plt.close(figure)
+    return written
+
+
+def speed_figures(rows: Sequence[SpeedRow], folder: Path, subtitle: str) -> list[Path]:
+    """Draw latency.* and speedup.* into a folder.
+
+    Args:
+        subtitle: what was measured and where (pipeline, device, threads), printed under the title.
+    """
+    written = []
+    for name, title, plot in (
+        ("latency", "Time per denoising step", plot_latency),
+        ("speedup", "Speed-up of a denoising step", plot_speedup),
+    ):
+        with plt.rc_context(RC):
+            figure, ax = plt.subplots()
+            plot(rows, ax)
+            ax.set_title(f"{title}\n", loc="left", fontweight="bold")
+            ax.text(0, 1.02, subtitle, transform=ax.transAxes, fontsize=7.5, color="#555555", va="bottom")
+            written += save(figure, folder / name)
+    return written

@@ -1,0 +1,202 @@
+"""The generate stage: every clip of every condition, once, resumable.
+
+A clip's record is appended only after its audio file is complete on disk, so a killed run loses at most the clips
+in flight, and a restart generates exactly the missing ones.
+"""
+
+import hashlib
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from tqdm import tqdm
+
+from experiments.conditions import Condition
+from experiments.pipelines import GeneratedClip, Pipeline
+from experiments.prompts import Prompt
+from experiments.records import ClipRecord, FailureRecord, append_record, of_kind, read_records
+
+logger = logging.getLogger(__name__)
+
+BYTES_PER_SAMPLE = 2
+SPARE_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One unit of work: what identifies a generated file."""
+
+    condition: Condition
+    prompt: Prompt
+    seed: int
+
+    @property
+    def audio(self) -> str:
+        """Path of the wav relative to the run folder."""
+        return f"audio/{self.condition.id}/{self.prompt.id}_{self.seed}.wav"
+
+
+def plan_clips(conditions: Sequence[Condition], prompts: Sequence[Prompt], seeds: Sequence[int]) -> list[Clip]:
+    """All clips of a run; the methods of one duration, prompt and seed stand together, so their latencies pair."""
+    durations = list(dict.fromkeys(condition.duration_s for condition in conditions))
+    return [
+        Clip(condition, prompt, seed)
+        for duration in durations
+        for prompt in prompts
+        for seed in seeds
+        for condition in conditions
+        if condition.duration_s == duration and not condition.method.timing_only
+    ]
+
+
+def generate_clips(
+    pipeline: Pipeline,
+    clips: Sequence[Clip],
+    run_dir: Path,
+    run_id: str,
+    batch_size: int = 1,
+    exact_batches: bool = True,
+) -> None:
+    """Generate the clips that the run folder does not hold yet.
+
+    Args:
+        batch_size: clips of one condition handed to the pipeline together.
+        exact_batches: run the pipeline clip by clip all the same, so that a clip has the same bits alone and in any
+            batch (a matrix product of another batch size rounds differently, by about 1e-6). False is faster on a GPU.
+    Raises:
+        OSError: the disk has no room for the remaining audio. Finished clips are kept; a restart resumes.
+    """
+    recorded = {record.audio: record for record in of_kind(read_records(run_dir), ClipRecord)}
+    pending = [clip for clip in clips if not is_done(clip, recorded.get(clip.audio), run_dir)]
+    if len(pending) < len(clips):
+        logger.info("%d of %d clips are there already", len(clips) - len(pending), len(clips))
+    check_disk(pending, pipeline.sample_rate, run_dir)
+    audio_s = sum(clip.condition.duration_s for clip in pending)
+    with tqdm(total=round(audio_s, 3), desc="generating", unit="s of audio") as bar:
+        for batch in batches(pending, batch_size):
+            _generate_batch(pipeline, batch, run_dir, run_id, exact_batches)
+            bar.update(sum(clip.condition.duration_s for clip in batch))
+
+
+def is_done(clip: Clip, record: ClipRecord | None, run_dir: Path) -> bool:
+    """Whether the clip was recorded and its audio file is the one that was recorded.
+
+    Raises:
+        ValueError: the audio file was replaced or damaged after it was recorded.
+    """
+    if record is None:
+        return False
+    path = run_dir / clip.audio
+    if not path.exists():
+        logger.warning("%s was recorded but is gone; it is generated again", clip.audio)
+        return False
+    if sha256_file(path) != record.sha256:
+        raise ValueError(f"{clip.audio}: its content is not what was recorded; delete the file to generate it again")
+    return True
+
+
+def batches(clips: Sequence[Clip], size: int) -> Iterator[list[Clip]]:
+    """Groups of up to `size` clips of one condition; groups of different conditions interleave as the plan does."""
+    by_condition: dict[str, list[Clip]] = {}
+    for clip in clips:
+        group = by_condition.setdefault(clip.condition.id, [])
+        group.append(clip)
+        if len(group) == size:
+            yield by_condition.pop(clip.condition.id)
+    yield from by_condition.values()
+
+
+def _generate_batch(pipeline: Pipeline, batch: list[Clip], run_dir: Path, run_id: str, exact_batches: bool) -> None:
+    condition = batch[0].condition
+    # Entering the method restarts its private stream of sampled keys: no clip depends on the ones before it.
+    groups = [[clip] for clip in batch] if exact_batches else [batch]
+    for group in groups:
+        with condition.method.patch(pipeline.pipe):
+            generated = pipeline.generate(
+                [clip.prompt for clip in group],
+                [clip.seed for clip in group],
+                condition.duration_s,
+                condition.steps,
+                condition.guidance,
+            )
+        for clip, result in zip(group, generated, strict=True):
+            store_clip(clip, result, pipeline.sample_rate, run_dir, run_id)
+
+
+def store_clip(clip: Clip, result: GeneratedClip, sample_rate: int, run_dir: Path, run_id: str) -> None:
+    """Write the wav, then its record; audio with non-finite samples becomes a failure record instead."""
+    condition = clip.condition
+    if not np.isfinite(result.samples).all():
+        reason = f"{np.count_nonzero(~np.isfinite(result.samples))} non-finite samples in the generated audio"
+        logger.error("%s: %s", clip.audio, reason)
+        failure = FailureRecord(
+            run_id,
+            "generate",
+            condition.id,
+            condition.method.name,
+            condition.duration_s,
+            reason,
+            clip.prompt.id,
+            clip.seed,
+        )
+        append_record(run_dir, failure)
+        return
+    path = run_dir / clip.audio
+    write_wav(path, result.samples, sample_rate)
+    append_record(
+        run_dir,
+        ClipRecord(
+            run_id=run_id,
+            condition=condition.id,
+            method=condition.method.name,
+            duration_s=condition.duration_s,
+            steps=condition.steps,
+            guidance=condition.guidance,
+            prompt_id=clip.prompt.id,
+            caption=clip.prompt.text,
+            seed=clip.seed,
+            audio=clip.audio,
+            sha256=sha256_file(path),
+            sample_rate=sample_rate,
+            samples=len(result.samples),
+            latency_s=result.latency_s,
+            step_s=result.step_s,
+            decode_s=result.decode_s,
+        ),
+    )
+
+
+def write_wav(path: Path, samples: np.ndarray, sample_rate: int) -> None:
+    """Write 16-bit PCM atomically: temporary name, fsync, rename. Samples beyond [-1, 1] are clipped, as players do."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            soundfile.write(file, np.clip(samples, -1, 1), sample_rate, subtype="PCM_16", format="WAV")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def check_disk(clips: Sequence[Clip], sample_rate: int, run_dir: Path) -> None:
+    """Raise OSError, before any work, if the audio of the clips would not fit on the disk."""
+    needed = sum(round(clip.condition.duration_s * sample_rate) * BYTES_PER_SAMPLE + 4096 for clip in clips)
+    free = shutil.disk_usage(run_dir).free
+    if clips and needed + SPARE_BYTES > free:
+        raise OSError(
+            f"no disk space: {needed / 2**20:.0f} MiB of audio (and {SPARE_BYTES / 2**20:.0f} MiB spare) asked for, "
+            f"{free / 2**20:.0f} MiB free; free some or set out_dir to another disk"
+        )
+
+
+def sha256_file(path: Path) -> str:
+    """Hex digest of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,239 @@
+"""Records: one JSON object per line, appended when the thing it describes is safely on disk.
+
+A run folder holds `records.jsonl`. Every line carries `schema` and `kind`; tables, figures and pages are rendered
+from these lines and from nothing else. This is the only module that knows the file format.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+logger = logging.getLogger(__name__)
+R = TypeVar("R")
+
+SCHEMA_VERSION = 1
+RECORDS_FILE = "records.jsonl"
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One start of the program: everything needed to say where its numbers came from.
+
+    Attributes:
+        run_id: unique per start; the other records point to it.
+        config: the resolved configuration.
+        environment: commit, versions, device, threads (`experiments.environment.describe`).
+        pipeline: name, trained flag, weights identity.
+        prompt_ids: ids of the prompts asked for, in order.
+    """
+
+    kind: ClassVar[str] = "run"
+    run_id: str
+    started_at: str
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    pipeline: dict[str, Any]
+    prompt_ids: list[str]
+
+
+@dataclass(frozen=True)
+class ClipRecord:
+    """One generated clip. Written only after its audio file is complete.
+
+    Attributes:
+        condition: the condition's id, also the audio folder's name.
+        audio: path of the wav, relative to the run folder.
+        sha256: of the wav file.
+        latency_s: text to wave for this clip, model load excluded.
+        step_s: median seconds per denoising step (nan with fewer than two steps).
+        decode_s: after the last step: VAE and vocoder.
+    """
+
+    kind: ClassVar[str] = "clip"
+    run_id: str
+    condition: str
+    method: str
+    duration_s: float
+    steps: int
+    guidance: float
+    prompt_id: str
+    caption: str
+    seed: int
+    audio: str
+    sha256: str
+    sample_rate: int
+    samples: int
+    latency_s: float
+    step_s: float
+    decode_s: float
+
+
+@dataclass(frozen=True)
+class FailureRecord:
+    """A clip or a timing arm that produced no number, and why."""
+
+    kind: ClassVar[str] = "failure"
+    run_id: str
+    stage: str
+    condition: str
+    method: str
+    duration_s: float
+    reason: str
+    prompt_id: str = ""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class TimingRecord:
+    """UNet step latencies of all arms at one duration, interleaved in one process.
+
+    Attributes:
+        latencies_s: arm -> one value per round; values with the same index were taken in the same round.
+        peak_memory_gib: arm -> peak resident (CPU) or allocated (CUDA) memory of one step, model included.
+        load_average: one-minute load before and after (shows a machine that was shared).
+    """
+
+    kind: ClassVar[str] = "timing"
+    run_id: str
+    duration_s: float
+    batch: int
+    grid_time: int
+    grid_freq: int
+    baseline: str
+    limit: str
+    labels: dict[str, str]
+    latencies_s: dict[str, list[float]]
+    peak_memory_gib: dict[str, float | None]
+    load_average: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class MetricRecord:
+    """One metric of one condition, with its interval.
+
+    Attributes:
+        preset: the named protocol that produced the value.
+        unit: what the interval resamples (for example "clip").
+        baseline: the method the value is a paired difference against; empty for a plain value.
+        window: window index for per-position values, -1 for the whole.
+    """
+
+    kind: ClassVar[str] = "metric"
+    run_id: str
+    condition: str
+    method: str
+    duration_s: float
+    preset: str
+    metric: str
+    value: float
+    low: float
+    high: float
+    n_scored: int
+    n_failed: int
+    unit: str
+    higher_is_better: bool
+    baseline: str = ""
+    window: int = -1
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+Record = RunRecord | ClipRecord | FailureRecord | TimingRecord | MetricRecord
+RECORD_TYPES: dict[str, type[Record]] = {
+    cls.kind: cls for cls in (RunRecord, ClipRecord, FailureRecord, TimingRecord, MetricRecord)
+}
+
+
+class RecordError(ValueError):
+    """A records file that cannot be read: damaged, or of another schema."""
+
+
+def append_record(run_dir: Path, record: Record) -> None:
+    """Append one line to the run's records and flush it to disk.
+
+    A partial last line (a process killed while writing) is cut off first: its clip was never acknowledged.
+    """
+    path = run_dir / RECORDS_FILE
+    line = json.dumps({"schema": SCHEMA_VERSION, "kind": record.kind, **asdict(record)}, allow_nan=True)
+    with path.open("ab+") as file:
+        _cut_partial_line(file, path)
+        file.write(line.encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _cut_partial_line(file: Any, path: Path) -> None:
+    size = file.seek(0, os.SEEK_END)
+    if size == 0:
+        return
+    file.seek(size - 1)
+    if file.read(1) == b"\n":
+        return
+    file.seek(0)
+    keep = file.read().rfind(b"\n") + 1
+    logger.warning("%s ends in the middle of a line: %d bytes of an unfinished record were cut off", path, size - keep)
+    file.truncate(keep)
+    file.seek(0, os.SEEK_END)
+
+
+def read_records(run_dir: Path) -> list[Record]:
+    """Read all records of a run, oldest first.
+
+    Args:
+        run_dir: a run folder; a folder without records gives an empty list.
+    Raises:
+        RecordError: a line that is not a record, or of an unknown schema version or kind. An unfinished last line
+            (no line end) is the trace of a killed process: it is reported and left out.
+    """
+    path = run_dir / RECORDS_FILE
+    if not path.exists():
+        return []
+    return list(_parse_lines(path))
+
+
+def _parse_lines(path: Path) -> Iterator[Record]:
+    lines = path.read_bytes().split(b"\n")
+    if lines[-1]:
+        logger.warning("%s ends in the middle of a line: that record is left out", path)
+    for number, line in enumerate(lines[:-1], start=1):
+        where = f"{path}:{number}"
+        try:
+            data = json.loads(line)
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise RecordError(f"{where}: not a JSON record ({error}); restore the file or delete that line") from error
+        yield parse_record(data, where)
+
+
+def parse_record(data: Any, where: str = "record") -> Record:
+    """Turn one decoded JSON object into a record.
+
+    Raises:
+        RecordError: not an object, an unknown schema version, an unknown kind, or missing or unknown fields.
+    """
+    if not isinstance(data, Mapping):
+        raise RecordError(f"{where}: got {type(data).__name__}, a record is a JSON object")
+    version = data.get("schema")
+    if version != SCHEMA_VERSION:
+        raise RecordError(
+            f"{where}: got schema version {version!r}, this program reads {SCHEMA_VERSION}; use the code that wrote it"
+        )
+    kind = data.get("kind")
+    if kind not in RECORD_TYPES:
+        raise RecordError(f"{where}: got kind {kind!r}, accepted: {', '.join(sorted(RECORD_TYPES))}")
+    cls = RECORD_TYPES[kind]
+    values = {key: value for key, value in data.items() if key not in ("schema", "kind")}
+    known = {f.name for f in fields(cls)}
+    if unknown := sorted(set(values) - known):
+        raise RecordError(f"{where}: unknown fields {unknown} in a {kind} record, accepted: {sorted(known)}")
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise RecordError(f"{where}: incomplete {kind} record ({error})") from error
+
+
+def of_kind(records: list[Record], cls: type[R]) -> list[R]:
+    """The records of one type, in order."""
+    return [record for record in records if isinstance(record, cls)]

@@ -1,0 +1,212 @@
+"""Tables from records: speed by duration and method, as rows for csv and markdown.
+
+Every ratio is the median of ratios taken within a timing round, with the smallest and the largest.
+"""
+
+import csv
+import io
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from experiments.records import ClipRecord, FailureRecord, Record, TimingRecord, of_kind
+
+MISSING = "–"
+NAIVE = "naive"
+
+
+class Ratio(NamedTuple):
+    """Median, minimum and maximum of paired ratios."""
+
+    median: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class SpeedRow:
+    """One arm at one duration. None where nothing was measured; `note` says why.
+
+    Attributes:
+        step_s: median seconds per UNet step. clip_s: median seconds per clip, text to wave.
+        real_time_factor: clip_s over the clip's duration (below 1 is faster than real time).
+        speedup: against the baseline, times. speedup_naive: against materialised dense attention.
+        share_of_limit: (baseline - arm) / (baseline - attention removed); 1 is all that these sites can give.
+    """
+
+    duration_s: float
+    method: str
+    label: str
+    step_s: float | None
+    clip_s: float | None
+    real_time_factor: float | None
+    peak_memory_gib: float | None
+    speedup: Ratio | None
+    speedup_naive: Ratio | None
+    share_of_limit: Ratio | None
+    note: str = ""
+
+
+def paired_ratio(numerator: Sequence[float], denominator: Sequence[float]) -> Ratio:
+    """Median, min and max of numerator / denominator, pair by pair.
+
+    Raises:
+        ValueError: sequences of different length or empty.
+    """
+    if len(numerator) != len(denominator) or not numerator:
+        raise ValueError(
+            f"paired ratio: got {len(numerator)} and {len(denominator)} values, need as many, at least one"
+        )
+    ratios = [a / b for a, b in zip(numerator, denominator, strict=True)]
+    return Ratio(statistics.median(ratios), min(ratios), max(ratios))
+
+
+def share_of_limit(baseline: Sequence[float], arm: Sequence[float], limit: Sequence[float]) -> Ratio | None:
+    """(baseline - arm) / (baseline - limit), round by round; None where removing the attention saved nothing."""
+    gaps = [b - stop for b, stop in zip(baseline, limit, strict=True)]
+    if min(gaps) <= 0:
+        return None
+    shares = [(b - a) / gap for b, a, gap in zip(baseline, arm, gaps, strict=True)]
+    return Ratio(statistics.median(shares), min(shares), max(shares))
+
+
+def speed_rows(records: list[Record]) -> list[SpeedRow]:
+    """One row per duration and arm; the newest timing of a duration counts."""
+    timings = {record.duration_s: record for record in of_kind(records, TimingRecord)}
+    clips = of_kind(records, ClipRecord)
+    failures = of_kind(records, FailureRecord)
+    durations = sorted(set(timings) | {clip.duration_s for clip in clips} | {f.duration_s for f in failures})
+    return [row for duration in durations for row in _duration_rows(duration, timings.get(duration), clips, failures)]
+
+
+def _duration_rows(
+    duration: float, timing: TimingRecord | None, clips: list[ClipRecord], failures: list[FailureRecord]
+) -> list[SpeedRow]:
+    here = [clip for clip in clips if clip.duration_s == duration]
+    reasons = _failure_reasons([failure for failure in failures if failure.duration_s == duration])
+    timed = list(timing.latencies_s) if timing else []
+    names = list(dict.fromkeys([*timed, *(clip.method for clip in here), *reasons]))
+    return [_speed_row(duration, name, timing, here, reasons.get(name, "")) for name in names]
+
+
+def _failure_reasons(failures: list[FailureRecord]) -> dict[str, str]:
+    """method -> the failures in words, with their number."""
+    texts: dict[str, list[str]] = {}
+    for failure in failures:
+        texts.setdefault(failure.method, []).append(f"{failure.stage}: {failure.reason}")
+    return {
+        method: reasons[-1] if len(reasons) == 1 else f"{len(reasons)} failures, the last: {reasons[-1]}"
+        for method, reasons in texts.items()
+    }
+
+
+def _speed_row(duration: float, name: str, timing: TimingRecord | None, clips: list[ClipRecord], note: str) -> SpeedRow:
+    latencies = timing.latencies_s if timing else {}
+    arm = latencies.get(name)
+    baseline = latencies.get(timing.baseline) if timing else None
+    limit = latencies.get(timing.limit) if timing else None
+    naive = latencies.get(NAIVE)
+    clip_latencies = [clip.latency_s for clip in clips if clip.method == name]
+    clip_s = statistics.median(clip_latencies) if clip_latencies else None
+    return SpeedRow(
+        duration_s=duration,
+        method=name,
+        label=timing.labels.get(name, name) if timing else name,
+        step_s=statistics.median(arm) if arm else None,
+        clip_s=clip_s,
+        real_time_factor=clip_s / duration if clip_s is not None else None,
+        peak_memory_gib=timing.peak_memory_gib.get(name) if timing else None,
+        speedup=paired_ratio(baseline, arm) if arm and baseline else None,
+        speedup_naive=paired_ratio(naive, arm) if arm and naive else None,
+        share_of_limit=share_of_limit(baseline, arm, limit) if arm and baseline and limit else None,
+        note=note,
+    )
+
+
+SPEED_HEADER = (
+    "duration (s)",
+    "method",
+    "s/step ↓",
+    "s/clip ↓",
+    "real-time factor ↓",
+    "peak memory (GiB) ↓",
+    "speed-up vs dense ↑ [min, max]",
+    "vs materialised ↑ [min, max]",
+    "share of limit ↑",
+    "note",
+)
+
+
+def speed_markdown(rows: Sequence[SpeedRow]) -> str:
+    """The speed table as GitHub markdown."""
+    body = [
+        [
+            f"{row.duration_s:g}",
+            row.label,
+            number(row.step_s, 3),
+            number(row.clip_s, 2),
+            number(row.real_time_factor, 3),
+            number(row.peak_memory_gib, 2),
+            ratio_text(row.speedup),
+            ratio_text(row.speedup_naive),
+            MISSING if row.share_of_limit is None else f"{row.share_of_limit.median:.0%}",
+            row.note,
+        ]
+        for row in rows
+    ]
+    return markdown_table(SPEED_HEADER, body)
+
+
+def speed_csv(rows: Sequence[SpeedRow]) -> str:
+    """The speed table as csv: one column per number, empty where nothing was measured."""
+    columns = ("duration_s", "method", "step_s", "clip_s", "real_time_factor", "peak_memory_gib")
+    ratios = ("speedup", "speedup_naive", "share_of_limit")
+    header = [*columns, *(f"{name}{part}" for name in ratios for part in ("", "_min", "_max")), "note"]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(header)
+    for row in rows:
+        plain = [getattr(row, column) for column in columns]
+        spread = [part for name in ratios for part in (getattr(row, name) or ("", "", ""))]
+        writer.writerow([*("" if value is None else value for value in plain), *spread, safe_cell(row.note)])
+    return out.getvalue()
+
+
+def number(value: float | None, digits: int) -> str:
+    """Fixed decimals; a dash for nothing or nan."""
+    return MISSING if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def ratio_text(ratio: Ratio | None) -> str:
+    """`1.99x [1.90, 2.05]`."""
+    return MISSING if ratio is None else f"{ratio.median:.2f}x [{ratio.low:.2f}, {ratio.high:.2f}]"
+
+
+def safe_cell(text: str) -> str:
+    """Text that no spreadsheet takes for a formula."""
+    return "'" + text if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A GitHub markdown table with padded columns; cell text is escaped."""
+    cells = [[_escape(cell) for cell in row] for row in rows]
+    widths = [
+        max(len(column), *(len(row[i]) for row in cells), 3) if cells else len(column)
+        for i, column in enumerate(header)
+    ]
+    lines = [header, ["-" * width for width in widths], *cells]
+    return (
+        "\n".join(
+            "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
+            for line in lines
+        )
+        + "\n"
+    )
+
+
+def _escape(cell: str) -> str:
+    """Keep a cell in its cell: no pipe, no line break, no html."""
+    flat = " ".join(cell.split())
+    return flat.replace("|", "\\|").replace("<", "&lt;")

@@ -1,0 +1,185 @@
+"""Time per denoising step: all arms in one process, interleaved, as paired ratios.
+
+A round times every arm once, in an order that rotates from round to round; ratios are taken within a round, so a
+machine that slows down moves both sides. The baseline is timed twice per round: the spread of that A/A ratio is the
+noise below which no difference means anything.
+
+Shapes: B clips times two (guidance), T latent frames, F latent frequency bins, C latent channels.
+"""
+
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from experiments.conditions import Method
+from experiments.memory import available_gib, peak_memory_gib
+from experiments.pipelines import Pipeline
+from experiments.records import FailureRecord, TimingRecord, append_record
+
+logger = logging.getLogger(__name__)
+
+AA_SUFFIX = "_again"
+TEXT_TOKENS = 16
+
+
+def interleave(
+    arms: Mapping[str, Callable[[], object]],
+    rounds: int,
+    warmup: int,
+    clock: Callable[[], float] = time.perf_counter,
+    advance: Callable[[], object] = lambda: None,
+) -> dict[str, list[float]]:
+    """Time every arm once per round, in rotating order.
+
+    Args:
+        rounds: counted rounds, at least 1. warmup: rounds run first and thrown away.
+        clock: returns seconds. advance: called after every measurement (a progress bar).
+    Returns:
+        arm -> one latency in seconds per counted round; equal index means the same round.
+    """
+    if rounds < 1 or warmup < 0:
+        raise ValueError(f"timing: got rounds={rounds}, warmup={warmup}; accepted are rounds >= 1 and warmup >= 0")
+    names = list(arms)
+    latencies: dict[str, list[float]] = {name: [] for name in names}
+    for index in range(-warmup, rounds):
+        shift = index % len(names)
+        for name in names[shift:] + names[:shift]:
+            start = clock()
+            arms[name]()
+            elapsed = clock() - start
+            advance()
+            if index >= 0:
+                latencies[name].append(elapsed)
+    return latencies
+
+
+def unet_step(pipeline: Pipeline, duration_s: float, batch: int = 2) -> Callable[[], torch.Tensor]:
+    """One UNet forward at a clip length: the step that a denoising loop repeats, synchronised with the device.
+
+    Args:
+        batch: rows of the forward; 2 is one clip with guidance.
+    Returns:
+        A call without arguments; its result is the noise prediction (B, C, T, F). Inputs are seeded.
+    """
+    unet = pipeline.pipe.unet
+    time_frames, freq_bins = pipeline.latent_grid(duration_s)
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator).to(pipeline.device, pipeline.dtype)
+
+    sample = normal(batch, unet.config.in_channels, time_frames, freq_bins)
+    kwargs = _text_inputs(unet, batch, normal)
+    timestep = torch.tensor(500, device=pipeline.device)
+
+    def step() -> torch.Tensor:
+        with torch.inference_mode():
+            output = unet(sample, timestep, return_dict=False, **kwargs)[0]
+        if pipeline.device.type == "cuda":
+            torch.cuda.synchronize(pipeline.device)
+        return output
+
+    return step
+
+
+def _text_inputs(unet: Any, batch: int, normal: Callable[..., torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Random text conditioning of the shapes that the UNet's family takes."""
+    if type(unet).__name__ == "AudioLDM2UNet2DConditionModel":
+        widths = [width for width in unet.config.cross_attention_dim[0] if width is not None]
+        return {
+            "encoder_hidden_states": normal(batch, 8, widths[0]),
+            "encoder_hidden_states_1": normal(batch, TEXT_TOKENS, widths[1]),
+        }
+    # AudioLDM and MusicLDM condition through one embedding, as a class label.
+    width = unet.config.projection_class_embeddings_input_dim
+    return {"encoder_hidden_states": None, "class_labels": normal(batch, width)}  # type: ignore[dict-item]
+
+
+def materialised_gib(pipeline: Pipeline, duration_s: float, batch: int = 2) -> float:
+    """Memory of one site's materialised scores, three copies alive (scores, scaled, softmax), in GiB."""
+    from litefocus.cost import site_grids
+
+    grids = site_grids(pipeline.pipe.unet, *pipeline.latent_grid(duration_s))
+    element = torch.finfo(pipeline.dtype).bits // 8
+    return max(3 * batch * heads * (grid.time * grid.freq) ** 2 * element for grid, heads in grids) / 2**30
+
+
+def time_duration(
+    pipeline: Pipeline,
+    methods: Mapping[str, Method],
+    duration_s: float,
+    config: Any,
+    run_id: str,
+    run_dir: Path,
+) -> None:
+    """Time all arms at one duration and append a timing record; an arm that cannot fit is recorded as a failure.
+
+    Args:
+        methods: arm name -> method.
+        config: the `timing` node: rounds, warmup, baseline, limit.
+    """
+    step = unet_step(pipeline, duration_s)
+    arms = {}
+    for name, method in methods.items():
+        reason = _does_not_fit(pipeline, method, duration_s)
+        if reason:
+            logger.warning("timing %s at %g s: %s", name, duration_s, reason)
+            append_record(run_dir, FailureRecord(run_id, "timing", "", name, duration_s, reason))
+        else:
+            arms[name] = method
+    calls = {name: _patched(pipeline, method, step) for name, method in arms.items()}
+    labels = {name: method.label for name, method in arms.items()}
+    if config.baseline in calls:
+        calls[config.baseline + AA_SUFFIX] = calls[config.baseline]
+        labels[config.baseline + AA_SUFFIX] = f"{labels[config.baseline]} again (A/A)"
+    load_before = os.getloadavg()[0]
+    memory = {name: peak_memory_gib(call, pipeline.device) for name, call in calls.items()}
+    total = (config.rounds + config.warmup) * len(calls)
+    with tqdm(total=total, desc=f"timing {duration_s:g} s", unit="step") as bar:
+        latencies = interleave(calls, config.rounds, config.warmup, advance=bar.update)
+    time_frames, freq_bins = pipeline.latent_grid(duration_s)
+    append_record(
+        run_dir,
+        TimingRecord(
+            run_id=run_id,
+            duration_s=duration_s,
+            batch=2,
+            grid_time=time_frames,
+            grid_freq=freq_bins,
+            baseline=config.baseline,
+            limit=config.limit,
+            labels=labels,
+            latencies_s=latencies,
+            peak_memory_gib=memory,
+            load_average=[load_before, os.getloadavg()[0]],
+        ),
+    )
+
+
+def _does_not_fit(pipeline: Pipeline, method: Method, duration_s: float) -> str:
+    """Why a materialising arm would not fit in memory; empty if it fits."""
+    if not method.materialised:
+        return ""
+    needed, free = materialised_gib(pipeline, duration_s), available_gib(pipeline.device)
+    if needed < 0.9 * free:
+        return ""
+    return f"needs about {needed:.1f} GiB for materialised scores, {free:.1f} GiB are free"
+
+
+def _patched(pipeline: Pipeline, method: Method, step: Callable[[], torch.Tensor]) -> Callable[[], None]:
+    """The step under a method. Applying the method is inside the clock, so it cannot flatter one that is slow to apply."""
+
+    def call() -> None:
+        with method.patch(pipeline.pipe):
+            output = step()
+        if not math.isfinite(float(output.flatten()[0])):
+            raise FloatingPointError(f"{method.name}: the UNet step gave a non-finite value")
+
+    return call
