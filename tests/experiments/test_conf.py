@@ -1,0 +1,80 @@
+"""Every configuration file composes; methods construct; names agree with file names; the README names every sweep."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+
+from experiments.cli import CONF_DIR
+from experiments.conditions import build_method, build_methods, build_timing_arms, expand_conditions
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def names(group):
+    return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+
+
+def composed(*overrides):
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
+        return compose(config_name="config", overrides=list(overrides))
+
+
+@pytest.mark.parametrize("name", names("method"))
+def test_methods_construct_and_carry_their_file_name(name):
+    method = build_method(composed(f"method={name}").method)
+    assert method.name == name
+    assert callable(method.patch)
+
+
+@pytest.mark.parametrize("name", names("pipeline"))
+def test_pipelines_compose(name):
+    config = composed(f"pipeline={name}")
+    assert config.pipeline.name == name
+    assert expand_conditions(config, build_methods(config))
+
+
+@pytest.mark.parametrize("name", names("data"))
+def test_data_composes(name):
+    config = composed(f"data={name}")
+    assert "_target_" in config.data
+
+
+@pytest.mark.parametrize("name", names("sweep"))
+def test_sweeps_compose_and_construct(name):
+    config = composed(f"+sweep={name}")
+    assert config.name == name
+    assert expand_conditions(config, build_methods(config))
+    assert set(build_methods(config)) <= set(build_timing_arms(config))
+
+
+@pytest.mark.parametrize("name", names("sweep"))
+def test_the_readme_names_every_sweep(name):
+    assert f"+sweep={name}" in (ROOT / "README.md").read_text()
+
+
+def test_ablations_differ_from_the_method_in_one_mechanism():
+    litefocus = composed("method=litefocus").method.patch.config
+    focus = composed("method=focus_only").method.patch.config
+    compensation = composed("method=compensation_only").method.patch.config
+    assert dict(focus) == {**litefocus, "cross_frequency": False}
+    assert dict(compensation) == {**litefocus, "same_frequency": False}
+
+
+def test_the_paper_sweep_is_the_paper():
+    config = composed("+sweep=paper")
+    assert list(config.durations) == [10, 20, 40, 80]
+    assert (config.steps, config.guidance, config.data.subset) == (200, 3.5, "886")
+    assert config.pipeline.name == "audioldm2"
+
+
+def test_sparsity_sweep_ratios():
+    config = composed("+sweep=sparsity")
+    ratios = {
+        entry.name: instantiate(entry.patch.config).sparse_ratio
+        for entry in config.methods.values()
+        if "config" in entry.patch
+    }
+    assert ratios["litefocus_r0.05"] == 0.05
+    assert ratios["compensation_r0.40"] == 0.4

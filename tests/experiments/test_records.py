@@ -1,0 +1,102 @@
+"""Records survive being cut, refuse what they do not know, and come back as they were written."""
+
+import json
+import math
+
+import pytest
+
+from experiments.records import (
+    RECORDS_FILE,
+    ClipRecord,
+    FailureRecord,
+    RecordError,
+    append_record,
+    of_kind,
+    parse_record,
+    read_records,
+)
+
+CLIP = ClipRecord(
+    run_id="r",
+    condition="dense_1s_2steps_g3.5",
+    method="dense",
+    duration_s=1.0,
+    steps=2,
+    guidance=3.5,
+    prompt_id="a",
+    caption='rain, "wind"\u2028 and <b>',
+    seed=0,
+    audio="audio/dense_1s_2steps_g3.5/a_0.wav",
+    sha256="0" * 64,
+    sample_rate=16000,
+    samples=16000,
+    latency_s=0.5,
+    step_s=float("nan"),
+    decode_s=0.1,
+)
+FAILURE = FailureRecord("r", "timing", "", "naive", 80.0, "needs 30 GiB")
+
+
+def test_records_come_back_as_written_one_line_each(tmp_path):
+    append_record(tmp_path, FAILURE)
+    append_record(tmp_path, CLIP)
+    first, second = read_records(tmp_path)
+    assert first == FAILURE
+    assert math.isnan(second.step_s)
+    assert second.caption == CLIP.caption
+    assert len((tmp_path / RECORDS_FILE).read_bytes().splitlines()) == 2
+
+
+def test_an_empty_folder_has_no_records(tmp_path):
+    assert read_records(tmp_path) == []
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2])
+def test_a_line_cut_by_a_kill_is_left_out_and_then_overwritten(tmp_path, kept, caplog):
+    for _ in range(kept):
+        append_record(tmp_path, FAILURE)
+    path = tmp_path / RECORDS_FILE
+    with path.open("ab") as file:
+        file.write(b'{"schema": 1, "kind": "cl')
+    assert read_records(tmp_path) == [FAILURE] * kept
+    assert "left out" in caplog.text
+    append_record(tmp_path, FAILURE)
+    assert read_records(tmp_path) == [FAILURE] * (kept + 1)
+    assert "cut off" in caplog.text
+
+
+def test_damage_inside_the_file_is_named_with_its_line(tmp_path):
+    append_record(tmp_path, FAILURE)
+    path = tmp_path / RECORDS_FILE
+    path.write_bytes(path.read_bytes() + b"not json\n")
+    with pytest.raises(RecordError, match=rf"{RECORDS_FILE}:2: not a JSON record"):
+        read_records(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schema": 99}, "got schema version 99, this program reads 1"),
+        ({"schema": None}, "got schema version None"),
+        ({"kind": "rumour"}, "got kind 'rumour', accepted: clip, failure, metric, run, timing"),
+        ({"extra": 1}, r"unknown fields \['extra'\]"),
+        ({"reason": ...}, "incomplete failure record"),
+    ],
+)
+def test_unknown_records_are_refused(tmp_path, change, message):
+    append_record(tmp_path, FAILURE)
+    data = json.loads((tmp_path / RECORDS_FILE).read_text())
+    data.update(change)
+    data = {key: value for key, value in data.items() if value is not ...}
+    with pytest.raises(RecordError, match=message):
+        parse_record(data)
+
+
+@pytest.mark.parametrize("data", [[], "text", 3, None])
+def test_a_record_is_an_object(data):
+    with pytest.raises(RecordError, match="a record is a JSON object"):
+        parse_record(data)
+
+
+def test_of_kind_keeps_order():
+    assert of_kind([CLIP, FAILURE, CLIP], FailureRecord) == [FAILURE]

@@ -1,0 +1,49 @@
+"""The dependency rule: litefocus and evaluation import no sibling; importing a package has no side effects."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("litefocus", "evaluation", "experiments")
+
+
+def imported_packages(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield node.module.split(".")[0]
+
+
+@pytest.mark.parametrize("package", ["litefocus", "evaluation"])
+def test_libraries_import_no_sibling(package):
+    siblings = set(PACKAGES) - {package}
+    offenders = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in (ROOT / package).rglob("*.py")
+        for name in imported_packages(path)
+        if name in siblings
+    }
+    assert offenders == set()
+    assert list((ROOT / package).rglob("*.py"))
+
+
+BLOCKED = """
+import socket, sys
+def refuse(*a, **k): raise RuntimeError('network at import')
+socket.socket.connect = refuse
+socket.create_connection = refuse
+import torch
+state = torch.random.get_rng_state().clone()
+import {package}
+assert torch.equal(state, torch.random.get_rng_state()), 'import moved the global RNG'
+"""
+
+
+@pytest.mark.parametrize("package", ["litefocus", "evaluation", "experiments.run"])
+def test_import_touches_neither_network_nor_rng(package):
+    subprocess.run([sys.executable, "-c", BLOCKED.format(package=package)], check=True, cwd=ROOT)
