@@ -1,0 +1,36 @@
+"""key=value command lines for the testbed's programs, checked against a dataclass."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any, TypeVar
+
+S = TypeVar("S")
+
+
+def parse_settings(cls: type[S], arguments: list[str]) -> S:
+    """Builds the dataclass `cls` from "key=value" words; values take the type of the default.
+
+    Raises:
+        SystemExit: a word that is not key=value, an unknown key, or a value of the wrong type.
+    """
+    defaults: dict[str, Any] = {field.name: field.default for field in fields(cls)}  # type: ignore[arg-type]
+    values: dict[str, Any] = {}
+    for argument in arguments:
+        key, _, text = argument.partition("=")
+        if key not in defaults or not text:
+            accepted = " ".join(f"{name}={default}" for name, default in defaults.items())
+            raise SystemExit(f"got {argument!r}; accepted (with defaults): {accepted}")
+        try:
+            values[key] = _convert(text, defaults[key])
+        except ValueError as error:
+            raise SystemExit(f"{key} must be a {type(defaults[key]).__name__}, got {text!r}") from error
+    return cls(**values)
+
+
+def _convert(text: str, default: object) -> object:
+    if isinstance(default, bool):
+        if text.lower() not in ("true", "false"):
+            raise ValueError(text)
+        return text.lower() == "true"
+    return type(default)(text)

@@ -1,0 +1,88 @@
+"""What makes a training resumable at any kill with the same result: stateless batches and atomic checkpoints.
+
+Batch k is drawn from a generator seeded by (seed, k), so a checkpoint holds no random state: model, EMA,
+optimiser and step are all there is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def step_generator(seed: int, step: int) -> torch.Generator:
+    """The generator of one training step; independent of every other step."""
+    return torch.Generator().manual_seed((seed << 32) + step)
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Writes a checkpoint so that a kill leaves either the old or the new one: temporary name, fsync, rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("wb") as handle:
+        torch.save(state, handle)
+        handle.flush()
+        os.fsync(handle.fileno())
+    temporary.replace(path)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any] | None:
+    """The checkpoint at `path`, or None where there is none yet."""
+    return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
+
+
+def append_record(path: Path, record: dict[str, Any]) -> None:
+    """Appends one JSON line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as handle:
+        handle.write(json.dumps(record) + "\n")
+
+
+def learning_rate(step: int, total_steps: int, peak: float, warmup: int = 100, decay_share: float = 0.3) -> float:
+    """Linear warm-up, constant, then linear to zero over the last `decay_share` of the steps."""
+    rising = (step + 1) / warmup
+    falling = (total_steps - step) / (decay_share * total_steps)
+    return peak * max(min(1.0, rising, falling), 0.0)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
+    """Sets the learning rate of every parameter group."""
+    for group in optimizer.param_groups:
+        group["lr"] = value
+
+
+class Ema:
+    """Exponential moving average of parameters, with the usual warm-up min(decay, (1 + k) / (10 + k))."""
+
+    def __init__(self, modules: Iterable[nn.Module], decay: float) -> None:
+        self.decay = decay
+        self.parameters = [p for module in modules for p in module.parameters()]
+        self.shadow = [p.detach().clone() for p in self.parameters]
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Moves the average towards the current parameters after step `step` (0-based)."""
+        weight = 1.0 - min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(self.shadow, [p.detach() for p in self.parameters], weight)
+
+    @torch.no_grad()
+    def copy_to_model(self) -> None:
+        """Overwrites the parameters with their averages."""
+        for parameter, average in zip(self.parameters, self.shadow, strict=True):
+            parameter.copy_(average)
+
+    def state(self) -> list[Tensor]:
+        """The averages, in the order of the parameters."""
+        return self.shadow
+
+    @torch.no_grad()
+    def load(self, shadow: list[Tensor]) -> None:
+        """Restores the averages."""
+        for average, stored in zip(self.shadow, shadow, strict=True):
+            average.copy_(stored)
