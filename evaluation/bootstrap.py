@@ -1,0 +1,315 @@
+"""Uncertainty of an estimate, always by clip.
+
+Frames or windows of one clip are correlated, so nothing here resamples them: a row belongs to a clip, and whole
+clips are drawn, deleted or exchanged. ``clips`` names the clip of every row; without it each row is a clip.
+
+Which one to use (section 5 of B. Efron & R. Tibshirani, "An Introduction to the Bootstrap", for the methods):
+
+* a mean over clips (KL, CLAP): :func:`bootstrap_interval`;
+* a distance between sets (FAD, KAD): :func:`jackknife_interval`, because drawing with replacement repeats clips and
+  inflates such a distance by about one more term of its sample-size bias;
+* two methods on the same prompts: :func:`paired_difference_interval`, in which that bias cancels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import stdtrit
+from tqdm import tqdm
+
+Array = NDArray[Any]
+Statistic = Callable[[Array], float]
+Seed = int | np.random.Generator
+JACKKNIFE_GROUPS = 20
+
+
+class Interval(NamedTuple):
+    """An estimate with its uncertainty.
+
+    The bounds are ``nan`` where one clip (or none) leaves the spread undefined: never a width of 0.
+    """
+
+    value: float
+    """The statistic on the whole sample."""
+    low: float
+    """Lower end of the confidence interval."""
+    high: float
+    """Upper end of the confidence interval."""
+    n: int
+    """Number of resampling units (clips) behind the value."""
+    unit: str
+    """What is resampled, "clip" unless said otherwise."""
+
+
+def rows_by_clip(clips: ArrayLike | None, n_rows: int) -> list[Array]:
+    """Row indices of each clip, clips in sorted order.
+
+    Args:
+        clips: (n_rows,) clip id of every row, or None for one row per clip.
+        n_rows: number of rows.
+
+    Raises:
+        ValueError: ``clips`` is not one id per row.
+    """
+    if clips is None:
+        return list(np.arange(n_rows)[:, None])
+    ids = np.asarray(clips)
+    if ids.shape != (n_rows,):
+        raise ValueError(f"clips has shape {ids.shape}; give one clip id per row, shape ({n_rows},)")
+    _, inverse = np.unique(ids, return_inverse=True)
+    order = np.argsort(inverse, kind="stable")
+    return np.split(order, np.cumsum(np.bincount(inverse))[:-1])
+
+
+def bootstrap_interval(
+    statistic: Statistic,
+    samples: ArrayLike,
+    *,
+    seed: Seed,
+    clips: ArrayLike | None = None,
+    resamples: int = 2000,
+    confidence: float = 0.95,
+    unit: str = "clip",
+) -> Interval:
+    """Percentile bootstrap over clips.
+
+    Args:
+        statistic: maps an array of rows to a number, e.g. ``np.mean``.
+        samples: (n, ...) rows.
+        seed: integer or generator; the same seed gives the same bounds, the global RNG is not used.
+        clips: (n,) clip id of every row; None means each row is a clip.
+        resamples: number of bootstrap samples.
+        confidence: coverage aimed at, between 0 and 1.
+        unit: name of the resampling unit, for the record.
+
+    Raises:
+        ValueError: no rows, ``clips`` of the wrong shape, or ``confidence`` or ``resamples`` out of range.
+    """
+    rows = _as_rows(samples, "samples")
+    members = rows_by_clip(clips, len(rows))
+    _check(confidence, resamples)
+    value = float(statistic(rows))
+    if len(members) < 2:
+        return Interval(value, np.nan, np.nan, len(members), unit)
+    draws = _draw_clips(members, seed, resamples)
+    replicates = [float(statistic(rows[draw])) for draw in draws]
+    return Interval(value, *_percentiles(replicates, confidence), len(members), unit)
+
+
+def paired_difference_interval(
+    statistic: Statistic,
+    baseline: ArrayLike,
+    candidate: ArrayLike,
+    *,
+    seed: Seed,
+    clips: ArrayLike | None = None,
+    resamples: int = 2000,
+    confidence: float = 0.95,
+    unit: str = "clip",
+) -> Interval:
+    """``statistic(candidate) - statistic(baseline)``, with a percentile bootstrap that draws the same clips for both.
+
+    Row i of both arrays must come from the same clip (same prompt and seed). For a distance between sets fix the
+    reference: ``partial(frechet_distance, reference)``; its sample-size bias is common to both terms and cancels.
+
+    Args:
+        statistic: maps an array of rows to a number.
+        baseline: (n, ...) rows of the method compared against.
+        candidate: (n, ...) rows of the method under test.
+        seed, clips, resamples, confidence, unit: as in :func:`bootstrap_interval`.
+
+    Raises:
+        ValueError: the arrays do not have the same number of rows, or as in :func:`bootstrap_interval`.
+    """
+    first, second = _as_paired_rows(baseline, candidate)
+    members = rows_by_clip(clips, len(first))
+    _check(confidence, resamples)
+    value = float(statistic(second)) - float(statistic(first))
+    if len(members) < 2:
+        return Interval(value, np.nan, np.nan, len(members), unit)
+    draws = _draw_clips(members, seed, resamples)
+    replicates = [float(statistic(second[draw])) - float(statistic(first[draw])) for draw in draws]
+    return Interval(value, *_percentiles(replicates, confidence), len(members), unit)
+
+
+def jackknife_interval(
+    statistic: Callable[..., float],
+    *samples: ArrayLike,
+    seed: Seed,
+    clips: Sequence[ArrayLike | None] | None = None,
+    groups: int = JACKKNIFE_GROUPS,
+    confidence: float = 0.95,
+    unit: str = "clip",
+) -> Interval:
+    """Delete-group jackknife over clips, for statistics of one or several sets of clips.
+
+    Clips are dealt at random into ``groups`` groups and the statistic is recomputed without each of them. With
+    several sets, group g leaves all of them together: sets of equal length are taken as paired (row i of each is
+    the same clip), others as independent, and the variance is right in both cases.
+
+    Args:
+        statistic: maps one array per set to a number, e.g. ``frechet_distance``.
+        samples: one (n_i, ...) array per set, the reference first.
+        seed: decides the groups.
+        clips: one entry per set, the (n_i,) clip ids or None.
+        groups: number of groups; fewer where a set has fewer clips.
+        confidence: coverage aimed at; the quantile is Student's t with groups - 1 degrees of freedom.
+        unit: name of the resampling unit.
+
+    Returns:
+        Interval whose ``n`` is the number of clips of the last (generated) set.
+    """
+    sets = [_as_rows(sample, f"set {i}") for i, sample in enumerate(samples)]
+    ids = [None] * len(sets) if clips is None else list(clips)
+    if not sets or len(ids) != len(sets):
+        raise ValueError(f"got {len(sets)} sets and {len(ids)} entries in clips; give one entry per set")
+    _check(confidence)
+    members = [rows_by_clip(clip, len(rows)) for clip, rows in zip(ids, sets, strict=True)]
+    value = float(statistic(*sets))
+    dealt = deal_groups([len(m) for m in members], groups, seed)
+    kept = [
+        [np.concatenate([m for m, g in zip(clip_rows, groups_of, strict=True) if g != group])
+         for clip_rows, groups_of in zip(members, dealt, strict=True)]
+        for group in range(n_groups(dealt))
+    ]  # fmt: skip
+    replicates = [
+        float(statistic(*(rows[keep] for rows, keep in zip(sets, keeps, strict=True))))
+        for keeps in tqdm(kept, desc="jackknife", delay=2, leave=False)
+    ]
+    return Interval(value, *jackknife_bounds(value, replicates, confidence), len(members[-1]), unit)
+
+
+def deal_groups(n_clips: Sequence[int], groups: int, seed: Seed) -> list[Array]:
+    """Deal the clips of each set into the same number of groups of almost equal size.
+
+    Sets with the same number of clips are dealt alike, so that paired clips leave together. Returns one (n_i,)
+    array of group numbers per set; no groups at all (every entry -1) where a set has fewer than two clips.
+    """
+    if groups < 2:
+        raise ValueError(f"groups={groups}; a jackknife needs at least 2")
+    used = min(groups, *n_clips)
+    if used < 2:
+        return [np.full(n, -1) for n in n_clips]
+    generator = np.random.default_rng(seed)
+    order = {n: generator.permutation(n) for n in dict.fromkeys(n_clips)}
+    return [order[n] % used for n in n_clips]
+
+
+def n_groups(dealt: Sequence[Array]) -> int:
+    """Number of groups in what :func:`deal_groups` returned."""
+    return int(max(groups.max(initial=-1) for groups in dealt)) + 1
+
+
+def jackknife_bounds(value: float, replicates: ArrayLike, confidence: float) -> tuple[float, float]:
+    """Student-t bounds around ``value`` from leave-one-group-out ``replicates`` (G,); nan where G < 2."""
+    left_out = np.asarray(replicates, dtype=np.float64)
+    count = len(left_out)
+    if count < 2:
+        return np.nan, np.nan
+    error = np.sqrt((count - 1) / count * np.sum((left_out - left_out.mean()) ** 2))
+    half = float(stdtrit(count - 1, 0.5 + confidence / 2) * error)
+    return value - half, value + half
+
+
+def permutation_p_value(
+    statistic: Callable[[Array, Array], float],
+    reference: ArrayLike,
+    generated: ArrayLike,
+    *,
+    seed: Seed,
+    reference_clips: ArrayLike | None = None,
+    generated_clips: ArrayLike | None = None,
+    permutations: int = 999,
+) -> float:
+    """Chance that clips from one common source lie at least as far apart as these two sets.
+
+    Clips are exchanged between the sets; large values of the statistic count as extreme. The estimate
+    (1 + hits) / (1 + permutations) is never 0. nan with fewer than two clips on a side.
+    """
+    first, second = _as_rows(reference, "reference"), _as_rows(generated, "generated")
+    pooled = np.concatenate([first, second])
+    members = rows_by_clip(reference_clips, len(first))
+    n_first = len(members)
+    members += [rows + len(first) for rows in rows_by_clip(generated_clips, len(second))]
+    if n_first < 2 or len(members) - n_first < 2:
+        return np.nan
+    _check(resamples=permutations)
+    observed = float(statistic(first, second))
+    generator = np.random.default_rng(seed)
+    hits = 0
+    for _ in tqdm(range(permutations), desc="permutations", delay=2, leave=False):
+        order = generator.permutation(len(members))
+        left = np.concatenate([members[i] for i in order[:n_first]])
+        right = np.concatenate([members[i] for i in order[n_first:]])
+        hits += float(statistic(pooled[left], pooled[right])) >= observed
+    return (1 + hits) / (1 + permutations)
+
+
+def paired_permutation_p_value(
+    statistic: Statistic,
+    baseline: ArrayLike,
+    candidate: ArrayLike,
+    *,
+    seed: Seed,
+    clips: ArrayLike | None = None,
+    permutations: int = 999,
+) -> float:
+    """Two-sided p-value of ``statistic(candidate) - statistic(baseline)`` under swaps of the two within clips.
+
+    Row i of both arrays comes from the same clip. nan with fewer than two clips.
+    """
+    first, second = _as_paired_rows(baseline, candidate)
+    members = rows_by_clip(clips, len(first))
+    if len(members) < 2:
+        return np.nan
+    _check(resamples=permutations)
+    clip_of_row = np.empty(len(first), dtype=np.int64)
+    for number, rows in enumerate(members):
+        clip_of_row[rows] = number
+    observed = abs(float(statistic(second)) - float(statistic(first)))
+    generator = np.random.default_rng(seed)
+    hits = 0
+    for _ in tqdm(range(permutations), desc="permutations", delay=2, leave=False):
+        swap = (generator.random(len(members)) < 0.5)[clip_of_row].reshape(-1, *[1] * (first.ndim - 1))
+        left, right = np.where(swap, second, first), np.where(swap, first, second)
+        # A tie is reached through other sums of the same numbers: it must count in spite of rounding.
+        hits += abs(float(statistic(right)) - float(statistic(left))) >= observed * (1 - 1e-12)
+    return (1 + hits) / (1 + permutations)
+
+
+def _draw_clips(members: list[Array], seed: Seed, resamples: int) -> list[Array]:
+    generator = np.random.default_rng(seed)
+    picks = generator.integers(len(members), size=(resamples, len(members)))
+    if all(len(rows) == 1 for rows in members):
+        return list(np.concatenate(members)[picks])
+    return [np.concatenate([members[i] for i in pick]) for pick in picks]
+
+
+def _percentiles(replicates: Sequence[float], confidence: float) -> tuple[float, float]:
+    low, high = np.quantile(replicates, [0.5 - confidence / 2, 0.5 + confidence / 2])
+    return float(low), float(high)
+
+
+def _as_rows(samples: ArrayLike, name: str) -> Array:
+    rows = np.asarray(samples)
+    if rows.ndim == 0 or len(rows) == 0:
+        raise ValueError(f"{name} has shape {rows.shape}; give at least one row, shape (n, ...)")
+    return rows
+
+
+def _as_paired_rows(baseline: ArrayLike, candidate: ArrayLike) -> tuple[Array, Array]:
+    first, second = _as_rows(baseline, "baseline"), _as_rows(candidate, "candidate")
+    if first.shape != second.shape:
+        raise ValueError(f"baseline {first.shape} and candidate {second.shape} differ; pair the same clips in both")
+    return first, second
+
+
+def _check(confidence: float = 0.95, resamples: int = 1) -> None:
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence={confidence}; give a number between 0 and 1")
+    if resamples < 1:
+        raise ValueError(f"got {resamples} resamples; give at least 1")
