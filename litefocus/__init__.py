@@ -1,0 +1,17 @@
+"""LiteFocus (arXiv 2407.10468): training-free sparse self-attention for long text-to-audio diffusion."""
+
+from litefocus.attention import lite_focus_attention
+from litefocus.config import LiteFocusConfig
+from litefocus.grid import TokenGrid
+from litefocus.keys import sample_cross_keys
+from litefocus.patch import disable_lite_focus, inject_lite_focus, lite_focus
+
+__all__ = [
+    "LiteFocusConfig",
+    "TokenGrid",
+    "disable_lite_focus",
+    "inject_lite_focus",
+    "lite_focus",
+    "lite_focus_attention",
+    "sample_cross_keys",
+]

@@ -1,0 +1,101 @@
+"""The options of LiteFocus: one frozen, validated record."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+DUPLICATES = ("count_twice", "union")
+RESAMPLE = ("call", "step", "fixed")
+BACKENDS = ("auto", "lse", "append")
+
+
+@dataclass(frozen=True)
+class LiteFocusConfig:
+    """How the patched self-attentions choose their keys (LiteFocus, arXiv 2407.10468, section 3).
+
+    Attributes:
+        same_frequency: a query attends to every key of its own frequency bin.
+        cross_frequency: a query attends to a random sample of all keys, the same sample for every query.
+        sparse_ratio: share of all tokens in that sample, in [0, 1]; 0 samples nothing.
+        duplicates: what a sampled key of the query's own bin counts: "count_twice" as in the authors' code, or once
+            as in the paper's text, "union".
+        resample: draw new keys at every attention "call" (the authors' code), once per forward of the UNet ("step"),
+            or never ("fixed").
+        seed: of the private generator that draws the keys; the stream restarts whenever a patch is applied.
+        backend: of `lite_focus_attention`: "auto", "lse" or "append".
+        levels: attention-bearing UNet levels to patch, counted from the finest resolution; the authors patch (0,).
+
+    Raises:
+        ValueError: a value out of range, an unknown string, or nothing left to attend to.
+    """
+
+    same_frequency: bool = True
+    cross_frequency: bool = True
+    sparse_ratio: float = 0.1
+    duplicates: str = "count_twice"
+    resample: str = "call"
+    seed: int = 0
+    backend: str = "auto"
+    levels: tuple[int, ...] = (0,)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "levels", check_levels(self.levels))
+        for name in ("same_frequency", "cross_frequency"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name}={getattr(self, name)!r}: accepted are True and False")
+        check_choice("duplicates", self.duplicates, DUPLICATES)
+        check_choice("resample", self.resample, RESAMPLE)
+        check_choice("backend", self.backend, BACKENDS)
+        check_ratio(self.sparse_ratio)
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int):
+            raise ValueError(f"seed={self.seed!r}: accepted are whole numbers")
+        if not self.same_frequency and (not self.cross_frequency or self.sparse_ratio == 0):
+            raise ValueError(
+                f"same_frequency=False with cross_frequency={self.cross_frequency} and sparse_ratio="
+                f"{self.sparse_ratio:g} leaves no keys: turn one mechanism on, or leave the model unpatched"
+            )
+
+
+def check_choice(name: str, value: object, accepted: tuple[str, ...]) -> None:
+    """Raise ValueError unless `value` is one of the accepted strings."""
+    if value not in accepted:
+        raise ValueError(f"{name}={value!r}: accepted are {', '.join(map(repr, accepted))}")
+
+
+def check_ratio(ratio: object) -> None:
+    """Raise ValueError unless `ratio` is a number in [0, 1]."""
+    numeric = isinstance(ratio, int | float) and not isinstance(ratio, bool)
+    if not numeric or not math.isfinite(ratio) or not 0 <= ratio <= 1:  # type: ignore[arg-type, operator]
+        raise ValueError(f"sparse_ratio={ratio!r}: accepted are numbers from 0 to 1 (0.1 keeps a tenth of the tokens)")
+
+
+def check_levels(levels: Any) -> tuple[int, ...]:
+    """Levels as a sorted tuple of distinct non-negative integers, or ValueError."""
+    wanted = (levels,) if isinstance(levels, int) else tuple(levels)
+    if not wanted or any(isinstance(x, bool) or not isinstance(x, int) or x < 0 for x in wanted):
+        raise ValueError(
+            f"levels={levels!r}: accepted are whole numbers from 0 (the finest level with attention), like (0,)"
+        )
+    return tuple(sorted(set(wanted)))
+
+
+def as_config(config: LiteFocusConfig | Mapping[str, Any] | None) -> LiteFocusConfig:
+    """A config from a config, the authors' dictionary of options, or None for the defaults.
+
+    Raises:
+        ValueError: a dictionary with a key that is not an option.
+        TypeError: any other type.
+    """
+    if config is None:
+        return LiteFocusConfig()
+    if isinstance(config, LiteFocusConfig):
+        return config
+    if not isinstance(config, Mapping):
+        raise TypeError(
+            f"config of type {type(config).__name__}: accepted are LiteFocusConfig, a dict of options, or None"
+        )
+    accepted = [field.name for field in fields(LiteFocusConfig)]
+    if unknown := sorted(set(config) - set(accepted)):
+        raise ValueError(f"unknown LiteFocus options {unknown}: accepted are {', '.join(accepted)}")
+    return LiteFocusConfig(**config)

@@ -1,0 +1,155 @@
+"""Put LiteFocus into a pipeline or UNet, and take it out again without a trace."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from litefocus.config import LiteFocusConfig, as_config
+from litefocus.grid import GridTracker
+from litefocus.keys import KeySource
+from litefocus.processor import LiteFocusSite, SelfAttentionForward, SelfAttentionProcessor, SiteFunction
+from litefocus.sites import AttentionSite, find_sites, find_unet
+
+_ATTRIBUTE = "_litefocus_patch"
+Config = LiteFocusConfig | Mapping[str, Any] | None
+# number of a site -> what it shall compute
+BuildSite = Callable[[int], SiteFunction]
+
+
+class SitePatch:
+    """A replacement of some self-attentions of one UNet, which can be removed and installed again.
+
+    Args:
+        unet: from `find_unet`.
+        sites: from `find_sites`.
+        build: called once per site.
+        before_forward: called at the start of every forward of the UNet.
+    """
+
+    def __init__(
+        self,
+        unet: nn.Module,
+        sites: list[AttentionSite],
+        build: BuildSite,
+        before_forward: Callable[[], None] | None = None,
+    ) -> None:
+        self.unet = unet
+        self.sites = sites
+        self.build = build
+        self.before_forward = before_forward
+        self._originals: list[tuple[Any, Any]] = []
+        self._trackers: list[GridTracker] = []
+        self._handle: Any = None
+
+    def install(self) -> None:
+        """Replace the sites' attention."""
+        trackers = {site.transformer: GridTracker(site.transformer) for site in self.sites}
+        self._trackers = list(trackers.values())
+        for number, site in enumerate(self.sites):
+            self._replace(site.attention, self.build(number), trackers[site.transformer])
+        if self.before_forward is not None:
+            self._handle = self.unet.register_forward_pre_hook(self._on_forward)
+        setattr(self.unet, _ATTRIBUTE, self)
+
+    def remove(self) -> None:
+        """Restore the original processors and take all hooks off."""
+        for attention, original in self._originals:
+            if original is None:
+                del attention.forward
+            else:
+                attention.set_processor(original)
+        for tracker in self._trackers:
+            tracker.remove()
+        if self._handle is not None:
+            self._handle.remove()
+        self._originals, self._trackers, self._handle = [], [], None
+        delattr(self.unet, _ATTRIBUTE)
+
+    def _on_forward(self, *_: Any) -> None:
+        assert self.before_forward is not None
+        self.before_forward()
+
+    def _replace(self, attention: Any, function: SiteFunction, tracker: GridTracker) -> None:
+        if hasattr(attention, "set_processor"):
+            original = attention.processor
+            attention.set_processor(SelfAttentionProcessor(function, tracker, original))
+            self._originals.append((attention, original))
+        else:
+            attention.forward = SelfAttentionForward(function, tracker, attention)
+            self._originals.append((attention, None))
+
+
+def active_patch(unet: nn.Module) -> SitePatch | None:
+    """The patch that is installed in a UNet, if any."""
+    return getattr(unet, _ATTRIBUTE, None)
+
+
+@contextmanager
+def patched(make_patch: Callable[[], SitePatch]) -> Iterator[int]:
+    """Install a patch inside the context, in place of the one before, which comes back afterwards.
+
+    Yields:
+        the number of patched sites.
+    """
+    patch = make_patch()
+    previous = active_patch(patch.unet)
+    if previous is not None:
+        previous.remove()
+    patch.install()
+    try:
+        yield len(patch.sites)
+    finally:
+        patch.remove()
+        if previous is not None:
+            previous.install()
+
+
+def lite_focus_patch(pipe_or_unet: Any, config: Config = None) -> SitePatch:
+    """LiteFocus for a model, not installed yet, at the start of its stream of keys."""
+    config = as_config(config)
+    unet = find_unet(pipe_or_unet)
+    source = KeySource(config)
+    return SitePatch(unet, find_sites(unet, config.levels), partial(LiteFocusSite, source), source.advance)
+
+
+def inject_lite_focus(pipe_or_unet: Any, config: Config = None) -> int:
+    """Replace the self-attentions of the finest attention level by LiteFocus, until `disable_lite_focus`.
+
+    Idempotent: injecting again replaces the patch and restarts its stream of keys.
+
+    Args:
+        pipe_or_unet: a diffusers AudioLDM2, AudioLDM or MusicLDM pipeline or UNet, or the original audioldm2 package's
+            LatentDiffusion.
+        config: a LiteFocusConfig, the authors' dict of options, or None for the defaults.
+
+    Returns:
+        the number of patched sites; 20 on the published AudioLDM 2.
+
+    Raises:
+        TypeError: a model without a UNet over (time, frequency) latents.
+        ValueError: an invalid option, or a level that the UNet does not have.
+    """
+    patch = lite_focus_patch(pipe_or_unet, config)
+    disable_lite_focus(patch.unet)
+    patch.install()
+    return len(patch.sites)
+
+
+def disable_lite_focus(pipe_or_unet: Any) -> None:
+    """Restore the original attention: the output is bit-equal to before. Does nothing on an unpatched model."""
+    patch = active_patch(find_unet(pipe_or_unet))
+    if patch is not None:
+        patch.remove()
+
+
+@contextmanager
+def lite_focus(pipe_or_unet: Any, config: Config = None) -> Iterator[int]:
+    """LiteFocus inside the context; what was there before, afterwards. Arguments and errors as `inject_lite_focus`.
+
+    The stream of keys starts anew at every entry: the same seed gives the same keys.
+    """
+    with patched(lambda: lite_focus_patch(pipe_or_unet, config)) as sites:
+        yield sites
