@@ -88,13 +88,12 @@ def active_patch(unet: nn.Module) -> SitePatch | None:
 
 
 @contextmanager
-def patched(make_patch: Callable[[], SitePatch]) -> Iterator[int]:
+def patched(patch: SitePatch) -> Iterator[int]:
     """Install a patch inside the context, in place of the one before, which comes back afterwards.
 
     Yields:
         the number of patched sites.
     """
-    patch = make_patch()
     previous = active_patch(patch.unet)
     if previous is not None:
         previous.remove()
@@ -151,5 +150,5 @@ def lite_focus(pipe_or_unet: Any, config: Config = None) -> Iterator[int]:
 
     The stream of keys starts anew at every entry: the same seed gives the same keys.
     """
-    with patched(lambda: lite_focus_patch(pipe_or_unet, config)) as sites:
+    with patched(lite_focus_patch(pipe_or_unet, config)) as sites:
         yield sites

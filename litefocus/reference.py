@@ -1,0 +1,44 @@
+"""The definition of LiteFocus attention, materialised in float64: the oracle of tests and benchmarks, nothing else.
+
+Shapes: B batch, H heads, N = T * F tokens, T time frames, F frequency bins, D head dim, S sampled cross keys.
+"""
+
+import torch
+
+from litefocus.grid import TokenGrid
+
+
+def key_multiplicity(
+    grid: TokenGrid, cross_keys: torch.Tensor | None, *, same_frequency: bool = True, duplicates: str = "count_twice"
+) -> torch.Tensor:
+    """How often each key (column) counts in the softmax of each query (row): float64 (N, N).
+
+    The authors' code concatenates the two sets of keys, so a sampled key of the query's own frequency counts twice;
+    under "union", the paper's text, it counts once.
+    """
+    bins = torch.arange(grid.tokens) % grid.freq
+    own = (bins[:, None] == bins[None, :]).double() * same_frequency
+    drawn = torch.zeros(grid.tokens, dtype=torch.float64)
+    if cross_keys is not None:
+        drawn = torch.bincount(cross_keys.cpu(), minlength=grid.tokens).double()
+    sampled = drawn.expand(grid.tokens, -1)
+    return own + (sampled * (1 - own) if duplicates == "union" else sampled)
+
+
+def reference_attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    grid: TokenGrid,
+    cross_keys: torch.Tensor | None,
+    *,
+    same_frequency: bool = True,
+    scale: float | None = None,
+    duplicates: str = "count_twice",
+) -> torch.Tensor:
+    """`lite_focus_attention` by its definition, dense with log(multiplicity) on the scores: float64 (B, H, N, D)."""
+    query, key, value = (x.double() for x in (query, key, value))
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    multiplicity = key_multiplicity(grid, cross_keys, same_frequency=same_frequency, duplicates=duplicates)
+    scores = query @ key.transpose(-1, -2) * scale + multiplicity.log().to(query.device)
+    return scores.softmax(dim=-1) @ value
