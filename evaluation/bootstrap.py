@@ -3,8 +3,6 @@
 Frames or windows of one clip are correlated, so nothing here resamples them: a row belongs to a clip, and whole
 clips are drawn, deleted or exchanged. ``clips`` names the clip of every row; without it each row is a clip.
 
-Which one to use (section 5 of B. Efron & R. Tibshirani, "An Introduction to the Bootstrap", for the methods):
-
 * a mean over clips (KL, CLAP): :func:`bootstrap_interval`;
 * a distance between sets (FAD, KAD): :func:`jackknife_interval`, because drawing with replacement repeats clips and
   inflates such a distance by about one more term of its sample-size bias;
@@ -28,10 +26,7 @@ JACKKNIFE_GROUPS = 20
 
 
 class Interval(NamedTuple):
-    """An estimate with its uncertainty.
-
-    The bounds are ``nan`` where one clip (or none) leaves the spread undefined: never a width of 0.
-    """
+    """An estimate with its uncertainty; bounds are nan where one clip leaves the spread undefined, never 0 wide."""
 
     value: float
     """The statistic on the whole sample."""
@@ -46,15 +41,7 @@ class Interval(NamedTuple):
 
 
 def rows_by_clip(clips: ArrayLike | None, n_rows: int) -> list[Array]:
-    """Row indices of each clip, clips in sorted order.
-
-    Args:
-        clips: (n_rows,) clip id of every row, or None for one row per clip.
-        n_rows: number of rows.
-
-    Raises:
-        ValueError: ``clips`` is not one id per row.
-    """
+    """Row indices of each clip, clips in sorted order; ``clips`` (n_rows,) ids, or None for one row per clip."""
     if clips is None:
         return list(np.arange(n_rows)[:, None])
     ids = np.asarray(clips)
@@ -157,8 +144,7 @@ def jackknife_interval(
         seed: decides the groups.
         clips: one entry per set, the (n_i,) clip ids or None.
         groups: number of groups; fewer where a set has fewer clips.
-        confidence: coverage aimed at; the quantile is Student's t with groups - 1 degrees of freedom.
-        unit: name of the resampling unit.
+        confidence, unit: as in :func:`bootstrap_interval`; the quantile is Student's t, groups - 1 degrees of freedom.
 
     Returns:
         Interval whose ``n`` is the number of clips of the last (generated) set.
@@ -296,7 +282,7 @@ def _percentiles(replicates: Sequence[float], confidence: float) -> tuple[float,
 
 def _as_rows(samples: ArrayLike, name: str) -> Array:
     rows = np.asarray(samples)
-    if rows.ndim == 0 or len(rows) == 0:
+    if rows.shape[:1] in ((), (0,)):
         raise ValueError(f"{name} has shape {rows.shape}; give at least one row, shape (n, ...)")
     return rows
 

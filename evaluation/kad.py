@@ -95,8 +95,8 @@ def kernel_audio_distance(
         reference_clips, generated_clips: clip id of every row; None means each row is a clip.
 
     Returns:
-        100 times the unbiased squared MMD: 0 in expectation for equal distributions, negative half of the time
-        there; nan where a set has fewer than two clips.
+        100 times the unbiased squared MMD: 0 in expectation for equal distributions, so often negative there;
+        nan where a set has fewer than two clips.
 
     Raises:
         ValueError: shapes, values or options that do not fit.
@@ -123,7 +123,7 @@ def kernel_audio_distance_interval(
 ) -> KernelDistance:
     """:func:`kernel_audio_distance` with a delete-group jackknife interval over clips, at a fixed bandwidth.
 
-    Clips leave both sets, paired where the sets have the same number of clips; the kernel matrix is read once.
+    Clips leave both sets, paired where the sets have the same number of clips.
     """
     sets = _clip_sets(reference, generated, reference_clips, generated_clips)
     n_clips = [s.n_clips for s in sets]
@@ -199,7 +199,7 @@ class _ClipSet(NamedTuple):
 def _clip_sets(
     reference: ArrayLike, generated: ArrayLike, reference_clips: ArrayLike | None, generated_clips: ArrayLike | None
 ) -> tuple[_ClipSet, _ClipSet]:
-    """Both sets in float64 around their common mean: |x|² + |y|² - 2xy cancels badly far from the origin."""
+    """Both sets in float64 around their common mean: distances by expansion cancel badly far from the origin."""
     first = check_embeddings(reference, "reference").astype(np.float64)
     second = check_embeddings(generated, "generated", first.shape[1]).astype(np.float64)
     mean = (first.sum(axis=0) + second.sum(axis=0)) / (len(first) + len(second))

@@ -98,6 +98,7 @@ def test_rotation_translation_scale_and_order():
     # A far origin is where the expansion of |x - y|^2 loses its digits unless the data are centred.
     moved = kernel_audio_distance(reference @ rotation + 1e4, generated @ rotation + 1e4)
     assert moved == pytest.approx(value, rel=1e-8)
+    assert median_bandwidth(reference + 1e7) == pytest.approx(median_bandwidth(reference), rel=1e-8)
     assert kernel_audio_distance(5 * reference, 5 * generated) == pytest.approx(value, rel=1e-10)
     assert kernel_audio_distance(reference[::-1], generated[::-1]) == pytest.approx(value, rel=1e-12)
 

@@ -1,0 +1,221 @@
+"""Audio files in and out: what is on disk or a named error with its path, never a substitute.
+
+Shapes: C channels, T samples. Samples are float32 with full scale at 1.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import tempfile
+from pathlib import Path
+from typing import BinaryIO, Literal, NamedTuple
+
+import numpy as np
+import soundfile
+
+from evaluation.bootstrap import Array
+
+SILENT_PEAK = 1 / 32768
+"""A clip whose samples all stay below one 16-bit step is silent."""
+_PEAK_LEVEL = 10 ** (-1 / 20)
+_UNKNOWN_SIZE = 0xFFFFFFFF
+_DEFAULT_SUBTYPE = {".wav": "FLOAT", ".flac": "PCM_24"}
+
+Mono = Literal["mean", "first"]
+Level = Literal["none", "peak"]
+
+
+class AudioError(ValueError):
+    """Audio that cannot be scored; the message starts with the path where there is one."""
+
+    def __init__(self, problem: str, path: str | os.PathLike[str] | None = None) -> None:
+        self.path = None if path is None else Path(path)
+        super().__init__(problem if path is None else f"{path}: {problem}")
+
+
+class UnreadableAudioError(AudioError):
+    """Not audio, or damaged beyond its header."""
+
+
+class TruncatedAudioError(AudioError):
+    """Holds fewer samples than its header declares."""
+
+
+class EmptyAudioError(AudioError):
+    """Holds no sample."""
+
+
+class NonFiniteAudioError(AudioError):
+    """Holds nan or inf."""
+
+
+class TooShortAudioError(AudioError):
+    """Shorter than what is asked of it."""
+
+
+class SilentAudioError(AudioError):
+    """Silent where sound is required."""
+
+
+class Audio(NamedTuple):
+    """Samples with their rate."""
+
+    samples: Array
+    """(C, T) float32."""
+    sample_rate: int
+    """Hz."""
+
+
+def load_audio(path: str | os.PathLike[str], *, min_duration_s: float = 0.0, allow_silent: bool = True) -> Audio:
+    """Read a whole file at its own rate and channels: wav (8 to 32 bit, float), flac and what libsndfile reads.
+
+    A wav is compared with the size in its own header, since libsndfile shortens a cut file without a word.
+    (An mp3 or ogg stream does not declare its length; there a cut cannot be seen.)
+
+    Args:
+        path: the file.
+        min_duration_s: shortest duration accepted, in seconds.
+        allow_silent: whether a silent clip is a result (True) or an error.
+
+    Raises:
+        FileNotFoundError: no such file.
+        UnreadableAudioError, TruncatedAudioError, EmptyAudioError, NonFiniteAudioError, TooShortAudioError,
+        SilentAudioError: see each; all are :class:`AudioError`, a ValueError.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such audio file")
+    _check_wav_size(Path(path))
+    try:
+        with soundfile.SoundFile(path) as file:
+            declared, rate = file.frames, file.samplerate
+            samples = file.read(dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise UnreadableAudioError(f"cannot be read as audio ({error.error_string})", path) from error
+    if len(samples) < declared:
+        raise TruncatedAudioError(f"header declares {declared} samples, {len(samples)} could be read", path)
+    channels_first = np.ascontiguousarray(samples.T)
+    check_audio(channels_first, rate, path=path, min_duration_s=min_duration_s, allow_silent=allow_silent)
+    return Audio(channels_first, rate)
+
+
+def check_audio(
+    samples: Array,
+    sample_rate: int,
+    *,
+    path: str | os.PathLike[str] | None = None,
+    min_duration_s: float = 0.0,
+    allow_silent: bool = True,
+) -> None:
+    """Raise the :class:`AudioError` that fits (C, T) or (T,) samples; ``path`` goes into the message."""
+    length = samples.shape[-1]
+    if samples.size == 0:
+        raise EmptyAudioError("holds no samples", path)
+    bad = ~np.isfinite(samples)
+    if bad.any():
+        at = np.flatnonzero(bad.reshape(-1, length).any(axis=0))[0] / sample_rate
+        raise NonFiniteAudioError(f"holds {bad.sum()} nan or inf samples, the first at {at:.3f} s", path)
+    if length < round(min_duration_s * sample_rate):
+        raise TooShortAudioError(f"lasts {length / sample_rate:.3f} s; at least {min_duration_s:g} s needed", path)
+    if not allow_silent and np.abs(samples).max() < SILENT_PEAK:
+        raise SilentAudioError("is silent (every sample below one 16-bit step)", path)
+
+
+def mix_to_mono(samples: Array, how: Mono = "mean") -> Array:
+    """(C, T) to (T,): the mean of the channels, or the first one as some published protocols take it."""
+    if samples.ndim != 2:
+        raise ValueError(f"samples have shape {samples.shape}; expected (C, T)")
+    if how == "mean":
+        return samples.mean(axis=0, dtype=np.float64).astype(samples.dtype)
+    if how == "first":
+        return samples[0]
+    raise ValueError(f"how={how!r}; give 'mean' or 'first'")
+
+
+def trim_to_duration(samples: Array, sample_rate: int, duration_s: float) -> Array:
+    """First ``duration_s`` seconds of (..., T) samples: models emit whole latents, so "10 s" may come as 10.24 s.
+
+    Raises:
+        TooShortAudioError: the clip is shorter; it is never padded.
+    """
+    check_audio(samples, sample_rate, min_duration_s=duration_s)
+    return samples[..., : round(duration_s * sample_rate)]
+
+
+def set_level(samples: Array, level: Level) -> Array:
+    """Loudness variants by name: "none" leaves samples alone, "peak" puts the largest sample at -1 dBFS.
+
+    A silent clip stays as it is under both: there is no gain that would lift it.
+    """
+    if level == "none":
+        return samples
+    if level != "peak":
+        raise ValueError(f"level={level!r}; give 'none' or 'peak'")
+    peak = np.abs(samples).max(initial=0.0)
+    return samples if peak < SILENT_PEAK else samples * samples.dtype.type(_PEAK_LEVEL / peak)
+
+
+def int16_round_trip(samples: Array) -> Array:
+    """Clip to [-1, 1], truncate to 16 bit and come back, as LAION's CLAP does before embedding; off by <= 1/32767."""
+    return (np.clip(samples, -1, 1) * 32767).astype(np.int16).astype(np.float32) / 32767
+
+
+def save_audio(path: str | os.PathLike[str], samples: Array, sample_rate: int, *, subtype: str | None = None) -> None:
+    """Write (C, T) or (T,) samples as wav or flac; the file appears whole or not at all.
+
+    Args:
+        path: ends in .wav (32-bit float unless ``subtype`` says otherwise) or .flac (24 bit).
+        samples: float samples, full scale at 1.
+        sample_rate: Hz.
+        subtype: libsndfile's name, e.g. "PCM_16".
+
+    Raises:
+        ValueError: another ending, nothing or nan to write, or samples beyond full scale in an integer format,
+            which would clip.
+    """
+    target = Path(path)
+    if target.suffix.lower() not in _DEFAULT_SUBTYPE:
+        raise ValueError(f"{target}: give a name that ends in .wav or .flac")
+    check_audio(samples, sample_rate, path=target)
+    chosen = subtype or _DEFAULT_SUBTYPE[target.suffix.lower()]
+    peak = float(np.abs(samples).max())
+    if peak > 1 and chosen not in ("FLOAT", "DOUBLE"):
+        raise ValueError(f"{target}: peak {peak:.3f} would clip as {chosen}; lower the level or write FLOAT")
+    file_format = target.suffix[1:].upper()
+    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}_", suffix=".part")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            soundfile.write(file, np.atleast_2d(samples).T, sample_rate, chosen, format=file_format)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _check_wav_size(path: Path) -> None:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        data = _wav_data_chunk(file)
+    if data is not None and sum(data) > size:
+        start, declared = data
+        raise TruncatedAudioError(f"header declares {declared} bytes of samples, {size - start} are there", path)
+
+
+def _wav_data_chunk(file: BinaryIO) -> tuple[int, int] | None:
+    """Start and declared length in bytes of the samples; None if not a wav, or a stream of unknown length."""
+    head = file.read(12)
+    if head[:4] not in (b"RIFF", b"RF64") or head[8:] != b"WAVE":
+        return None
+    long_size = _UNKNOWN_SIZE
+    while len(header := file.read(8)) == 8:
+        name, length = struct.unpack("<4sI", header)
+        if name == b"data":
+            length = long_size if length == _UNKNOWN_SIZE else length
+            return None if length == _UNKNOWN_SIZE else (file.tell(), length)
+        if name == b"ds64":
+            long_size = struct.unpack("<Q", file.read(16)[8:])[0]
+            length -= 16
+        file.seek(length + length % 2, os.SEEK_CUR)
+    return None

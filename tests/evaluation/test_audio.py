@@ -1,0 +1,215 @@
+"""Audio in and out: every format, every kind of damage, level and duration."""
+
+import struct
+
+import numpy as np
+import pytest
+import soundfile
+
+from evaluation.audio import (
+    AudioError,
+    EmptyAudioError,
+    NonFiniteAudioError,
+    SilentAudioError,
+    TooShortAudioError,
+    TruncatedAudioError,
+    UnreadableAudioError,
+    check_audio,
+    int16_round_trip,
+    load_audio,
+    mix_to_mono,
+    save_audio,
+    set_level,
+    trim_to_duration,
+)
+
+STEP = {"PCM_U8": 2**-7, "PCM_16": 2**-15, "PCM_24": 2**-23, "PCM_32": 2**-23, "FLOAT": 2**-23, "DOUBLE": 2**-23}
+
+
+def tone(rate, seconds=0.5, channels=1, frequency=440.0):
+    time = np.arange(round(rate * seconds)) / rate
+    return np.stack([0.5 * np.sin(2 * np.pi * frequency * time + c) for c in range(channels)])
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 22050, 44100, 48000])
+@pytest.mark.parametrize("subtype", STEP)
+def test_every_depth_and_rate_comes_back_within_one_step(tmp_path, subtype, rate):
+    path = tmp_path / "clip.wav"
+    samples = tone(rate, channels=2)
+    soundfile.write(path, samples.T, rate, subtype)
+    audio = load_audio(path)
+    assert audio.sample_rate == rate
+    assert audio.samples.shape == (2, rate // 2)
+    assert audio.samples.dtype == np.float32
+    np.testing.assert_allclose(audio.samples, samples, atol=STEP[subtype])
+
+
+def write_and_cut(path, cut_bytes, subtype="PCM_16", **options):
+    soundfile.write(path, tone(16000, 1.0)[0], 16000, subtype, **options)
+    path.write_bytes(path.read_bytes()[:-cut_bytes])
+
+
+@pytest.mark.parametrize("cut_bytes", [1, 2, 16000, 31000])
+def test_a_cut_wav_is_refused_although_libsndfile_reads_it(tmp_path, cut_bytes):
+    path = tmp_path / "cut.wav"
+    write_and_cut(path, cut_bytes)
+    assert len(soundfile.read(path)[0]) > 0  # a plain reader returns the shorter clip without a word
+    with pytest.raises(TruncatedAudioError, match=r"cut\.wav: header declares 32000 bytes.*" + str(32000 - cut_bytes)):
+        load_audio(path)
+
+
+def test_a_cut_rf64_or_flac_is_refused(tmp_path):
+    path = tmp_path / "cut.wav"
+    write_and_cut(path, 1000, format="RF64")
+    with pytest.raises(TruncatedAudioError, match="header declares 32000 bytes"):
+        load_audio(path)
+    write_and_cut(tmp_path / "cut.flac", 3000)
+    with pytest.raises(AudioError, match=r"cut\.flac: "):
+        load_audio(tmp_path / "cut.flac")
+
+
+def test_a_short_read_is_refused_whatever_the_format(tmp_path, monkeypatch):
+    path = tmp_path / "clip.flac"
+    soundfile.write(path, tone(16000)[0], 16000)
+    whole = soundfile.SoundFile.read
+    monkeypatch.setattr(soundfile.SoundFile, "read", lambda self, **options: whole(self, **options)[:-10])
+    with pytest.raises(TruncatedAudioError, match="declares 8000 samples, 7990 could be read"):
+        load_audio(path)
+
+
+def test_wavs_with_other_chunks_or_of_streamed_length_are_whole(tmp_path):
+    path = tmp_path / "chunks.wav"
+    soundfile.write(path, tone(16000)[0], 16000, "PCM_16")
+    content = path.read_bytes()
+    at = content.index(b"data")
+    odd = b"LIST" + struct.pack("<I", 3) + b"abc\0"
+    path.write_bytes(content[:at] + odd + content[at:])
+    assert load_audio(path).samples.shape == (1, 8000)
+    path.write_bytes(content[: at + 4] + b"\xff" * 4 + content[at + 8 :])  # what a pipe writes: length unknown
+    assert load_audio(path).samples.shape == (1, 8000)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("text.wav", b"not audio"), ("empty_file.wav", b""), ("header.wav", b"RIFF\x24\0\0\0WAVEfmt ")],
+)
+def test_what_is_not_audio_is_named_with_its_path(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(UnreadableAudioError, match=f"{name}: cannot be read") as caught:
+        load_audio(path)
+    assert caught.value.path == path
+    assert isinstance(caught.value, ValueError)
+
+
+def test_missing_and_empty_files_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"gone\.wav"):
+        load_audio(tmp_path / "gone.wav")
+    soundfile.write(tmp_path / "none.wav", np.zeros(0), 16000)
+    with pytest.raises(EmptyAudioError, match=r"none\.wav: holds no samples"):
+        load_audio(tmp_path / "none.wav")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_non_finite_samples_are_located(tmp_path, bad):
+    samples = tone(16000, channels=2)
+    samples[1, 4000] = bad
+    soundfile.write(tmp_path / "bad.wav", samples.T, 16000, "FLOAT")
+    with pytest.raises(NonFiniteAudioError, match=r"bad\.wav: holds 1 nan or inf samples, the first at 0\.250 s"):
+        load_audio(tmp_path / "bad.wav")
+
+
+def test_short_and_silent_clips_are_results_unless_refused(tmp_path):
+    soundfile.write(tmp_path / "short.wav", tone(16000, 0.3)[0], 16000)
+    assert load_audio(tmp_path / "short.wav").samples.shape == (1, 4800)
+    with pytest.raises(TooShortAudioError, match=r"lasts 0\.300 s; at least 0\.975 s"):
+        load_audio(tmp_path / "short.wav", min_duration_s=0.975)
+    soundfile.write(tmp_path / "silent.wav", np.zeros((1000, 2)), 16000)
+    assert not load_audio(tmp_path / "silent.wav").samples.any()
+    with pytest.raises(SilentAudioError, match=r"silent\.wav: is silent"):
+        load_audio(tmp_path / "silent.wav", allow_silent=False)
+    check_audio(np.full(10, 0.5, np.float32), 16000, allow_silent=False)  # a constant is not silence
+
+
+def test_a_silent_left_channel_is_silent_only_for_who_takes_the_first():
+    stereo = np.concatenate([np.zeros((1, 8000)), tone(16000)]).astype(np.float32)
+    np.testing.assert_allclose(mix_to_mono(stereo), stereo[1] / 2, rtol=1e-6)
+    assert not mix_to_mono(stereo, "first").any()
+    assert mix_to_mono(stereo).dtype == np.float32
+    with pytest.raises(ValueError, match="'mean' or 'first'"):
+        mix_to_mono(stereo, "left")
+    with pytest.raises(ValueError, match=r"expected \(C, T\)"):
+        mix_to_mono(stereo[0])
+
+
+def test_trimming_is_exact_and_never_pads():
+    samples = tone(16000, 10.24)
+    trimmed = trim_to_duration(samples, 16000, 10.0)
+    assert trimmed.shape == (1, 160000)
+    np.testing.assert_array_equal(trimmed, samples[:, :160000])
+    with pytest.raises(TooShortAudioError, match=r"lasts 10\.240 s"):
+        trim_to_duration(samples, 16000, 20.0)
+
+
+def test_levels():
+    samples = tone(16000).astype(np.float32)
+    assert set_level(samples, "none") is samples
+    peaked = set_level(samples, "peak")
+    assert 20 * np.log10(np.abs(peaked).max()) == pytest.approx(-1, abs=1e-5)
+    assert peaked.dtype == np.float32
+    np.testing.assert_allclose(
+        peaked / samples.max(), samples / samples.max() * peaked.max() / samples.max(), rtol=1e-5
+    )
+    silence = np.zeros((1, 100), np.float32)
+    np.testing.assert_array_equal(set_level(silence, "peak"), silence)  # and not nan
+    with pytest.raises(ValueError, match="'none' or 'peak'"):
+        set_level(samples, "loud")
+
+
+def test_int16_round_trip_is_off_by_less_than_a_step():
+    samples = np.random.default_rng(0).uniform(-1.2, 1.2, (2, 5000)).astype(np.float32)
+    error = np.abs(int16_round_trip(samples) - np.clip(samples, -1, 1))
+    assert 0.5 / 32767 < error.max() <= 1 / 32767
+    np.testing.assert_array_equal(int16_round_trip(int16_round_trip(samples)), int16_round_trip(samples))
+    assert int16_round_trip(np.array([1.0, -1.0, 0.0])).tolist() == [1, -1, 0]
+
+
+def test_saved_audio_comes_back_bit_for_bit(tmp_path):
+    samples = np.random.default_rng(1).uniform(-1.5, 1.5, (2, 1000)).astype(np.float32)
+    save_audio(tmp_path / "a.wav", samples, 16000)
+    np.testing.assert_array_equal(load_audio(tmp_path / "a.wav").samples, samples)
+    save_audio(tmp_path / "b.flac", samples[0] / 2, 16000)
+    np.testing.assert_allclose(load_audio(tmp_path / "b.flac").samples, samples[:1] / 2, atol=2**-23)
+    save_audio(tmp_path / "c.wav", samples / 2, 16000, subtype="PCM_16")
+    assert soundfile.info(tmp_path / "c.wav").subtype == "PCM_16"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.wav", "b.flac", "c.wav"]
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_debris(tmp_path, monkeypatch):
+    path = tmp_path / "a.wav"
+    save_audio(path, np.ones(10, np.float32), 16000)
+
+    def fail(*_args, **_options):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(soundfile, "write", fail)
+    with pytest.raises(OSError, match="disk full"):
+        save_audio(path, np.zeros(10, np.float32), 16000)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.wav"]
+    assert load_audio(path).samples.min() == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "samples", "subtype", "error", "message"),
+    [
+        ("a.mp3", np.ones(4), None, ValueError, "ends in .wav or .flac"),
+        ("a.wav", np.zeros(0), None, EmptyAudioError, "no samples"),
+        ("a.wav", np.array([np.nan]), None, NonFiniteAudioError, "nan"),
+        ("a.flac", np.array([1.5]), None, ValueError, r"peak 1\.500 would clip as PCM_24"),
+        ("a.wav", np.array([1.5]), "PCM_16", ValueError, "would clip as PCM_16"),
+    ],
+)
+def test_what_cannot_be_saved_is_named(tmp_path, name, samples, subtype, error, message):
+    with pytest.raises(error, match=message):
+        save_audio(tmp_path / name, samples, 16000, subtype=subtype)
+    assert list(tmp_path.iterdir()) == []
