@@ -1,0 +1,196 @@
+"""The testbed's gate: can this model test a claim about its attention? Five numbers with fixed thresholds.
+
+Read at noise levels t = 500-800 on held-out real clips, as means over the 12 sites, at each tested length:
+
+1. same-frequency attention mass at least 2x uniform;
+2. ln N - H (distance from uniform attention) at least 1 nat;
+3. deleting the sites costs at least 5% of the loss at t = 500 and at t = 700;
+4. focus-only is better than deleted;
+5. compensation-only is worse than dense by more than 3 standard errors.
+
+The gate, like the tied initialisation, selects for the structure that LiteFocus assumes: passing it is no result.
+
+    python -m experiments.testbed.gate run=runs/testbed/unet lengths=1,4 clips=16 record=results/testbed/gate.jsonl
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AudioLDM2UNet2DConditionModel, AutoencoderKL
+from safetensors.torch import load_file, save_file
+
+from experiments.probes import FAR_S, ProbeClips, SiteStructure, attention_structure, losses_by_method
+from experiments.testbed.corpus import TRAIN_DURATION_S, Scene, render_scene, sample_scene
+from experiments.testbed.mel import FRAMES_PER_SECOND, log_mel
+from experiments.testbed.settings import parse_settings
+from experiments.testbed.train_state import append_record, load_checkpoint
+from experiments.testbed.train_text import load_text_parts
+from experiments.testbed.train_unet import encode_text, make_scheduler
+from experiments.testbed.unet import export_unet, make_unet
+from experiments.testbed.vae import COMPRESSION, encode_mel
+
+LOSS_LEVELS = (500, 700)
+STRUCTURE_LEVELS = (500, 600, 700, 800)
+MASS_RATIO = 2.0
+ENTROPY_GAP_NAT = 1.0
+DELETION_SHARE = 0.05
+COMPENSATION_ERRORS = 3.0
+TOKEN_FRAMES_PER_SECOND = FRAMES_PER_SECOND / COMPRESSION / 2
+FIRST_HELDOUT_SEED = 50_000
+
+
+@dataclass(frozen=True)
+class GateSettings:
+    """`run` holds checkpoint.pt; `lengths` are multiples of 5.12 s; structure is read on `structure_clips` clips."""
+
+    run: str = "runs/testbed/unet"
+    vae: str = "runs/testbed/vae/vae"
+    text: str = "runs/testbed/text"
+    cache: str = "runs/testbed/cache"
+    lengths: str = "1"
+    clips: int = 16
+    structure_clips: int = 4
+    record: str = "results/testbed/gate.jsonl"
+    label: str = "tied"
+
+
+@dataclass(frozen=True)
+class GateReading:
+    """The gate at one length. Losses are per noise level of LOSS_LEVELS; errors are standard errors over clips."""
+
+    length: int
+    clips: int
+    same_frequency_ratio: float
+    entropy_gap_nat: float
+    far_same_frequency: float
+    deletion_share: dict[str, float]
+    focus_minus_deleted: dict[str, float]
+    compensation_minus_dense: dict[str, float]
+    compensation_errors: dict[str, float]
+    loss: dict[str, dict[str, float]]
+
+    def verdicts(self) -> dict[str, bool]:
+        """Pass or fail of the five criteria; those on losses hold at every noise level of LOSS_LEVELS."""
+        return {
+            "same_frequency": self.same_frequency_ratio >= MASS_RATIO,
+            "entropy_gap": self.entropy_gap_nat >= ENTROPY_GAP_NAT,
+            "deletion": min(self.deletion_share.values()) >= DELETION_SHARE,
+            "focus_beats_deleted": max(self.focus_minus_deleted.values()) < 0.0,
+            "compensation_worse": min(self.compensation_errors.values()) > COMPENSATION_ERRORS,
+        }
+
+
+def heldout_scenes(count: int) -> list[Scene]:
+    """Held-out scenes without an order in time: single events and "while" pairs alternate."""
+    kinds = ("single", "while")
+    return [
+        sample_scene(FIRST_HELDOUT_SEED + index, split="heldout", relation=kinds[index % 2]) for index in range(count)
+    ]
+
+
+@torch.no_grad()
+def heldout_clips(settings: GateSettings, length: int) -> ProbeClips:
+    """Latents and text inputs of held-out clips of `length` x 5.12 s; cached as safetensors."""
+    path = Path(settings.cache) / f"heldout_{settings.clips}_{length}x.safetensors"
+    if not path.exists():
+        vae = AutoencoderKL.from_pretrained(settings.vae, local_files_only=True).eval()
+        scenes = heldout_scenes(settings.clips)
+        tensors = encode_text(load_text_parts(Path(settings.text)), [scene.caption for scene in scenes])
+        audio = [render_scene(scene, length * TRAIN_DURATION_S) for scene in scenes]
+        latents = [encode_mel(vae, log_mel(torch.from_numpy(samples)[None])) for samples in audio]
+        tensors["latents"] = torch.cat(latents).half()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, path)
+    tensors = load_file(path)
+    text = {
+        "encoder_hidden_states": tensors["generated"].float(),
+        "encoder_hidden_states_1": tensors["t5"].float(),
+        "encoder_attention_mask_1": tensors["t5_mask"].long(),
+    }
+    return ProbeClips(tensors["latents"].float(), text)
+
+
+def averaged_unet(run: Path) -> tuple[AudioLDM2UNet2DConditionModel, int]:
+    """The stock UNet with the averaged weights of a run's newest checkpoint, and its step.
+
+    Raises:
+        FileNotFoundError: no checkpoint in the folder.
+    """
+    checkpoint = load_checkpoint(run / "checkpoint.pt")
+    if checkpoint is None:
+        raise FileNotFoundError(f"{run}/checkpoint.pt is missing: run experiments.testbed.train_unet first")
+    unet = make_unet()
+    with torch.no_grad():
+        for parameter, average in zip(unet.parameters(), checkpoint["ema"], strict=True):
+            parameter.copy_(average)
+    return export_unet(unet).eval(), checkpoint["step"]
+
+
+def read_gate(unet: Any, scheduler: Any, clips: ProbeClips, length: int, structure_clips: int) -> GateReading:
+    """Takes the five numbers at one length (a multiple of the training length)."""
+    few = clips.batch(slice(0, structure_clips), clips.latents.shape[2])
+    rate = TOKEN_FRAMES_PER_SECOND
+    structure: list[SiteStructure] = []
+    for t in STRUCTURE_LEVELS:
+        structure += attention_structure(unet, scheduler, few, t, frames_per_second=rate)
+    losses = losses_by_method(unet, scheduler, clips, LOSS_LEVELS)
+    dense = losses["dense"]
+
+    def difference(method: str, base: str) -> dict[str, np.ndarray]:
+        return {str(t): losses[method][t] - losses[base][t] for t in LOSS_LEVELS}
+
+    compensation = difference("compensation_only", "dense")
+    means = {t: float(x.mean()) for t, x in compensation.items()}
+    errors = {t: float(x.std(ddof=1) / len(x) ** 0.5) for t, x in compensation.items()}
+    return GateReading(
+        length=length,
+        clips=len(clips.latents),
+        same_frequency_ratio=float(np.mean([s.same_frequency / s.uniform_same_frequency for s in structure])),
+        entropy_gap_nat=float(np.mean([s.entropy_gap_nat for s in structure])),
+        far_same_frequency=float(np.mean([s.far_same_frequency for s in structure])),
+        deletion_share={t: float(x.mean() / dense[int(t)].mean()) for t, x in difference("deleted", "dense").items()},
+        focus_minus_deleted={t: float(x.mean()) for t, x in difference("focus_only", "deleted").items()},
+        compensation_minus_dense=means,
+        compensation_errors={t: means[t] / errors[t] for t in means},
+        loss={name: {str(t): float(x.mean()) for t, x in by_t.items()} for name, by_t in losses.items()},
+    )
+
+
+def describe(reading: GateReading) -> str:
+    """The reading in one line per criterion, with pass or FAIL."""
+    verdicts = {name: "pass" if passed else "FAIL" for name, passed in reading.verdicts().items()}
+    percent = {t: f"{100 * x:.1f}%" for t, x in reading.deletion_share.items()}
+    focus = {t: f"{x:+.4f}" for t, x in reading.focus_minus_deleted.items()}
+    errors = {t: f"{x:.1f}" for t, x in reading.compensation_errors.items()}
+    return "\n".join(
+        (
+            f"{reading.length}x, {reading.clips} clips, dense loss {reading.loss['dense']}",
+            f"  {verdicts['same_frequency']} same-frequency mass {reading.same_frequency_ratio:.2f} x uniform"
+            f" (beyond {FAR_S:g} s: {reading.far_same_frequency:.3f})",
+            f"  {verdicts['entropy_gap']} ln N - H {reading.entropy_gap_nat:.2f} nat",
+            f"  {verdicts['deletion']} deletion costs {percent}",
+            f"  {verdicts['focus_beats_deleted']} focus-only minus deleted {focus}",
+            f"  {verdicts['compensation_worse']} compensation-only minus dense, in standard errors {errors}",
+        )
+    )
+
+
+def _main(settings: GateSettings) -> None:
+    unet, step = averaged_unet(Path(settings.run))
+    for length in (int(word) for word in settings.lengths.split(",")):
+        clips = heldout_clips(settings, length)
+        reading = read_gate(unet, make_scheduler(), clips, length, settings.structure_clips)
+        record = {"label": settings.label, "step": step} | asdict(reading) | {"verdicts": reading.verdicts()}
+        append_record(Path(settings.record), record)
+        print(f"step {step} {describe(reading)}")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    _main(parse_settings(GateSettings, sys.argv[1:]))

@@ -1,0 +1,105 @@
+"""The UNet's shape, its initialisation, its export, and that its training survives a kill."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import experiments.testbed.train_unet as train_unet_module
+from experiments.testbed.train_unet import TrainingData, UnetSettings, make_scheduler, noise_levels, train_unet
+from experiments.testbed.unet import export_unet, make_unet, self_attentions
+from litefocus.sites import find_sites
+
+SMALL = {"clips": 6, "frames": 16, "batch": 2, "checkpoint_steps": 2, "record_steps": 1}
+
+
+def tiny_data() -> TrainingData:
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator).half()
+
+    mask = torch.ones(7, 10, dtype=torch.uint8)
+    return TrainingData(draw(6, 8, 20, 16), draw(7, 8, 64), draw(7, 10, 64), mask)
+
+
+def text_inputs(batch: int) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return {
+        "encoder_hidden_states": torch.randn(batch, 8, 64, generator=generator),
+        "encoder_hidden_states_1": torch.randn(batch, 10, 64, generator=generator),
+        "encoder_attention_mask_1": torch.ones(batch, 10, dtype=torch.long),
+    }
+
+
+def test_twelve_sites_at_the_eight_bin_level() -> None:
+    sites = find_sites(make_unet())
+    assert len(sites) == 12
+    assert {site.name.split(".attentions")[0] for site in sites} == {"down_blocks.1", "up_blocks.1"}
+
+
+def test_tie_makes_keys_equal_to_doubled_queries() -> None:
+    tied, free = make_unet(seed=3), make_unet(seed=3, tied=False)
+    for one, other in zip(self_attentions(tied), self_attentions(free), strict=True):
+        assert torch.equal(one.to_q.weight, 2.0 * other.to_q.weight)
+        assert torch.equal(one.to_k.weight, one.to_q.weight)
+        assert not torch.equal(other.to_k.weight, other.to_q.weight)
+        assert torch.equal(one.to_v.weight, other.to_v.weight)
+
+
+def test_export_computes_the_same_with_stock_convolutions() -> None:
+    unet = make_unet().eval()
+    latents = torch.randn(1, 8, 24, 16, generator=torch.Generator().manual_seed(2))
+    stock = export_unet(unet)
+    with torch.no_grad():
+        expected = unet(latents, 500, **text_inputs(1)).sample
+        actual = stock(latents, 500, **text_inputs(1)).sample
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
+    kernel = stock.mid_block.resnets[0].conv1.weight
+    assert kernel.shape[2:] == (3, 3)
+    assert kernel[:, :, [0, 2]].abs().max() == 0.0
+
+
+def test_resnets_alone_do_not_mix_time() -> None:
+    resnet = make_unet().down_blocks[0].resnets[0].eval()
+    x = torch.randn(1, 32, 8, 16, generator=torch.Generator().manual_seed(4))
+    moved = x.clone()
+    moved[:, :, 5] += 1.0
+    resnet.norm1, resnet.norm2 = torch.nn.Identity(), torch.nn.Identity()  # group norms do mix, by statistics
+    with torch.no_grad():
+        change = (resnet(moved, torch.zeros(1, 128)) - resnet(x, torch.zeros(1, 128))).abs().amax((0, 1, 3))
+    assert change[5] > 0.0
+    assert change[[0, 1, 2, 3, 4, 6, 7]].max() == 0.0
+
+
+def test_noise_levels_are_stratified_and_mostly_in_the_middle() -> None:
+    settings = UnetSettings(batch=1000, middle_share=0.7)
+    t = noise_levels(settings, torch.Generator().manual_seed(0))
+    middle = ((t >= 400) & (t < 850)).float().mean().item()
+    assert middle == pytest.approx(0.7 + 0.3 * 0.45, abs=0.01)
+    assert t.min() >= 0
+    assert t.max() <= 999
+
+
+def test_schedule_ends_in_pure_noise() -> None:
+    assert make_scheduler().alphas_cumprod[-1] == 0.0
+
+
+def test_killed_training_ends_with_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = tiny_data()
+    whole = train_unet(UnetSettings(run=str(tmp_path / "whole"), steps=5, **SMALL), data)
+    original = train_unet_module.unet_loss
+
+    def dying_loss(unet: object, data: object, settings: object, step: int) -> torch.Tensor:
+        if step == 3:  # after the checkpoint of step 2: the third step is lost and must be repeated exactly
+            raise KeyboardInterrupt
+        return original(unet, data, settings, step)  # type: ignore[arg-type]
+
+    killed = UnetSettings(run=str(tmp_path / "killed"), steps=5, **SMALL)
+    with monkeypatch.context() as patch:
+        patch.setattr(train_unet_module, "unet_loss", dying_loss)
+        with pytest.raises(KeyboardInterrupt):
+            train_unet(killed, data)
+    resumed = train_unet(killed, data)
+    for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(one, other)
