@@ -1,0 +1,1 @@
+"""Networks that turn audio into embeddings and posteriors. Nothing is loaded before the first clip is embedded."""

@@ -1,0 +1,119 @@
+"""What the torch embedders share: loading on first use, identity, batches, device, precision.
+
+Shapes: B batch, S samples.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from evaluation.cache import hash_file
+from evaluation.embedders.protocol import (
+    Array,
+    Features,
+    Output,
+    check_waveforms,
+    identity_of,
+    same_length_batches,
+)
+from evaluation.weights import WeightSource, find_weights
+
+
+class NetworkEmbedder(ABC):
+    """A torch network behind the :class:`~evaluation.embedders.protocol.Embedder` protocol.
+
+    Args:
+        weights: a local file or folder, or a published source.
+        device: torch device.
+        batch_size: waveforms of equal length that go through the network together.
+        half: float16 autocast, on CUDA only; it changes the identity.
+
+    Raises:
+        ValueError: ``half`` without CUDA, or a batch size below 1.
+    """
+
+    name: str
+    outputs: tuple[Output, ...]
+
+    def __init__(
+        self, weights: WeightSource | str | Path, *, device: str = "cpu", batch_size: int = 8, half: bool = False
+    ) -> None:
+        if half and not device.startswith("cuda"):
+            raise ValueError(f"half=True on device {device!r}; float16 is for cuda, use half=False")
+        if batch_size < 1:
+            raise ValueError(f"batch_size={batch_size}; give at least 1")
+        self._source = weights
+        self.device = device
+        self.batch_size = batch_size
+        self.half = half
+
+    @property
+    @abstractmethod
+    def sample_rate(self) -> int:
+        """Rate in Hz of the waveforms."""
+
+    @property
+    @abstractmethod
+    def min_samples(self) -> int:
+        """Shortest waveform that has a result."""
+
+    @property
+    def max_samples(self) -> int | None:
+        """Longest waveform that is used whole; None for any."""
+        return None
+
+    @cached_property
+    def path(self) -> Path:
+        """The weight file or folder, found (or fetched and checked) on first use."""
+        return find_weights(self._source)
+
+    @cached_property
+    def identity(self) -> str:
+        """Hash of the weights' bytes, the front end's version and options, and the precision."""
+        return identity_of(self.name, hash_weights(self.path), self._front_end(), "half" if self.half else "float32")
+
+    @cached_property
+    def network(self) -> torch.nn.Module:
+        """The network on its device, in eval mode."""
+        return self._load(self.path).to(self.device).eval()
+
+    def embed(self, waveforms: Sequence[Array]) -> list[Features]:
+        """See :meth:`evaluation.embedders.protocol.Embedder.embed`."""
+        rows = check_waveforms(waveforms, self)
+        features: dict[int, Features] = {}
+        for indices in same_length_batches(rows, self.batch_size):
+            batch = torch.stack([torch.from_numpy(rows[index]) for index in indices]).to(self.device)
+            with torch.inference_mode(), self._precision():
+                outputs = {name: value.float().cpu().numpy() for name, value in self._forward(batch).items()}
+            for position, index in enumerate(indices):
+                features[index] = {name: value[position] for name, value in outputs.items()}
+        return [features[index] for index in range(len(rows))]
+
+    def _precision(self) -> torch.autocast | nullcontext[None]:
+        return torch.autocast("cuda", torch.float16) if self.half else nullcontext()
+
+    @abstractmethod
+    def _load(self, path: Path) -> torch.nn.Module:
+        """Build the network and load the weights at ``path``."""
+
+    @abstractmethod
+    def _front_end(self) -> str:
+        """Text that changes whenever the same weights would give other numbers."""
+
+    @abstractmethod
+    def _forward(self, waveforms: torch.Tensor) -> dict[Output, torch.Tensor]:
+        """(B, S) float32 to one tensor (B, ...) per output."""
+
+
+def hash_weights(path: Path) -> str:
+    """Hash of a file, or of the names and contents of the files in a model folder."""
+    if path.is_file():
+        return hash_file(path)
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return identity_of(*(f"{file.relative_to(path)} {hash_file(file)}" for file in files))
