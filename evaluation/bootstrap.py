@@ -4,8 +4,7 @@ Frames or windows of one clip are correlated, so nothing here resamples them: a 
 clips are drawn, deleted or exchanged. ``clips`` names the clip of every row; without it each row is a clip.
 
 * a mean over clips (KL, CLAP): :func:`bootstrap_interval`;
-* a distance between sets (FAD, KAD): :func:`jackknife_interval`, because drawing with replacement repeats clips and
-  inflates such a distance by about one more term of its sample-size bias;
+* a distance between sets (FAD, KAD): :func:`jackknife_interval`; drawing with replacement would add its bias again;
 * two methods on the same prompts: :func:`paired_difference_interval`, in which that bias cancels.
 """
 

@@ -52,10 +52,8 @@ class KernelDistance(NamedTuple):
 def median_bandwidth(embeddings: ArrayLike, *, seed: Seed = 0) -> float:
     """Median Euclidean distance between different rows of (m, d) ``embeddings``.
 
-    All pairs up to m = 2000; beyond that two million pairs drawn with ``seed``.
-
-    Raises:
-        ValueError: fewer than two rows, or a median of zero (duplicated clips, a collapsed embedder).
+    All pairs up to m = 2000, two million pairs drawn with ``seed`` beyond. Raises ValueError for fewer than two rows
+    or a median of zero (duplicated clips, a collapsed embedder).
     """
     rows = check_embeddings(embeddings, "reference").astype(np.float64)
     if len(rows) < 2:

@@ -142,7 +142,7 @@ def test_permutation_p_value_is_uniform_under_the_null_and_small_under_a_shift()
         permutation_p_value(shift, *generator.standard_normal((2, 20)), seed=i, permutations=99) for i in range(200)
     ]
     assert scipy.stats.kstest(nulls, "uniform").pvalue > 0.01
-    samples = generator.standard_normal((2, 20)) + [[0.0], [3.0]]
+    samples = generator.standard_normal((2, 20)) + np.array([[0.0], [3.0]])
     assert permutation_p_value(shift, *samples, seed=0, permutations=199) == 1 / 200
     exact = scipy.stats.permutation_test(
         (samples[0][:5], samples[0][5:10] + 0.8), lambda a, b: abs(a.mean() - b.mean()), n_resamples=np.inf,

@@ -1,0 +1,52 @@
+"""The package imports without weight: no torch, no network, names resolved on first use."""
+
+import subprocess
+import sys
+
+import pytest
+
+BLOCKED = """
+import socket, sys
+def refuse(*args, **options):
+    raise AssertionError("network touched")
+socket.socket = socket.create_connection = socket.getaddrinfo = refuse
+"""
+
+
+def run(code):
+    done = subprocess.run([sys.executable, "-c", BLOCKED + code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_import_loads_neither_torch_nor_numpy_nor_the_network():
+    heavy = "torch, numpy, scipy, soundfile, transformers, diffusers".split(", ")
+    assert run(f"import evaluation; print([m for m in {heavy} if m in sys.modules])") == "[]"
+
+
+def test_array_metrics_never_load_torch():
+    code = (
+        "from evaluation import frechet_distance, kernel_audio_distance, kl_divergence, clap_score, fad_infinity\n"
+        "import evaluation.windows, evaluation.longform, evaluation.resample, evaluation.inception_score\n"
+        "print('torch' in sys.modules)"
+    )
+    assert run(code) == "False"
+
+
+def test_public_names_stay_functions_after_their_modules_are_imported():
+    code = (
+        "from evaluation.clap_score import clap_per_clip\n"
+        "import evaluation.fad_infinity\n"
+        "import evaluation\n"
+        "from evaluation import clap_score, fad_infinity\n"
+        "print(clap_score([[1.0, 0.0]], [[3.0, 4.0]]), callable(fad_infinity), callable(evaluation.clap_score))"
+    )
+    assert run(code) == "0.6 True True"
+
+
+def test_unknown_names_are_refused_and_known_ones_listed():
+    import evaluation
+
+    with pytest.raises(AttributeError, match=r"no attribute 'fid'; it offers .*frechet_distance"):
+        _ = evaluation.fid
+    assert set(evaluation.__all__) <= set(dir(evaluation))
