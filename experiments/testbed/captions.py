@@ -13,6 +13,7 @@ TEMPLATES = (
     "the sound of {subject} {gerund}{adverbs}",
     "{adverbs_first}{subject} {verb}",
 )
+ADVERB_TEMPLATES = (0, 4)  # these differ by the place of the adverbs only
 RELATIONS = {"while": ("{a} while {b}", "{a} and {b}", "{a} as {b}"),
              "then": ("{a} followed by {b}", "{a} and then {b}", "{a} before {b}")}  # fmt: skip
 ADVERBS = {

@@ -18,7 +18,7 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
-from experiments.testbed.captions import event_caption, scene_caption
+from experiments.testbed.captions import ADVERB_TEMPLATES, event_caption, held_out, scene_caption
 from experiments.testbed.events import BY_NAME, EVENT_NAMES
 from experiments.testbed.events_dsp import SAMPLE_RATE, Draw
 
@@ -76,17 +76,21 @@ def sample_scene(seed: int, *, split: str, relation: str | None = None) -> Scene
     relation = relation or drawn
     count = 1 if relation == "single" else 2
     names = [str(name) for name in rng.choice(EVENT_NAMES, count, replace=False)]
-    events = tuple(EventSpec(name, _sample_attributes(name, rng)) for name in names)
+    events = tuple(EventSpec(name, _sample_attributes(name, split, rng)) for name in names)
     parts = [event_caption(event.name, dict(event.attributes), split, rng) for event in events]
     return Scene(scene_seed, events, relation, scene_caption(parts, relation, rng))
 
 
-def _sample_attributes(name: str, rng: np.random.Generator) -> tuple[tuple[str, str], ...]:
+def _sample_attributes(name: str, split: str, rng: np.random.Generator) -> tuple[tuple[str, str], ...]:
     chosen = []
     for dimension in BY_NAME[name].attributes:
         named, word = rng.random() < NAMED_SHARE, ATTRIBUTE_WORDS[dimension][rng.integers(2)]
         if named:
             chosen.append((dimension, word))
+    adverbs = any(dimension in ("level", "rate") for dimension, _ in chosen)
+    if split == "heldout" and not adverbs and held_out(name)[1] in ADVERB_TEMPLATES:
+        # Without an adverb these two phrasings are the same sentence, so one of them would be in both splits.
+        chosen.insert(0, ("level", ATTRIBUTE_WORDS["level"][rng.integers(2)]))
     return tuple(chosen)
 
 
