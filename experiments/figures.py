@@ -11,8 +11,8 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from experiments.records import AA_SUFFIX
 from experiments.tables import SpeedRow
-from experiments.timing import AA_SUFFIX
 
 Points = dict[str, list[tuple[float, float | None]]]
 

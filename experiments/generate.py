@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from tqdm import tqdm
 
 from experiments.conditions import Condition
 from experiments.pipelines import GeneratedClip, Pipeline
+from experiments.progress import progress
 from experiments.prompts import Prompt
 from experiments.records import ClipRecord, FailureRecord, append_record, of_kind, read_records
 
@@ -77,7 +77,7 @@ def generate_clips(
         logger.info("%d of %d clips are there already", len(clips) - len(pending), len(clips))
     check_disk(pending, pipeline.sample_rate, run_dir)
     audio_s = sum(clip.condition.duration_s for clip in pending)
-    with tqdm(total=round(audio_s, 3), desc="generating", unit="s of audio") as bar:
+    with progress(round(audio_s, 3), "generating", "s of audio") as bar:
         for batch in batches(pending, batch_size):
             _generate_batch(pipeline, batch, run_dir, run_id, exact_batches)
             bar.update(sum(clip.condition.duration_s for clip in batch))

@@ -184,7 +184,7 @@ def select_device(name: str) -> torch.device:
 
 def prepare(pipe: Any, device: torch.device, dtype: torch.dtype) -> Any:
     """Move a pipeline to its device, in evaluation mode, with diffusers' own bar off (the harness has one)."""
-    pipe.to(device=device, dtype=dtype)
+    pipe.to(device) if pipe.dtype == dtype else pipe.to(device, dtype)
     pipe.set_progress_bar_config(disable=True)
     gc.collect()
     return pipe

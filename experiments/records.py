@@ -17,6 +17,8 @@ R = TypeVar("R")
 
 SCHEMA_VERSION = 1
 RECORDS_FILE = "records.jsonl"
+# The second timing of the baseline in each round: its ratio to the first is the noise.
+AA_SUFFIX = "_again"
 
 
 @dataclass(frozen=True)

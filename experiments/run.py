@@ -15,7 +15,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.cli import check_overrides, one_line_errors
+from experiments.cli import CONF_DIR, check_overrides, one_line_errors
 from experiments.conditions import build_methods, build_timing_arms, expand_conditions
 from experiments.environment import describe
 from experiments.generate import generate_clips, plan_clips
@@ -90,7 +90,7 @@ def resolved(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in container.items()}
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="config")
+@hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")
 def hydra_main(config: DictConfig) -> None:
     """Hydra's entry point: configuration in, files out, the report on the terminal."""
     with one_line_errors():

@@ -120,7 +120,7 @@ def _speed_row(duration: float, name: str, timing: TimingRecord | None, clips: l
         peak_memory_gib=timing.peak_memory_gib.get(name) if timing else None,
         speedup=paired_ratio(baseline, arm) if arm and baseline else None,
         speedup_naive=paired_ratio(naive, arm) if arm and naive else None,
-        share_of_limit=share_of_limit(baseline, arm, limit) if arm and baseline and limit else None,
+        share_of_limit=share_of_limit(baseline, arm, limit) if arm and baseline and limit and name != NAIVE else None,
         note=note,
     )
 

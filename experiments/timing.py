@@ -16,16 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from experiments.conditions import Method
-from experiments.memory import available_gib, peak_memory_gib
+from experiments.memory import GIB, available_gib, peak_memory_gib
 from experiments.pipelines import Pipeline
-from experiments.records import FailureRecord, TimingRecord, append_record
+from experiments.progress import progress
+from experiments.records import AA_SUFFIX, FailureRecord, TimingRecord, append_record
+from litefocus import TokenGrid
+from litefocus.cost import unet_step_cost
+from litefocus.sites import find_sites, find_unet
 
 logger = logging.getLogger(__name__)
 
-AA_SUFFIX = "_again"
 TEXT_TOKENS = 16
 
 
@@ -103,12 +105,11 @@ def _text_inputs(unet: Any, batch: int, normal: Callable[..., torch.Tensor]) -> 
 
 
 def materialised_gib(pipeline: Pipeline, duration_s: float, batch: int = 2) -> float:
-    """Memory of one site's materialised scores, three copies alive (scores, scaled, softmax), in GiB."""
-    from litefocus.cost import site_grids
-
-    grids = site_grids(pipeline.pipe.unet, *pipeline.latent_grid(duration_s))
-    element = torch.finfo(pipeline.dtype).bits // 8
-    return max(3 * batch * heads * (grid.time * grid.freq) ** 2 * element for grid, heads in grids) / 2**30
+    """Memory of one site's materialised scores, two copies alive (before and after scaling or softmax), in GiB."""
+    grid = TokenGrid(*pipeline.latent_grid(duration_s))
+    sites = len(find_sites(find_unet(pipeline.pipe)))
+    scores_per_site = unet_step_cost(pipeline.pipe, grid, batch).site_scores // sites
+    return 2 * scores_per_site * (torch.finfo(pipeline.dtype).bits // 8) / GIB
 
 
 def time_duration(
@@ -142,7 +143,7 @@ def time_duration(
     load_before = os.getloadavg()[0]
     memory = {name: peak_memory_gib(call, pipeline.device) for name, call in calls.items()}
     total = (config.rounds + config.warmup) * len(calls)
-    with tqdm(total=total, desc=f"timing {duration_s:g} s", unit="step") as bar:
+    with progress(total, f"timing {duration_s:g} s", "step") as bar:
         latencies = interleave(calls, config.rounds, config.warmup, advance=bar.update)
     time_frames, freq_bins = pipeline.latent_grid(duration_s)
     append_record(
@@ -174,7 +175,7 @@ def _does_not_fit(pipeline: Pipeline, method: Method, duration_s: float) -> str:
 
 
 def _patched(pipeline: Pipeline, method: Method, step: Callable[[], torch.Tensor]) -> Callable[[], None]:
-    """The step under a method. Applying the method is inside the clock, so it cannot flatter one that is slow to apply."""
+    """The step under a method. Applying the method is inside the clock: none is flattered."""
 
     def call() -> None:
         with method.patch(pipeline.pipe):

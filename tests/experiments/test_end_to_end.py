@@ -1,0 +1,181 @@
+"""Captions in, wavs, records, table and figures out, on the tiny untrained pipeline: the code that real runs use."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+from hydra import compose, initialize_config_dir
+
+from experiments.cli import CONF_DIR
+from experiments.records import ClipRecord, RunRecord, TimingRecord, of_kind, read_records
+from experiments.report import report
+from experiments.run import run
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = ("pipeline.name=tiny_untrained", "pipeline.size=tiny")
+
+
+def smoke(out_dir, *overrides):
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
+        return compose(config_name="config", overrides=["+sweep=smoke", f"out_dir={out_dir}", *overrides])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    run_dir = tmp_path_factory.mktemp("smoke")
+    text = run(smoke(run_dir, "timing.rounds=2", "data.limit=2"))
+    return run_dir, text
+
+
+def test_every_clip_has_exactly_the_asked_length(finished):
+    run_dir, _ = finished
+    clips = of_kind(read_records(run_dir), ClipRecord)
+    assert len(clips) == 6 * 2 * 2
+    for clip in clips:
+        info = soundfile.info(run_dir / clip.audio)
+        assert (info.frames, info.samplerate, info.channels) == (round(clip.duration_s * 16000), 16000, 1)
+
+
+def test_the_timing_has_every_arm_and_an_a_a_arm(finished):
+    run_dir, _ = finished
+    timings = of_kind(read_records(run_dir), TimingRecord)
+    assert [timing.duration_s for timing in timings] == [1.0, 2.0]
+    expected = {
+        "dense",
+        "litefocus",
+        "focus_only",
+        "compensation_only",
+        "naive",
+        "authors",
+        "no_attention",
+        "dense_again",
+    }
+    for timing in timings:
+        assert set(timing.latencies_s) == expected
+        assert all(len(values) == 2 and min(values) > 0 for values in timing.latencies_s.values())
+        assert all(memory is None or memory > 0 for memory in timing.peak_memory_gib.values())
+
+
+def test_the_report_shows_every_method_and_says_untrained(finished):
+    run_dir, text = finished
+    for label in ("Dense (SDPA)", "LiteFocus", "Focus only", "Compensation only", "Attention removed (limit)", "(A/A)"):
+        assert label in text
+    assert "random weights" in text
+    assert (run_dir / "report.md").read_text() == text
+    assert (run_dir / "speed.csv").exists()
+    names = sorted(path.name for path in (run_dir / "figures").iterdir())
+    assert names == ["latency.png", "latency.svg", "speedup.png", "speedup.svg"]
+
+
+def test_the_report_is_redrawn_from_records_byte_for_byte(finished):
+    run_dir, text = finished
+    before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.suffix in (".svg", ".png", ".csv", ".md")}
+    assert report(run_dir) == text
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_the_run_record_says_what_ran(finished):
+    run_dir, _ = finished
+    (record,) = of_kind(read_records(run_dir), RunRecord)
+    assert record.pipeline["name"] == "tiny_untrained"
+    assert record.pipeline["trained"] is False
+    assert record.config["steps"] == 2
+    assert record.environment["packages"]["torch"] == torch.__version__
+    assert record.environment["threads"] == torch.get_num_threads()
+    assert json.dumps(record.config)
+    assert str(Path.home()) not in (run_dir / "records.jsonl").read_text()
+
+
+def test_running_again_generates_nothing_and_changes_no_wav(finished):
+    run_dir, _ = finished
+    before = {path: path.stat().st_mtime_ns for path in run_dir.rglob("*.wav")}
+    run(smoke(run_dir, "data.limit=2", "stages=[generate]"))
+    assert {path: path.stat().st_mtime_ns for path in run_dir.rglob("*.wav")} == before
+
+
+def wavs(run_dir):
+    return {str(path.relative_to(run_dir)): path.read_bytes() for path in run_dir.rglob("*.wav")}
+
+
+def test_same_bits_alone_in_a_batch_and_in_any_method_order(finished, tmp_path):
+    run_dir, _ = finished
+    config = smoke(tmp_path, "data.limit=2", "seeds=[0,1]", "batch_size=4", "stages=[generate]", "durations=[1]")
+    config.methods = dict(reversed(list(config.methods.items())))
+    run(config)
+    reference, shuffled = wavs(run_dir), wavs(tmp_path)
+    shared = sorted(set(reference) & set(shuffled))
+    assert len(shared) == 12
+    assert [name for name in shared if reference[name] != shuffled[name]] == []
+
+
+def test_exact_methods_agree_and_approximate_ones_differ(finished):
+    run_dir, _ = finished
+    clips = {clip.method: clip.sha256 for clip in of_kind(read_records(run_dir), ClipRecord) if clip.duration_s == 2.0}
+    assert set(clips) == {"dense", "litefocus", "focus_only", "compensation_only", "naive", "authors"}
+
+
+def test_the_global_rng_is_left_alone(tmp_path):
+    state = torch.random.get_rng_state()
+    run(smoke(tmp_path, "durations=[1]", "stages=[generate]"))
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("method=telepathy", "Could not find 'method/telepathy'"),
+        ("nonsense=1", "Could not override 'nonsense'"),
+        ("durations=[0]", "duration 0 s: accepted are lengths above 0"),
+        ("durations=[1e6]", "accepted are lengths above 0 and up to 640 s"),
+        ("durations=[0.01]", "clips of at least"),
+        ("device=cuda", "torch sees no CUDA device"),
+        ("dtype=float8", "dtype 'float8': accepted are float32, float16, bfloat16"),
+        ("pipeline.size=huge", "pipeline.size 'huge': accepted are full, tiny"),
+        ("method.patch.config.sparse_ratio=1.5", "sparse_ratio=1.5: accepted are numbers from 0 to 1"),
+        ("data=captions data.file=nowhere.txt", "no caption file at nowhere.txt"),
+        ("data=captions", "data.file"),
+        ("pipeline=audioldm2 pipeline.path=nowhere", "no model_index.json in nowhere"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys, override, message):
+    from experiments import run as program
+
+    tiny = [] if "pipeline=" in override else [*TINY]
+    arguments = ["run", *tiny, "data.limit=1", "durations=[1]", f"out_dir={tmp_path}/run", *override.split()]
+    if "device=cuda" in override and torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit) as exit_info:
+        program.main()
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert exit_info.value.code == 2
+    assert error.startswith("error: ")
+    assert message in error
+
+
+@pytest.mark.slow
+def test_the_command_line_from_a_strangers_folder(tmp_path):
+    (tmp_path / "prompts.txt").write_text("Rain on a roof\n")
+    command = [
+        sys.executable,
+        "-m",
+        "experiments.run",
+        *TINY,
+        "data=captions",
+        "data.file=prompts.txt",
+        "durations=[1]",
+    ]
+    done = subprocess.run(
+        [*command, "stages=[generate,report]", "out_dir=here"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "results: here" in done.stdout
+    assert len(list((tmp_path / "here" / "audio").rglob("*.wav"))) == 1
