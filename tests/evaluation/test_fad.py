@@ -65,6 +65,16 @@ def test_dead_and_duplicated_features_cost_no_precision():
     assert abs(frechet_distance(rows, shuffled)) <= 1e-12 * np.trace(np.cov(rows, rowvar=False))
 
 
+def test_directions_without_variance_add_nothing():
+    # Rotated zeros come out of an eigendecomposition as +-1e-17, whose square roots would add 1e-9 each.
+    generator = np.random.default_rng(11)
+    rotation, _ = np.linalg.qr(generator.standard_normal((256, 256)))
+    p, q = generator.uniform(0.5, 2, (2, 256))
+    q[:128] = 0
+    first, second = (Moments(np.zeros(256), rotation * v @ rotation.T, 999) for v in (p, q))
+    assert frechet_distance(first, second) == pytest.approx(np.sum((np.sqrt(p) - np.sqrt(q)) ** 2), rel=1e-12)
+
+
 def test_constant_sets_differ_by_their_means():
     first, second = np.full((50, 3), 2.0), np.full((40, 3), 4.0)
     assert frechet_distance(first, second) == pytest.approx(12.0, abs=1e-12)
