@@ -35,7 +35,8 @@ class GridTracker:
     """Knows the grid of one transformer module while that module's forward runs, and only then.
 
     The tokens of an attention do not tell T from F, so the grid is read from the transformer's 4-D input
-    (B, C, T, F). Outside the forward it is unknown, so that a stale grid can never be used.
+    (B, C, T, F). Outside the forward it is unknown, so that a stale grid can never be used. Only where gradients are
+    recorded is it kept until the next forward: gradient checkpointing recomputes the attention during backward.
     """
 
     def __init__(self, transformer: nn.Module) -> None:
@@ -55,7 +56,8 @@ class GridTracker:
         self._grid = TokenGrid(time=latents.shape[2], freq=latents.shape[3])
 
     def _leave(self, *_: Any) -> None:
-        self._grid = None
+        if not torch.is_grad_enabled():
+            self._grid = None
 
     def grid(self) -> TokenGrid:
         """The grid of the running forward.

@@ -1,0 +1,52 @@
+"""Options are checked when they are made, with one clear line."""
+
+import re
+from dataclasses import FrozenInstanceError
+from typing import Any
+
+import pytest
+
+from litefocus import LiteFocusConfig
+from litefocus.config import as_config
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sparse_ratio": 1.5}, "sparse_ratio=1.5: accepted are numbers from 0 to 1"),
+        ({"sparse_ratio": -0.1}, "sparse_ratio=-0.1: accepted are"),
+        ({"sparse_ratio": float("nan")}, "sparse_ratio=nan: accepted are"),
+        ({"sparse_ratio": "0.1"}, "sparse_ratio='0.1': accepted are"),
+        ({"same_frequency": False, "cross_frequency": False}, "leaves no keys: turn one mechanism on"),
+        ({"same_frequency": False, "sparse_ratio": 0.0}, "leaves no keys: turn one mechanism on"),
+        ({"same_frequency": 1}, "same_frequency=1: accepted are True and False"),
+        ({"duplicates": "once"}, "duplicates='once': accepted are 'count_twice', 'union'"),
+        ({"resample": "clip"}, "resample='clip': accepted are 'call', 'step', 'fixed'"),
+        ({"backend": "flash"}, "backend='flash': accepted are 'auto', 'lse', 'append'"),
+        ({"seed": 0.5}, "seed=0.5: accepted are whole numbers"),
+        ({"levels": ()}, "levels=(): accepted are whole numbers from 0"),
+        ({"levels": (-1,)}, "levels=(-1,): accepted are whole numbers from 0"),
+        ({"f_n": 8}, "unknown LiteFocus options ['f_n']: accepted are same_frequency,"),
+    ],
+)
+def test_bad_option_is_one_clear_line(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)) as error:
+        as_config(options)
+    assert "\n" not in str(error.value)
+
+
+def test_authors_dictionary_gives_the_default_config() -> None:
+    authors = {"same_frequency": True, "cross_frequency": True, "sparse_ratio": 0.1}
+    assert as_config(authors) == LiteFocusConfig() == as_config(None)
+
+
+def test_config_of_another_type_is_refused() -> None:
+    with pytest.raises(TypeError, match="config of type float: accepted are"):
+        as_config(0.1)  # type: ignore[arg-type]
+
+
+def test_config_is_frozen_and_levels_are_normalised() -> None:
+    config = LiteFocusConfig(levels=[1, 0, 1])  # type: ignore[arg-type]
+    assert config.levels == (0, 1)
+    with pytest.raises(FrozenInstanceError):
+        config.seed = 1  # type: ignore[misc]

@@ -1,0 +1,85 @@
+"""The sampled keys: how many, which, and from whose randomness."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from litefocus import LiteFocusConfig, TokenGrid, sample_cross_keys
+from litefocus.keys import KeySource
+
+CPU = torch.device("cpu")
+
+
+@settings(deadline=None, max_examples=60)
+@given(time=st.integers(1, 60), freq=st.integers(1, 16), ratio=st.floats(0, 1), seed=st.integers(0, 2**31))
+def test_draw_is_without_replacement_and_of_the_authors_size(time: int, freq: int, ratio: float, seed: int) -> None:
+    keys = sample_cross_keys(TokenGrid(time, freq), ratio, torch.Generator().manual_seed(seed))
+    assert keys.dtype == torch.int64
+    assert len(keys) == int(time * freq * ratio)
+    assert len(keys.unique()) == len(keys)
+    assert torch.equal(keys, keys.sort().values)
+    assert len(keys) == 0 or (keys[0] >= 0 and keys[-1] < time * freq)
+
+
+def test_every_token_is_drawn_equally_often() -> None:
+    generator = torch.Generator().manual_seed(0)
+    draws = [sample_cross_keys(TokenGrid(10, 4), 0.25, generator) for _ in range(4000)]
+    counts = torch.bincount(torch.cat(draws), minlength=40)
+    # Each count is binomial(4000, 1/4): standard deviation 27.4; five of them bound all 40 safely.
+    assert (counts - 1000).abs().max() < 137
+
+
+def test_ratio_is_checked() -> None:
+    with pytest.raises(ValueError, match=r"sparse_ratio=2: accepted are numbers from 0 to 1"):
+        sample_cross_keys(TokenGrid(4, 4), 2, torch.Generator())
+
+
+def draws(config: LiteFocusConfig, steps: int = 2, sites: int = 2) -> list[list[int]]:
+    source = KeySource(config)
+    lists = []
+    for _ in range(steps):
+        source.advance()
+        for site in range(sites):
+            keys = source.keys(site, TokenGrid(50, 8), CPU)
+            assert keys is not None
+            lists.append(keys.tolist())
+    return lists
+
+
+def test_resampling_per_call_per_step_and_never() -> None:
+    (a, b, c, d) = draws(LiteFocusConfig(resample="call"))
+    assert len({tuple(x) for x in (a, b, c, d)}) == 4
+    (a, b, c, d) = draws(LiteFocusConfig(resample="step"))
+    assert a == b != c == d
+    (a, b, c, d) = draws(LiteFocusConfig(resample="fixed"))
+    assert a == b == c == d
+
+
+def test_seed_decides_the_stream_and_the_global_state_is_untouched() -> None:
+    before = torch.get_rng_state()
+    assert draws(LiteFocusConfig(seed=3)) == draws(LiteFocusConfig(seed=3))
+    assert draws(LiteFocusConfig(seed=3)) != draws(LiteFocusConfig(seed=4))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_no_keys_where_compensation_is_off() -> None:
+    for config in (LiteFocusConfig(cross_frequency=False), LiteFocusConfig(sparse_ratio=0)):
+        assert KeySource(config).keys(0, TokenGrid(50, 8), CPU) is None
+
+
+def test_compiled_draws_follow_the_step_and_equal_the_eager_ones() -> None:
+    source = KeySource(LiteFocusConfig())
+    grid = TokenGrid(50, 8)
+
+    def step() -> torch.Tensor:
+        source.advance()
+        keys = source.keys(1, grid, CPU)
+        assert keys is not None
+        return keys
+
+    compiled = torch.compile(step, backend="aot_eager", fullgraph=True)
+    got = [compiled().tolist() for _ in range(3)]
+    source = KeySource(LiteFocusConfig())
+    assert got == [step().tolist() for _ in range(3)]
+    assert len({tuple(keys) for keys in got}) == 3
