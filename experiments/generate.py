@@ -87,10 +87,15 @@ def is_done(clip: Clip, record: ClipRecord | None, run_dir: Path) -> bool:
     """Whether the clip was recorded and its audio file is the one that was recorded.
 
     Raises:
-        ValueError: the audio file was replaced or damaged after it was recorded.
+        ValueError: the audio file was replaced or damaged after it was recorded, or the caption of the id changed.
     """
     if record is None:
         return False
+    if record.caption != clip.prompt.text:
+        raise ValueError(
+            f"{clip.audio} was made for the caption {record.caption!r}, now it says {clip.prompt.text!r}; "
+            "set another name or out_dir"
+        )
     path = run_dir / clip.audio
     if not path.exists():
         logger.warning("%s was recorded but is gone; it is generated again", clip.audio)

@@ -16,13 +16,14 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.cli import CONF_DIR, check_overrides, one_line_errors
-from experiments.conditions import build_methods, build_timing_arms, expand_conditions
+from experiments.conditions import Condition, Method, build_methods, build_timing_arms, expand_conditions
 from experiments.environment import describe
 from experiments.generate import generate_clips, plan_clips
 from experiments.pipelines import DTYPES, Pipeline, select_device
 from experiments.prompts import Prompt
-from experiments.records import RunRecord, append_record
+from experiments.records import RunRecord, append_record, of_kind, read_records
 from experiments.report import report
+from experiments.resume import check_same_settings, locked
 from experiments.timing import time_duration
 
 logger = logging.getLogger(__name__)
@@ -37,8 +38,13 @@ def run(config: DictConfig) -> str:
     arms = build_timing_arms(config)
     conditions = expand_conditions(config, methods)
     run_dir = Path(config.out_dir)
-    run_dir.mkdir(parents=True, exist_ok=True)
+    with locked(run_dir):
+        return _run_stages(config, conditions, arms, run_dir)
+
+
+def _run_stages(config: DictConfig, conditions: list[Condition], arms: dict[str, Method], run_dir: Path) -> str:
     if any(stage in NEEDS_PIPELINE for stage in config.stages):
+        check_same_settings(of_kind(read_records(run_dir), RunRecord), resolved(config))
         prompts: list[Prompt] = instantiate(config.data)
         pipeline = load_pipeline(config)
         for duration in config.durations:

@@ -135,3 +135,10 @@ def test_batches_cover_every_clip_once():
     groups = list(batches(plan, 4))
     assert sorted(clip.audio for group in groups for clip in group) == sorted(clip.audio for clip in plan)
     assert all(len({clip.condition.id for clip in group}) == 1 and len(group) <= 4 for group in groups)
+
+
+def test_a_changed_caption_under_the_same_id_is_refused(tmp_path):
+    generate_clips(FakePipeline(), plan_clips(conditions("x"), PROMPTS, [0]), tmp_path, "one")
+    changed = plan_clips(conditions("x"), [Prompt("a", "Hail")], [0])
+    with pytest.raises(ValueError, match="was made for the caption 'Rain', now it says 'Hail'"):
+        generate_clips(FakePipeline(), changed, tmp_path, "two")

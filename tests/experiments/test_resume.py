@@ -1,0 +1,77 @@
+"""A run folder has one writer and one set of settings."""
+
+import subprocess
+import sys
+
+import pytest
+
+from experiments.records import RunRecord
+from experiments.resume import audio_settings, check_same_settings, locked
+
+LITE = {"name": "litefocus", "label": "L", "patch": {"config": {"sparse_ratio": 0.1}}}
+DENSE = {"name": "dense", "label": "D", "patch": {"_target_": "x"}}
+
+
+def config(**changes):
+    base = {
+        "pipeline": {"name": "p", "path": None, "steps": 2},
+        "dtype": "float32",
+        "exact_batches": True,
+        "methods": {"a": LITE, "b": DENSE},
+        "method": DENSE,
+    }
+    return {**base, **changes}
+
+
+def record(**changes):
+    return RunRecord("r", "now", config(**changes), {}, {}, [])
+
+
+def test_the_same_settings_pass_and_so_do_new_methods_steps_and_labels():
+    check_same_settings([record()], config())
+    check_same_settings([record()], config(methods={"a": LITE}))
+    check_same_settings([record(methods={"b": DENSE})], config())
+    check_same_settings([record()], config(pipeline={"name": "p", "path": None, "steps": 50}))
+    check_same_settings([record()], config(methods={"a": {**LITE, "label": "other"}}))
+    check_same_settings([record(methods={"z": LITE})], config())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dtype": "float16"}, "dtype was 'float32', now 'float16'"),
+        ({"pipeline": {"name": "p", "path": "x", "steps": 2}}, "pipeline.path was None, now 'x'"),
+        (
+            {"methods": {"a": {**LITE, "patch": {"config": {"sparse_ratio": 0.2}}}}},
+            "method litefocus.patch.config.sparse_ratio was 0.1, now 0.2",
+        ),
+        (
+            {"methods": {"a": {**LITE, "patch": {"config": {"sparse_ratio": 0.1, "seed": 1}}}}},
+            "method litefocus.patch.config.seed was None, now 1",
+        ),
+    ],
+)
+def test_a_change_that_shapes_clips_is_refused_and_shown(change, message):
+    with pytest.raises(ValueError, match="this run folder was made with other settings") as error:
+        check_same_settings([record()], config(**change))
+    assert message in str(error.value)
+
+
+def test_every_earlier_start_counts():
+    with pytest.raises(ValueError, match="dtype"):
+        check_same_settings([record(dtype="float16"), record()], config())
+
+
+def test_the_single_method_counts_where_there_is_no_sweep():
+    assert "method dense.patch._target_" in audio_settings(config(methods={}))
+
+
+def test_a_second_process_is_told_who_holds_the_folder(tmp_path):
+    code = (
+        f"from pathlib import Path\nfrom experiments.resume import locked\nwith locked(Path({str(tmp_path)!r})): pass"
+    )
+    with locked(tmp_path):
+        second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "is in use by process" in second.stderr
+    with locked(tmp_path):
+        pass
