@@ -46,12 +46,25 @@ def authors_attention(pipe_or_unet: Any, config: Config = None) -> Iterator[int]
 
 @contextmanager
 def no_attention(pipe_or_unet: Any) -> Iterator[int]:
-    """The sites removed, projections included: the limit of any faster attention. For timing; its audio means nothing.
+    """The attention removed, its projections kept: the limit of any rule that only chooses keys. For timing.
+
+    Each token gets its own value; the audio means nothing.
 
     Raises:
         TypeError: a model without a UNet over (time, frequency) latents.
     """
-    with _patched_sites(pipe_or_unet, lambda number: removed_site) as sites:
+    with _patched_sites(pipe_or_unet, lambda number: ValueSite()) as sites:
+        yield sites
+
+
+@contextmanager
+def deleted_sites(pipe_or_unet: Any) -> Iterator[int]:
+    """The sites deleted, projections included: each contributes zero. The control for what a site does to quality.
+
+    Raises:
+        TypeError: a model without a UNet over (time, frequency) latents.
+    """
+    with _patched_sites(pipe_or_unet, lambda number: deleted_site) as sites:
         yield sites
 
 
@@ -103,6 +116,16 @@ class AuthorsSite(ProjectedSite):
         return output
 
 
-def removed_site(attn: Any, hidden_states: torch.Tensor, grid: TokenGrid) -> torch.Tensor:
+class ValueSite(ProjectedSite):
+    """No scores at all: the output is the value."""
+
+    def attend(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, grid: TokenGrid, scale: float
+    ) -> torch.Tensor:
+        """(B, H, N, D), the value as it came."""
+        return value
+
+
+def deleted_site(attn: Any, hidden_states: torch.Tensor, grid: TokenGrid) -> torch.Tensor:
     """A scalar zero: the residual connection around the site adds it to every token."""
     return hidden_states.new_zeros(())

@@ -7,6 +7,7 @@ import gc
 import hashlib
 import logging
 import math
+import textwrap
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -220,7 +221,7 @@ def load_published(
         pipe = getattr(diffusers, family).from_pretrained(
             source,
             revision=None if path else revision,
-            torch_dtype=dtype,
+            dtype=dtype,
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=path is not None,
@@ -232,7 +233,7 @@ def load_published(
 
 
 def _unreachable(hub_id: str, revision: str | None, error: Exception) -> str:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    reason = textwrap.shorten(str(error) or type(error).__name__, 120)
     return (
         f"cannot load {hub_id} at revision {revision or 'main'} from the hub ({reason}); on a machine with network "
         f"save model_index.json and the component folders (unet, vae, vocoder, scheduler, text encoders, tokenizers) "

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from experiments.baselines import no_attention
+from experiments.baselines import deleted_sites
 from litefocus import LiteFocusConfig, TokenGrid, lite_focus
 from litefocus.patch import SitePatch, patched
 from litefocus.processor import ProjectedSite
@@ -55,7 +55,7 @@ METHODS: Mapping[str, Method] = {
     "litefocus": lite_focus_method(),
     "focus_only": lite_focus_method(cross_frequency=False),
     "compensation_only": lite_focus_method(same_frequency=False),
-    "deleted": no_attention,
+    "deleted": deleted_sites,
     "uniform": uniform_attention,
 }
 

@@ -78,7 +78,7 @@ def unet_step_cost(
         pipe_or_unet: diffusers AudioLDM2, AudioLDM or MusicLDM pipeline or UNet, patched or not.
         latent_grid: size of the latents (time, freq), before any downsampling.
         batch: rows of the UNet's batch; classifier-free guidance doubles the clips.
-        method: "dense", "removed" (sites and their projections left out), or a LiteFocusConfig.
+        method: "dense", "removed" (no scores at the sites, projections kept), or a LiteFocusConfig.
         text_tokens: lengths of AudioLDM 2's two text streams (GPT-2, T5).
 
     Raises:
@@ -127,11 +127,8 @@ class _Counter:
         self.scores = 0
         levels = method.levels if isinstance(method, LiteFocusConfig) else (0,)
         sites = {site.attention: site for site in find_sites(unet, levels)}
-        trackers = {site.transformer: GridTracker(site.transformer) for site in sites.values()}
-        removed = {layer for site in sites for layer in site.modules()} if method == "removed" else set()
+        trackers = {module: GridTracker(module) for module in {site.transformer for site in sites.values()}}
         for module in unet.modules():
-            if module in removed and module not in sites:
-                continue
             if isinstance(module, nn.Conv2d):
                 module.register_forward_hook(self._convolution)
             elif isinstance(module, nn.Linear):

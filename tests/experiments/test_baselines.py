@@ -7,7 +7,7 @@ import pytest
 import torch
 from diffusers import AudioLDM2UNet2DConditionModel
 
-from experiments.baselines import authors_attention, naive_attention, no_attention
+from experiments.baselines import authors_attention, deleted_sites, naive_attention, no_attention
 from experiments.untrained import TINY_UNET
 from litefocus import LiteFocusConfig, lite_focus
 from litefocus.sites import find_sites
@@ -62,7 +62,7 @@ def test_authors_arithmetic_refuses_the_union(unet: Any) -> None:
         pass
 
 
-def test_no_attention_equals_sites_whose_output_is_zero(unet: Any) -> None:
+def test_deleted_sites_equal_sites_whose_output_is_zero(unet: Any) -> None:
     handles = [
         site.attention.register_forward_hook(lambda module, args, output: torch.zeros_like(output))
         for site in find_sites(unet)
@@ -70,22 +70,37 @@ def test_no_attention_equals_sites_whose_output_is_zero(unet: Any) -> None:
     expected = run(unet)
     for handle in handles:
         handle.remove()
-    with no_attention(unet):
+    with deleted_sites(unet):
         removed = run(unet)
     assert torch.equal(removed, expected)
     assert not torch.equal(removed, run(unet))
 
 
-def test_no_attention_skips_the_projections(unet: Any) -> None:
+@pytest.mark.parametrize(("arm", "expected"), [(deleted_sites, []), (no_attention, ["to_q"])])
+def test_only_the_limit_keeps_the_projections(unet: Any, arm: Callable[..., Any], expected: list[str]) -> None:
     calls: list[str] = []
     handle = find_sites(unet)[0].attention.to_q.register_forward_hook(lambda *_: calls.append("to_q"))
-    with no_attention(unet):
+    with arm(unet):
         run(unet)
     handle.remove()
-    assert calls == []
+    assert calls == expected
 
 
-@pytest.mark.parametrize("arm", [naive_attention, authors_attention, no_attention])
+def test_the_limit_passes_every_token_its_own_value(unet: Any) -> None:
+    attention = find_sites(unet)[0].attention
+    seen: dict[str, torch.Tensor] = {}
+    handles = [
+        attention.to_v.register_forward_hook(lambda module, args, output: seen.update(value=output)),
+        attention.to_out[0].register_forward_hook(lambda module, args, output: seen.update(mixed=args[0])),
+    ]
+    with no_attention(unet):
+        run(unet)
+    for handle in handles:
+        handle.remove()
+    assert torch.equal(seen["mixed"], seen["value"])
+
+
+@pytest.mark.parametrize("arm", [naive_attention, authors_attention, no_attention, deleted_sites])
 def test_arm_restores_the_model(unet: Any, arm: Callable[..., Any]) -> None:
     before = run(unet)
     with arm(unet):
