@@ -22,17 +22,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AudioLDM2UNet2DConditionModel, AutoencoderKL
+from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 
 from experiments.probes import FAR_S, ProbeClips, SiteStructure, attention_structure, losses_by_method
 from experiments.testbed.corpus import TRAIN_DURATION_S, Scene, render_scene, sample_scene
 from experiments.testbed.mel import FRAMES_PER_SECOND, log_mel
 from experiments.testbed.settings import parse_settings
-from experiments.testbed.train_state import append_record, load_checkpoint
+from experiments.testbed.train_state import append_record
 from experiments.testbed.train_text import load_text_parts
-from experiments.testbed.train_unet import encode_text, make_scheduler
-from experiments.testbed.unet import export_unet, make_unet
+from experiments.testbed.train_unet import averaged_unet, encode_text, make_scheduler
 from experiments.testbed.vae import COMPRESSION, encode_mel
 
 LOSS_LEVELS = (500, 700)
@@ -114,22 +113,6 @@ def heldout_clips(settings: GateSettings, length: int) -> ProbeClips:
         "encoder_attention_mask_1": tensors["t5_mask"].long(),
     }
     return ProbeClips(tensors["latents"].float(), text)
-
-
-def averaged_unet(run: Path) -> tuple[AudioLDM2UNet2DConditionModel, int]:
-    """The stock UNet with the averaged weights of a run's newest checkpoint, and its step.
-
-    Raises:
-        FileNotFoundError: no checkpoint in the folder.
-    """
-    checkpoint = load_checkpoint(run / "checkpoint.pt")
-    if checkpoint is None:
-        raise FileNotFoundError(f"{run}/checkpoint.pt is missing: run experiments.testbed.train_unet first")
-    unet = make_unet()
-    with torch.no_grad():
-        for parameter, average in zip(unet.parameters(), checkpoint["ema"], strict=True):
-            parameter.copy_(average)
-    return export_unet(unet).eval(), checkpoint["step"]
 
 
 def read_gate(unet: Any, scheduler: Any, clips: ProbeClips, length: int, structure_clips: int) -> GateReading:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any, TypeVar
 
+import torch
+
 S = TypeVar("S")
 
 
@@ -28,9 +30,14 @@ def parse_settings(cls: type[S], arguments: list[str]) -> S:
     return cls(**values)
 
 
-def _convert(text: str, default: object) -> object:
+def _convert(text: str, default: Any) -> Any:
     if isinstance(default, bool):
         if text.lower() not in ("true", "false"):
             raise ValueError(text)
         return text.lower() == "true"
     return type(default)(text)
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of that name; "auto" is the GPU where there is one, else the CPU."""
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)

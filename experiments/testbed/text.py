@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from diffusers import AudioLDM2ProjectionModel
 from tokenizers import ByteLevelBPETokenizer
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import (
     ClapConfig,
     ClapModel,
@@ -42,7 +43,7 @@ class TextParts:
     projection_model: AudioLDM2ProjectionModel
     language_model: GPT2LMHeadModel
 
-    def modules(self) -> dict[str, nn.Module]:
+    def modules(self) -> dict[str, Any]:
         """The trainable components by name."""
         names = ("text_encoder", "text_encoder_2", "projection_model", "language_model")
         return {name: getattr(self, name) for name in names}

@@ -20,7 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from experiments.testbed.corpus import sample_scene
-from experiments.testbed.settings import parse_settings
+from experiments.testbed.settings import parse_settings, pick_device
 from experiments.testbed.text import MAX_TOKENS, TextParts, encode_captions
 from experiments.testbed.train_state import (
     Ema,
@@ -33,7 +33,7 @@ from experiments.testbed.train_state import (
 )
 from experiments.testbed.train_text import load_text_parts
 from experiments.testbed.train_vae import mel_cache
-from experiments.testbed.unet import TRAIN_FRAMES, make_unet
+from experiments.testbed.unet import TRAIN_FRAMES, export_unet, make_unet
 from experiments.testbed.vae import encode_mel
 
 
@@ -41,6 +41,7 @@ from experiments.testbed.vae import encode_mel
 class UnetSettings:
     """`run`, `vae`, `text` and `cache` are folders; clips of `clip_s` seconds are cropped to `frames` latents.
 
+    `width` is that of the 16-bin level, half of the others'; `device` "auto" takes a GPU where there is one.
     `middle_share` of the noise levels lie in 400-850, where distant context helps most (alpha_bar x T near 1).
     """
 
@@ -50,6 +51,8 @@ class UnetSettings:
     cache: str = "runs/testbed/cache"
     seed: int = 0
     tied: bool = True
+    width: int = 32
+    device: str = "auto"
     clips: int = 6000
     clip_s: float = 7.68
     frames: int = TRAIN_FRAMES
@@ -132,7 +135,7 @@ def noise_levels(settings: UnetSettings, generator: torch.Generator) -> Tensor:
 
 def unet_loss(unet: AudioLDM2UNet2DConditionModel, data: TrainingData, settings: UnetSettings, step: int) -> Tensor:
     """v-prediction MSE of the batch of one step; everything random comes from (seed, step)."""
-    generator = step_generator(settings.seed, step)
+    generator, device = step_generator(settings.seed, step), unet.device
     clips = torch.randint(len(data.latents), (settings.batch,), generator=generator)
     spare = data.latents.shape[2] - settings.frames
     starts = torch.randint(spare + 1, (settings.batch,), generator=generator)
@@ -143,21 +146,27 @@ def unet_loss(unet: AudioLDM2UNet2DConditionModel, data: TrainingData, settings:
     dropped = torch.rand(settings.batch, generator=generator) < settings.caption_dropout
     text = torch.where(dropped, 0, clips + 1)
     scheduler = make_scheduler()
-    predicted = unet(
-        scheduler.add_noise(clean, noise, t),
-        t,
-        encoder_hidden_states=data.generated[text].float(),
-        encoder_hidden_states_1=data.t5[text].float(),
-        encoder_attention_mask_1=data.t5_mask[text].long(),
-    ).sample
-    return torch.nn.functional.mse_loss(predicted, scheduler.get_velocity(clean, noise, t))
+    noisy, target = scheduler.add_noise(clean, noise, t), scheduler.get_velocity(clean, noise, t)
+    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        predicted = unet(
+            noisy.to(device),
+            t.to(device),
+            encoder_hidden_states=data.generated[text].float().to(device),
+            encoder_hidden_states_1=data.t5[text].float().to(device),
+            encoder_attention_mask_1=data.t5_mask[text].long().to(device),
+        ).sample
+    return torch.nn.functional.mse_loss(predicted.float(), target.to(device))
 
 
 def train_unet(settings: UnetSettings, data: TrainingData | None = None) -> AudioLDM2UNet2DConditionModel:
-    """Trains (or resumes) the UNet; returns it in training form with its averaged (EMA) weights."""
+    """Trains (or resumes) the UNet; writes `unet/` (stock form, averaged weights) and returns it in training form.
+
+    With `steps` at or below those done it only writes the average of the newest checkpoint.
+    """
     run = Path(settings.run)
     data = data or prepare_data(settings)
-    unet = make_unet(tied=settings.tied, seed=settings.seed)
+    widths = (settings.width, 2 * settings.width, 2 * settings.width)
+    unet = make_unet(widths, tied=settings.tied, seed=settings.seed).to(pick_device(settings.device))
     optimizer = torch.optim.AdamW(unet.parameters(), lr=settings.peak_rate, betas=(0.9, 0.99), weight_decay=1e-4)
     ema = Ema([unet], settings.ema_decay)
     checkpoint = load_checkpoint(run / "checkpoint.pt")
@@ -171,7 +180,25 @@ def train_unet(settings: UnetSettings, data: TrainingData | None = None) -> Audi
         first = checkpoint["step"]
     _run_steps(settings, data, unet, optimizer, ema, first)
     ema.copy_to_model()
+    export_unet(unet).cpu().save_pretrained(run / "unet")
     return unet
+
+
+def averaged_unet(run: Path) -> tuple[AudioLDM2UNet2DConditionModel, int]:
+    """The stock UNet with the averaged weights of a run's newest checkpoint, and its step.
+
+    Raises:
+        FileNotFoundError: no checkpoint in the folder.
+    """
+    checkpoint = load_checkpoint(run / "checkpoint.pt")
+    if checkpoint is None:
+        raise FileNotFoundError(f"{run}/checkpoint.pt is missing: run experiments.testbed.train_unet first")
+    width = len(checkpoint["unet"]["conv_in.bias"])
+    unet = make_unet((width, 2 * width, 2 * width))
+    with torch.no_grad():
+        for parameter, average in zip(unet.parameters(), checkpoint["ema"], strict=True):
+            parameter.copy_(average)
+    return export_unet(unet).eval(), checkpoint["step"]
 
 
 def _run_steps(

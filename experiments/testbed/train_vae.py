@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from experiments.testbed.corpus import TRAIN_DURATION_S, render_scene, sample_scene
 from experiments.testbed.mel import log_mel
-from experiments.testbed.settings import parse_settings
+from experiments.testbed.settings import parse_settings, pick_device
 from experiments.testbed.train_state import (
     append_record,
     learning_rate,
@@ -39,6 +39,7 @@ class VaeSettings:
     peak_rate: float = 1.5e-3
     checkpoint_steps: int = 100
     first_clip_seed: int = 100_000
+    device: str = "auto"
 
 
 def mel_cache(path: Path, first_seed: int, clips: int, duration_s: float, split: str = "train") -> np.ndarray:
@@ -59,7 +60,7 @@ def train_vae(settings: VaeSettings) -> AutoencoderKL:
     """Trains (or resumes) the VAE; writes `vae/` (diffusers layout) and `record.jsonl` in the run folder."""
     run = Path(settings.run)
     mels = mel_cache(run / f"mels_{settings.clips}.npy", settings.first_clip_seed, settings.clips, TRAIN_DURATION_S)
-    vae = make_vae(seed=settings.seed)
+    vae = make_vae(seed=settings.seed).to(pick_device(settings.device))
     optimizer = torch.optim.AdamW(vae.parameters(), lr=settings.peak_rate, betas=(0.9, 0.99), weight_decay=1e-4)
     checkpoint = load_checkpoint(run / "checkpoint.pt")
     first = 0
@@ -91,17 +92,19 @@ def _step(
     crops = [mels[c, s : s + settings.frames] for c, s in zip(clips.tolist(), starts.tolist(), strict=True)]
     batch = torch.from_numpy(np.stack(crops).astype(np.float32))
     noise = torch.randn(settings.batch, LATENT_CHANNELS, settings.frames // 4, batch.shape[2] // 4, generator=generator)
+    batch, noise = batch.to(vae.device), noise.to(vae.device)
     set_learning_rate(optimizer, learning_rate(step, settings.steps, settings.peak_rate))
-    loss, l1 = vae_loss(vae, batch, noise)
+    with torch.autocast(vae.device.type, torch.bfloat16, enabled=vae.device.type == "cuda"):
+        loss, l1 = vae_loss(vae, batch, noise)
     optimizer.zero_grad()
     loss.backward()
     torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
     optimizer.step()
-    return float(loss), float(l1)
+    return loss.item(), l1.item()
 
 
 def _finish(vae: AutoencoderKL, mels: np.ndarray, run: Path) -> None:
-    vae.eval()
+    vae.cpu().eval()
     sample = torch.from_numpy(mels[:200:2].astype(np.float32))
     latents = torch.cat([encode_mel(vae, sample[i : i + 10]) for i in range(0, len(sample), 10)])
     standardise_latents(vae, latents.mean((0, 2, 3)), latents.std((0, 2, 3)))

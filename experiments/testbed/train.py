@@ -1,0 +1,134 @@
+"""Trains the whole testbed, stage after stage: `python -m experiments.testbed.train root=runs/testbed size=cpu`.
+
+Every stage resumes where it was killed and is skipped once its output exists, so the command can simply be
+repeated. `size=cpu` is what was shipped (hours in the background on one or two cores); `size=gpu` trains a wider
+UNet on more data in mixed precision. `stages=vae,unet` runs some of them.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from experiments.testbed.assemble import AssembleSettings, assemble
+from experiments.testbed.settings import parse_settings
+from experiments.testbed.train_clap import ClapSettings, train_clap
+from experiments.testbed.train_classifier import ClassifierSettings, train_classifier
+from experiments.testbed.train_text import TextSettings, train_text
+from experiments.testbed.train_unet import UnetSettings, train_unet
+from experiments.testbed.train_vae import VaeSettings, train_vae
+from experiments.testbed.train_vocoder import VocoderSettings, train_vocoder
+
+logger = logging.getLogger(__name__)
+
+SIZES: dict[str, dict[str, dict[str, Any]]] = {
+    "cpu": {"vae": {"steps": 700}, "text": {"steps": 1300}, "unet": {"batch": 6, "steps": 5000}},
+    "gpu": {
+        "vae": {"steps": 6000, "clips": 8000, "batch": 32},
+        "unet": {"steps": 40_000, "clips": 40_000, "batch": 64, "width": 64, "ema_decay": 0.9995},
+    },
+}
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """`root` receives one folder per stage; `stages` is "all" or names joined by commas; `seed` goes to each."""
+
+    root: str = "runs/testbed"
+    size: str = "cpu"
+    stages: str = "all"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the training: `run()` makes `output`."""
+
+    name: str
+    output: Path
+    run: Callable[[], Any]
+
+
+def plan(settings: TrainSettings) -> list[Stage]:
+    """The stages in order of dependence.
+
+    Raises:
+        ValueError: an unknown size.
+    """
+    if settings.size not in SIZES:
+        raise ValueError(f"size={settings.size!r}: accepted are {', '.join(SIZES)}")
+    root, options = Path(settings.root), SIZES[settings.size]
+    vae, text, vocoder = root / "vae" / "vae", root / "text", root / "vocoder" / "vocoder"
+
+    def build(cls: Any, name: str, **paths: Path) -> Any:
+        folders = {key: str(path) for key, path in paths.items()}
+        return cls(run=str(root / name), seed=settings.seed, **folders, **options.get(name, {}))
+
+    clips = root / "clips"
+    return [
+        Stage("text", text / "tokenizer_2", lambda: train_text(build(TextSettings, "text"))),
+        Stage("vae", vae, lambda: train_vae(build(VaeSettings, "vae"))),
+        Stage(
+            "unet",
+            root / "unet" / "unet",
+            lambda: train_unet(build(UnetSettings, "unet", vae=vae, text=text, cache=root / "cache")),
+        ),
+        Stage("vocoder", vocoder, lambda: train_vocoder(build(VocoderSettings, "vocoder", cache=clips))),
+        Stage(
+            "classifier",
+            root / "classifier" / "classifier.safetensors",
+            lambda: train_classifier(build(ClassifierSettings, "classifier", cache=clips, vocoder=vocoder)),
+        ),
+        Stage(
+            "clap",
+            root / "clap" / "clap",
+            lambda: train_clap(build(ClapSettings, "clap", cache=clips, vocoder=vocoder)),
+        ),
+        Stage("assemble", root / "weights", lambda: assemble(_parts(root))),
+    ]
+
+
+def _parts(root: Path) -> AssembleSettings:
+    return AssembleSettings(
+        vae=str(root / "vae" / "vae"),
+        unet=str(root / "unet" / "unet"),
+        text=str(root / "text"),
+        vocoder=str(root / "vocoder" / "vocoder"),
+        classifier=str(root / "classifier" / "classifier.safetensors"),
+        clap=str(root / "clap" / "clap"),
+        out=str(root / "weights"),
+    )
+
+
+def train(settings: TrainSettings) -> Path:
+    """Runs the missing stages; returns the folder that `load_testbed_pipeline` reads.
+
+    Raises:
+        ValueError: an unknown size or stage.
+    """
+    stages = plan(settings)
+    names = [stage.name for stage in stages]
+    wanted = names if settings.stages == "all" else settings.stages.split(",")
+    if unknown := sorted(set(wanted) - set(names)):
+        raise ValueError(f"unknown stages {unknown}: accepted are all, {', '.join(names)}")
+    for stage in stages:
+        if stage.name not in wanted:
+            continue
+        if stage.output.exists():
+            logger.info("%s: %s exists, skipped", stage.name, stage.output)
+        else:
+            logger.info("%s: training", stage.name)
+            stage.run()
+    return Path(settings.root) / "weights"
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO)
+    torch.set_num_threads(1)
+    print(train(parse_settings(TrainSettings, sys.argv[1:])))

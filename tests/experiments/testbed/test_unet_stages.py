@@ -1,0 +1,34 @@
+"""The training program: stages in order, finished ones skipped, wrong names refused."""
+
+from pathlib import Path
+
+import pytest
+
+import experiments.testbed.train as train_module
+from experiments.testbed.train import SIZES, Stage, TrainSettings, plan, train
+
+NAMES = ["text", "vae", "unet", "vocoder", "classifier", "clap", "assemble"]
+
+
+def test_every_size_has_all_stages_in_order_of_dependence(tmp_path: Path) -> None:
+    for size in SIZES:
+        assert [stage.name for stage in plan(TrainSettings(root=str(tmp_path), size=size))] == NAMES
+
+
+def test_finished_stages_are_skipped_and_chosen_ones_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+    stages = [Stage(name, tmp_path / name, lambda name=name: ran.append(name)) for name in NAMES]
+    monkeypatch.setattr(train_module, "plan", lambda settings: stages)
+    (tmp_path / "vae").mkdir()
+    train(TrainSettings(root=str(tmp_path), stages="vae,unet"))
+    assert ran == ["unet"]
+    ran.clear()
+    train(TrainSettings(root=str(tmp_path)))
+    assert ran == [name for name in NAMES if name != "vae"]
+
+
+def test_unknown_names_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="accepted are cpu, gpu"):
+        plan(TrainSettings(root=str(tmp_path), size="huge"))
+    with pytest.raises(ValueError, match="vae"):
+        train(TrainSettings(root=str(tmp_path), stages="unets"))
