@@ -46,7 +46,7 @@ class SitePatch:
 
     def install(self) -> None:
         """Replace the sites' attention."""
-        trackers = {site.transformer: GridTracker(site.transformer) for site in self.sites}
+        trackers = {transformer: GridTracker(transformer) for transformer in {site.transformer for site in self.sites}}
         self._trackers = list(trackers.values())
         for number, site in enumerate(self.sites):
             self._replace(site.attention, self.build(number), trackers[site.transformer])
