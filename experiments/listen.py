@@ -22,7 +22,7 @@ from experiments.cli import one_line_errors
 from experiments.figures import style_of
 from experiments.listen_data import Grid, gather
 from experiments.listen_spectrograms import image_name, write_spectrograms
-from experiments.provenance import provenance
+from experiments.provenance import provenance, quality_notes
 from experiments.records import RunRecord, of_kind, read_records
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ def page_data(grid: Grid, run: RunRecord, name: str) -> dict[str, Any]:
     methods = list(dict.fromkeys(arm.method for arm in grid.labels))
     return {
         "name": str(run.config.get("name", name)),
-        "notes": provenance(run).replace("`", "").splitlines(),
+        "notes": [*provenance(run).replace("`", "").splitlines(), *quality_notes(run)],
         "prompts": [{"id": prompt_id, "caption": caption} for prompt_id, caption in grid.captions.items()],
         "durations": grid.durations_s,
         "arms": [{"label": label, "colour": style_of(arm.method, methods)[0]} for arm, label in grid.labels.items()],

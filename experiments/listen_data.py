@@ -4,8 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from experiments.provenance import method_labels, methods_of
 from experiments.records import ClipRecord, FailureRecord, MetricRecord, Record, RunRecord, of_kind
 
 UNFINISHED = "not generated yet: the run is unfinished"
@@ -80,13 +81,9 @@ def asked_cells(run: RunRecord) -> Iterable[Cell]:
     config = run.config
     if "generate" not in config.get("stages", ["generate"]):
         return []
-    arms = [Arm(m["name"], config["steps"], config["guidance"]) for m in _methods(run) if not m["timing_only"]]
+    arms = [Arm(m["name"], config["steps"], config["guidance"]) for m in methods_of(run)]
     durations = [float(duration) for duration in config["durations"]]
     return [Cell(*cell) for cell in product(run.prompt_ids, durations, arms, config["seeds"])]
-
-
-def _methods(run: RunRecord) -> list[dict[str, Any]]:
-    return list(run.config["methods"].values()) if run.config["methods"] else [run.config["method"]]
 
 
 def gap_reason(cell: Cell, failures: Sequence[FailureRecord]) -> str:
@@ -111,7 +108,7 @@ def _unheard(clip: ClipRecord, run_dir: Path) -> str:
 
 def _labels(runs: Sequence[RunRecord], arms: Iterable[Arm]) -> dict[Arm, str]:
     """Labels from the configurations; steps and guidance are told where they differ between arms."""
-    known = {method["name"]: method["label"] for run in runs for method in _methods(run)}
+    known = method_labels(runs)
     found = list(dict.fromkeys(arms))
     settings = {(arm.steps, arm.guidance) for arm in found}
     return {

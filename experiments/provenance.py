@@ -1,6 +1,11 @@
 """What stands beside every table, figure and page: where its numbers came from and what they cannot say."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from experiments.records import RunRecord
+
+TESTBED_NOTE = "Testbed: evidence about the method on this small model only, never about AudioLDM2."
 
 
 def provenance(run: RunRecord) -> str:
@@ -27,3 +32,42 @@ def commit(run: RunRecord) -> str:
     """The commit's first twelve digits, with -dirty for a changed tree."""
     digits = run.environment["commit"]
     return "unknown (no git checkout)" if digits is None else digits[:12] + "-dirty" * bool(run.environment["dirty"])
+
+
+def quality_notes(run: RunRecord) -> list[str]:
+    """The lines that stand beside every quality table and figure of a run: what the model is, and its gate.
+
+    The gate is read from `pipeline["gate"]`: readings with `length` (multiples of the training length) and `verdicts`
+    (criterion -> passed), as `experiments.testbed.gate` writes them.
+    """
+    if not str(run.pipeline["name"]).startswith("testbed"):
+        return []
+    readings = run.pipeline.get("gate") or []
+    if not readings:
+        return [TESTBED_NOTE, "Gate: no reading for these weights is recorded, so no claim about quality can be made."]
+    return [TESTBED_NOTE, *(gate_line(reading) for reading in readings)]
+
+
+def gate_line(reading: dict[str, Any]) -> str:
+    """One length of the gate in words: passed, or which criteria failed and what follows."""
+    failed = [name.replace("_", " ") for name, passed in reading["verdicts"].items() if not passed]
+    if not failed:
+        return (
+            f"Gate at {reading['length']}x: passed ({len(reading['verdicts'])} of {len(reading['verdicts'])} criteria)."
+        )
+    return (
+        f"Gate at {reading['length']}x: FAILED ({', '.join(failed)}): the method's effect on quality is not testable "
+        "on this checkpoint at this length."
+    )
+
+
+def methods_of(run: RunRecord) -> list[dict[str, Any]]:
+    """The method nodes of a run's configuration, those that it only timed left out."""
+    config = run.config
+    nodes = list(config["methods"].values()) if config.get("methods") else [config["method"]]
+    return [node for node in nodes if not node["timing_only"]]
+
+
+def method_labels(runs: Sequence[RunRecord]) -> dict[str, str]:
+    """Method name -> the label that readers see."""
+    return {node["name"]: node["label"] for run in runs for node in methods_of(run)}

@@ -1,0 +1,153 @@
+"""Quality by duration and method from metric records: values, paired differences, gaps with their reasons."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from experiments.provenance import method_labels, methods_of
+from experiments.records import ClipRecord, FailureRecord, MetricRecord, Record, RunRecord, of_kind
+from experiments.tables import Ratio, speed_rows
+
+METRIC_LABELS = {"fad": "FAD", "fad_infinity": "FAD∞", "kad": "KAD", "kl": "KL", "clap": "CLAP", "is": "IS"}
+Differences = dict[tuple[float, str, str, str], MetricRecord]
+
+
+class Mechanisms(NamedTuple):
+    """Which of LiteFocus's parts are on, and the share of sampled keys (0 without compensation)."""
+
+    same_frequency: bool
+    cross_frequency: bool
+    sparse_ratio: float
+
+
+@dataclass(frozen=True)
+class QualityRow:
+    """One method at one duration.
+
+    Attributes:
+        mechanisms: what of LiteFocus is on; None for a method that is not a form of it.
+        speedup: of a denoising step over the timing's baseline; None where it was not timed.
+        metrics: metric -> its record. note: why something is missing.
+    """
+
+    duration_s: float
+    method: str
+    label: str
+    mechanisms: Mechanisms | None
+    speedup: Ratio | None
+    metrics: dict[str, MetricRecord] = field(default_factory=dict)
+    note: str = ""
+
+
+def metric_label(metric: str) -> str:
+    """A metric's name for readers."""
+    return METRIC_LABELS.get(metric, metric.replace("_", " "))
+
+
+def presets(records: Sequence[Record]) -> list[str]:
+    """The presets that scored something, in order."""
+    plain = [record for record in of_kind(list(records), MetricRecord) if not record.baseline and record.window < 0]
+    return list(dict.fromkeys(record.preset for record in plain))
+
+
+def quality_rows(records: list[Record], preset: str) -> list[QualityRow]:
+    """One row per duration and method that was asked for or scored; the newest record of a value counts."""
+    runs = of_kind(records, RunRecord)
+    scored = [m for m in of_kind(records, MetricRecord) if m.preset == preset and not m.baseline and m.window < 0]
+    values: dict[tuple[float, str], dict[str, MetricRecord]] = {}
+    for record in scored:
+        values.setdefault((record.duration_s, record.method), {})[record.metric] = record
+    nodes = {node["name"]: node for run in runs for node in methods_of(run)}
+    labels = method_labels(runs)
+    asked = [(float(d), name) for run in runs for d in run.config["durations"] for name in map(_name, methods_of(run))]
+    speedups = {(row.duration_s, row.method): row.speedup for row in speed_rows(records)}
+    wanted = metric_names(scored)
+    order = {name: index for index, name in enumerate(dict.fromkeys(name for _, name in [*asked, *values]))}
+    return [
+        QualityRow(
+            *key,
+            labels.get(key[1], key[1]),
+            mechanisms(nodes.get(key[1], {})),
+            speedups.get(key),
+            values.get(key, {}),
+            _note(key, values.get(key, {}), wanted, records),
+        )
+        for key in sorted({*asked, *values}, key=lambda key: (key[0], order[key[1]]))
+    ]
+
+
+def _name(node: Mapping[str, Any]) -> str:
+    return str(node["name"])
+
+
+def metric_names(records: Iterable[MetricRecord]) -> dict[str, bool]:
+    """Metric -> higher_is_better, in order of appearance."""
+    return {record.metric: record.higher_is_better for record in records}
+
+
+def mechanisms(node: Mapping[str, Any]) -> Mechanisms | None:
+    """The mechanisms in a method's configuration; None for one that is not a form of LiteFocus."""
+    options = (node.get("patch") or {}).get("config") or {}
+    if "same_frequency" not in options:
+        return None
+    cross = bool(options["cross_frequency"])
+    return Mechanisms(bool(options["same_frequency"]), cross, float(options["sparse_ratio"]) if cross else 0.0)
+
+
+def _note(
+    key: tuple[float, str], found: Mapping[str, MetricRecord], wanted: Iterable[str], records: list[Record]
+) -> str:
+    """Why a row has gaps: metrics without a value, clips that were not scored, failures."""
+    failures = [f for f in of_kind(records, FailureRecord) if (f.duration_s, f.method) == key and f.stage != "timing"]
+    notes = []
+    if missing := [metric_label(metric) for metric in wanted if metric not in found]:
+        notes.append(f"no {', '.join(missing)}: {_why_missing(key, failures, records)}")
+    if undefined := [metric_label(m) for m, record in found.items() if math.isnan(record.value)]:
+        notes.append(f"{', '.join(undefined)} undefined from {min(r.n_scored for r in found.values())} clips")
+    if failed := max((record.n_failed for record in found.values()), default=0):
+        total = failed + max(record.n_scored for record in found.values())
+        notes.append(f"{failed} of {total} clips not scored{f': {failures[-1].reason}' if failures else ''}")
+    return "; ".join(notes)
+
+
+def _why_missing(key: tuple[float, str], failures: Sequence[FailureRecord], records: list[Record]) -> str:
+    if failures:
+        return f"{failures[-1].stage}: {failures[-1].reason}"
+    clips = sum((clip.duration_s, clip.method) == key for clip in of_kind(records, ClipRecord))
+    return f"{clips} clips generated, not scored" if clips else "no clips generated"
+
+
+def differences(records: Sequence[Record], preset: str) -> Differences:
+    """(duration, method, baseline, metric) -> paired difference method minus baseline; the newest counts."""
+    return {
+        (m.duration_s, m.method, m.baseline, m.metric): m
+        for m in of_kind(list(records), MetricRecord)
+        if m.preset == preset and m.baseline and m.window < 0
+    }
+
+
+def beats(difference: MetricRecord | None, reverse: bool = False) -> bool:
+    """Whether a paired difference shows, its interval excluding zero, that the method is better (reverse: worse)."""
+    return difference is not None and verdict(difference) == ("worse" if reverse else "better")
+
+
+def verdict(difference: MetricRecord) -> str:
+    """ "better" or "worse" where the interval of a paired difference excludes zero, else empty."""
+    if difference.low > 0:
+        return "better" if difference.higher_is_better else "worse"
+    if difference.high < 0:
+        return "worse" if difference.higher_is_better else "better"
+    return ""
+
+
+def is_best(row: QualityRow, metric: str, rows: Sequence[QualityRow], paired: Differences) -> bool:
+    """Whether a row beats every other row of its duration by a paired difference that excludes zero."""
+    others = [r.method for r in rows if r.duration_s == row.duration_s and r is not row and metric in r.metrics]
+
+    def wins(other: str) -> bool:
+        forward = paired.get((row.duration_s, row.method, other, metric))
+        backward = paired.get((row.duration_s, other, row.method, metric))
+        return beats(forward) or beats(backward, reverse=True)
+
+    return bool(others) and all(wins(other) for other in others)

@@ -1,0 +1,85 @@
+"""Tables inside documents: the text between `<!-- results:RUN/TABLE -->` and its closing marker comes from records.
+
+    python -m experiments.readme README.md          # write them
+    python -m experiments.readme README.md check    # only say which are stale; exit code 2 if any is
+
+RUN is a folder below `results/` and TABLE one of its tables: speed, quality, difference_dense, sparsity, ablation.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+from experiments.cli import one_line_errors
+from experiments.provenance import provenance
+from experiments.quality_tables import result_tables
+from experiments.records import RunRecord, TimingRecord, of_kind, read_records
+from experiments.speed_table import speed_table
+from experiments.table_formats import ResultTable, to_markdown
+from experiments.tables import speed_rows
+
+RESULTS = Path("results")
+BLOCK = re.compile(r"(<!-- results:(?P<name>[\w./-]+) -->\n)(?P<text>.*?)(<!-- /results:(?P=name) -->)", re.DOTALL)
+OPENING = re.compile(r"<!-- results:")
+
+
+def tables_of(run_dir: Path) -> dict[str, ResultTable]:
+    """All tables that a run's records can fill, by name.
+
+    Raises:
+        ValueError: the folder holds no records.
+    """
+    records = read_records(run_dir)
+    runs = of_kind(records, RunRecord)
+    if not runs:
+        raise ValueError(f"{run_dir}: no records to make tables from; run the experiment or fetch its results first")
+    tables = result_tables(records)
+    if of_kind(records, TimingRecord):
+        notes = provenance(runs[-1]).replace("`", "").splitlines()
+        tables.append(speed_table(speed_rows(records), runs[-1], notes))
+    return {table.name: table for table in tables}
+
+
+def fill_blocks(text: str, results: Path = RESULTS) -> str:
+    """A document with every block between markers written anew.
+
+    Raises:
+        ValueError: a marker without its closing one, or a table that the run's records cannot fill.
+    """
+    if len(OPENING.findall(text)) != len(BLOCK.findall(text)):
+        raise ValueError("a results marker is not closed: write <!-- results:NAME --> and <!-- /results:NAME -->")
+    return BLOCK.sub(lambda block: f"{block[1]}{_block(block['name'], results)}{block[4]}", text)
+
+
+def _block(name: str, results: Path) -> str:
+    run, _, table = name.rpartition("/")
+    tables = tables_of(results / run)
+    if table not in tables:
+        raise ValueError(f"no table {table!r} in the records of {results / run}; there are: {', '.join(tables)}")
+    return to_markdown(tables[table])
+
+
+def stale_blocks(text: str, results: Path = RESULTS) -> list[str]:
+    """Names of the blocks whose text is not what the records give."""
+    fresh = {block["name"]: block["text"] for block in BLOCK.finditer(fill_blocks(text, results))}
+    return [block["name"] for block in BLOCK.finditer(text) if block["text"] != fresh[block["name"]]]
+
+
+def main() -> None:
+    """The command line: a document, and `check` to leave it as it is."""
+    with one_line_errors():
+        arguments = sys.argv[1:]
+        if len(arguments) not in (1, 2) or arguments[1:] not in ([], ["check"]):
+            raise ValueError("give a document and optionally the word check: python -m experiments.readme README.md")
+        path = Path(arguments[0])
+        text = path.read_text(encoding="utf-8")
+        stale = stale_blocks(text)
+        if arguments[1:] and stale:
+            raise ValueError(f"{path}: stale tables {', '.join(stale)}; run python -m experiments.readme {path}")
+        if not arguments[1:]:
+            path.write_text(fill_blocks(text), encoding="utf-8")
+        print(f"{path}: {len(stale)} tables {'rewritten' if stale else 'stale'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,295 @@
+"""Quality tables by hand: who is bold, what is missing and why, and cells that stay cells in every format."""
+
+import csv
+import io
+import math
+import re
+
+import pytest
+from listen_material import METHODS, clip, failure, metric, run_record
+
+from experiments.provenance import TESTBED_NOTE, quality_notes
+from experiments.quality_rows import beats, differences, is_best, mechanisms, quality_rows, verdict
+from experiments.quality_tables import result_tables, write_tables
+from experiments.readme import fill_blocks, stale_blocks, tables_of
+from experiments.records import FailureRecord, TimingRecord, append_record
+from experiments.speed_table import speed_table
+from experiments.table_formats import Estimate, ResultTable, decimals, latex_escape, to_csv, to_latex, to_markdown
+from experiments.tables import speed_rows
+
+DENSE, LITE, FOCUS = METHODS
+
+
+def value(method, name="fad", number=2.0, duration=10, half=0.1, **changes):
+    changes = {"higher_is_better": False, **changes}
+    return metric("c", method, duration, name, number, low=number - half, high=number + half, **changes)
+
+
+def difference(method, baseline, number, half=0.1, **changes):
+    return value(method, number=number, half=half, baseline=baseline, **changes)
+
+
+def timing(duration=10.0, **latencies):
+    labels = dict.fromkeys(latencies, "x")
+    memory = dict.fromkeys(latencies, 1.0)
+    return TimingRecord("r", duration, 2, 250, 16, "dense", "no_attention", labels, latencies, memory)
+
+
+def table(records, name="quality"):
+    return next(found for found in result_tables(records) if found.name == name)
+
+
+def cells(records, name="quality"):
+    found = table(records, name)
+    return [dict(zip(found.keys, row, strict=True)) for row in found.rows]
+
+
+def bold(records):
+    return [row["method"] for row in cells(records) if isinstance(row["fad"], Estimate) and row["fad"].best]
+
+
+THREE = [run_record(["a"], [10.0]), value(DENSE, number=3.0), value(LITE, number=1.0), value(FOCUS, number=2.0)]
+
+
+def test_bold_needs_a_paired_difference_to_every_other_method():
+    assert bold(THREE) == []
+    assert bold([*THREE, difference(LITE, DENSE, -2.0)]) == []
+    assert bold([*THREE, difference(LITE, DENSE, -2.0), difference(LITE, FOCUS, -1.0)]) == ["LiteFocus"]
+    # The same comparison told from the other side.
+    assert bold([*THREE, difference(LITE, DENSE, -2.0), difference(FOCUS, LITE, 1.0)]) == ["LiteFocus"]
+    # An interval that touches zero on one side.
+    assert bold([*THREE, difference(LITE, DENSE, -2.0), difference(LITE, FOCUS, -0.1, half=0.1)]) == []
+
+
+def test_the_direction_decides_who_is_better():
+    down, up = difference(LITE, DENSE, -1.0), difference(LITE, DENSE, -1.0, higher_is_better=True)
+    assert (verdict(down), verdict(up), verdict(difference(LITE, DENSE, 0.05))) == ("better", "worse", "")
+    assert beats(down)
+    assert not beats(up)
+    assert beats(up, reverse=True)
+    assert not beats(None)
+    undefined = difference(LITE, DENSE, math.nan)
+    assert verdict(undefined) == ""
+
+
+def test_a_difference_of_another_length_metric_or_preset_does_not_count():
+    base = [*THREE[:3]]
+    assert bold([*base, difference(LITE, DENSE, -2.0)]) == ["LiteFocus"]
+    for change in ({"duration": 20}, {"name": "kl"}, {"preset": "published"}, {"window": 3}):
+        records = [*base, difference(LITE, DENSE, -2.0, **change)]
+        assert [r for r in cells(records) if getattr(r["fad"], "best", False)] == []
+
+
+def test_a_method_alone_is_not_the_best():
+    rows = quality_rows([value(LITE)], "strict")
+    assert not is_best(rows[0], "fad", rows, {})
+
+
+def test_the_newest_record_counts_and_rows_follow_the_run():
+    records = [run_record(["a"], [20.0, 10.0]), value(FOCUS), value(DENSE, number=1.0), value(DENSE, number=9.0)]
+    rows = quality_rows(records, "strict")
+    assert [(row.duration_s, row.label) for row in rows] == [
+        (duration, label) for duration in (10.0, 20.0) for label in METHODS.values()
+    ]
+    assert rows[0].metrics["fad"].value == 9.0
+
+
+def test_every_gap_says_why():
+    wav = b"x"
+    records = [
+        run_record(["a"], [10.0]),
+        value(DENSE),
+        value(DENSE, "kl", math.nan, n_scored=1),
+        clip("c", LITE, 10.0, "a", "Rain", 0, "a.wav", wav),
+        failure("c", FOCUS, 10.0, "a", 0, "out of memory"),
+    ]
+    notes = {row["method"]: row["note"] for row in cells(records)}
+    assert notes == {
+        "Dense (SDPA)": "KL undefined from 1 clips",
+        "LiteFocus": "no FAD, KL: 1 clips generated, not scored",
+        "Focus only": "no FAD, KL: generate: out of memory",
+    }
+    assert cells(records)[0]["kl"] is None
+    assert quality_rows([run_record(["a"], [10.0]), value(DENSE)], "strict")[2].note == "no FAD: no clips generated"
+
+
+def test_clips_that_were_not_scored_are_counted_with_the_reason():
+    records = [
+        run_record(["a"], [10.0]),
+        value(DENSE, n_scored=61, n_failed=3),
+        FailureRecord("r", "score", "c", DENSE, 10.0, "a_0.wav is empty", "a"),
+        FailureRecord("r", "timing", "", DENSE, 10.0, "other matter"),
+    ]
+    assert cells(records)[0]["note"] == "3 of 64 clips not scored: a_0.wav is empty"
+
+
+def test_mechanisms_come_from_the_configuration():
+    options = {"same_frequency": True, "cross_frequency": True, "sparse_ratio": 0.2}
+    assert mechanisms({"patch": {"config": options}}) == (True, True, 0.2)
+    assert mechanisms({"patch": {"config": {**options, "cross_frequency": False}}}) == (True, False, 0.0)
+    assert mechanisms({"patch": {"_target_": "contextlib.nullcontext"}}) is None
+    assert mechanisms({}) is None
+
+
+def sweep_record():
+    record = run_record(["a"], [10.0])
+    for name, (same, cross, ratio) in {
+        LITE: (True, True, 0.1),
+        FOCUS: (True, False, 0.1),
+        "more": (True, True, 0.4),
+        "rest": (False, True, 0.1),
+    }.items():
+        patch = {"config": {"same_frequency": same, "cross_frequency": cross, "sparse_ratio": ratio}}
+        record.config["methods"][name] = {"name": name, "label": name, "timing_only": False, "patch": patch}
+    return record
+
+
+def test_sparsity_and_ablation_tables_appear_where_the_methods_make_them():
+    timed = timing(dense=[4.0, 4.0], litefocus=[2.0, 1.0])
+    records = [sweep_record(), timed, *(value(name) for name in (DENSE, LITE, FOCUS, "more", "rest"))]
+    assert [t.name for t in result_tables(records)] == ["quality", "sparsity", "ablation"]
+    assert [t.name for t in result_tables(THREE)] == ["quality"]
+    rows = {row["method"]: row for row in cells(records, "sparsity")}
+    assert [rows[name]["sparse_ratio"] for name in (LITE, FOCUS, "more")] == [0.1, 0.0, 0.4]
+    assert (rows[FOCUS]["same_frequency"], rows[FOCUS]["cross_frequency"]) == ("yes", "no")
+    assert rows["Dense (SDPA)"]["same_frequency"] == ""
+    assert rows[LITE]["speedup"] == Estimate(3.0, 2.0, 4.0)
+    assert rows[FOCUS]["speedup"] is None
+
+
+def test_the_difference_table_says_better_and_worse():
+    records = [*THREE, difference(LITE, DENSE, -2.0), difference(FOCUS, DENSE, 0.5), difference(LITE, FOCUS, 0.01)]
+    text = to_markdown(table(records, "difference_dense"))
+    assert "-2.00 [-2.10, -1.90] better" in text
+    assert "+0.50 [0.40, 0.60] worse" in text
+    assert "+0.01" not in text
+    assert "Dense (SDPA) (same prompts" in text
+    assert {t.name for t in result_tables(records)} == {"quality", "difference_dense", "difference_focus_only"}
+
+
+def test_presets_never_share_a_table():
+    records = [*THREE, value(DENSE, number=50.0, preset="stable-audio")]
+    tables = {t.name: t for t in result_tables(records)}
+    assert list(tables) == ["quality_strict", "quality_stable_audio"]
+    assert [row[2] and row[2].value for row in tables["quality_stable_audio"].rows] == [50.0, None, None]
+
+
+def test_the_gate_and_the_limits_of_the_testbed_stand_beside_its_tables():
+    record = run_record(["a"], [10.0])
+    assert quality_notes(record) == []
+    record.pipeline["name"] = "testbed"
+    assert quality_notes(record)[0] == TESTBED_NOTE
+    assert "no claim about quality" in quality_notes(record)[1]
+    record.pipeline["gate"] = [
+        {"length": 1, "verdicts": {"same_frequency": True, "deletion": True}},
+        {"length": 4, "verdicts": {"same_frequency": True, "deletion": False}},
+    ]
+    notes = quality_notes(record)
+    assert notes[1] == "Gate at 1x: passed (2 of 2 criteria)."
+    assert notes[2].startswith("Gate at 4x: FAILED (deletion): the method's effect on quality is not testable")
+    for written in (to_markdown(table([record, value(DENSE)])), to_latex(table([record, value(DENSE)]))):
+        assert all(note in written for note in notes)
+
+
+def test_decimals_show_two_digits_of_the_narrowest_interval():
+    assert decimals([Estimate(1.0, 0.9, 1.1), Estimate(1.0, 0.5, 1.5)]) == 2
+    assert decimals([Estimate(100.0, 70.0, 130.0)]) == 0
+    assert decimals([Estimate(0.0, -1e-9, 1e-9)]) == 4
+    assert decimals([None, "x", 3.0]) == 2
+    assert decimals([Estimate(1.0, 1.0, 1.0), Estimate(1.0, math.nan, math.nan)]) == 2
+
+
+HOSTILE = ["=cmd()", "a|b", "<script>", "50% & $x_1^2$ #~{}\\", "line\nbreak"]
+
+
+def hostile_table():
+    return ResultTable("t", "T | <b>", ["m", "v"], ["m", "v"], [[text, None] for text in HOSTILE], ["n\n| <i>"])
+
+
+def test_hostile_text_stays_in_its_cell():
+    lines = to_markdown(hostile_table()).splitlines()
+    rows = [line for line in lines if line.startswith("|")]
+    assert len(rows) == 2 + len(HOSTILE)
+    assert all(len(re.findall(r"(?<!\\)\|", row)) == 3 for row in rows)
+    assert "<script" not in "\n".join(rows)
+    read = list(csv.reader(io.StringIO(to_csv(hostile_table()))))
+    assert [row[0] for row in read[1:]] == ["'=cmd()", *HOSTILE[1:]]
+    latex = to_latex(hostile_table())
+    assert r"50\% \& \$x\_1\textasciicircum{}2\$ \#\textasciitilde{}\{\}\textbackslash{}" in latex
+    assert latex.count(r" \\") == 1 + len(HOSTILE)
+
+
+def test_latex_numbers_and_rules():
+    found = ResultTable("t", "T", ["m ↓", "v"], ["m", "v"], [["x", Estimate(-1.0, -1.2, 0.8, True)], ["–", None]])
+    latex = to_latex(found)
+    assert r"x & \textbf{$-$1.0} [$-$1.2, 0.8] \\" in latex
+    assert r"-- & -- \\" in latex
+    assert r"m $\downarrow$ & v \\" in latex
+    assert [latex.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 1, 1]
+    assert latex_escape("a–b") == "a--b"
+
+
+def test_csv_keeps_every_digit():
+    third = 1 / 3
+    records = [run_record(["a"], [10.0]), value(DENSE, number=third)]
+    (row, *_) = csv.DictReader(io.StringIO(to_csv(table(records))))
+    assert float(row["fad"]) == third
+    assert float(row["fad_low"]) == third - 0.1
+    assert row["duration_s"] == "10.0"
+
+
+@pytest.mark.parametrize(("name", "shown"), [("audioldm2", "1.99x"), ("testbed", "")])
+def test_published_figures_are_only_what_the_abstract_states(name, shown):
+    record = run_record(["a"], [10.0])
+    record.pipeline["name"] = name
+    timings = [timing(d, dense=[4.0], litefocus=[2.0], no_attention=[1.0]) for d in (40.0, 80.0)]
+    found = speed_table(speed_rows(timings), record, [])
+    published = {tuple(row[:2]): row[found.keys.index("published")] for row in found.rows}
+    assert published.pop((80.0, "x"), None) is not None
+    texts = [row[found.keys.index("published")] for row in found.rows]
+    assert [text for text in texts if text] == ([shown] if shown else [])
+
+
+@pytest.fixture
+def results(tmp_path):
+    folder = tmp_path / "results" / "demo"
+    folder.mkdir(parents=True)
+    for record in THREE:
+        append_record(folder, record)
+    return tmp_path / "results"
+
+
+DOCUMENT = "before\n<!-- results:demo/quality -->\nold\n<!-- /results:demo/quality -->\nafter\n"
+
+
+def test_blocks_are_written_from_records_and_a_stale_one_is_found(results):
+    assert stale_blocks(DOCUMENT, results) == ["demo/quality"]
+    filled = fill_blocks(DOCUMENT, results)
+    assert filled.startswith("before\n<!-- results:demo/quality -->\n**Quality, preset strict**")
+    assert filled.endswith("<!-- /results:demo/quality -->\nafter\n")
+    assert stale_blocks(filled, results) == []
+    assert fill_blocks(filled, results) == filled
+    append_record(results / "demo", value(DENSE, number=8.0))
+    assert stale_blocks(filled, results) == ["demo/quality"]
+
+
+def test_a_block_without_its_end_or_its_table_is_an_error(results):
+    with pytest.raises(ValueError, match="marker is not closed"):
+        fill_blocks("<!-- results:demo/quality -->\nold\n", results)
+    with pytest.raises(ValueError, match="no table 'nothing' in the records .*; there are: quality"):
+        fill_blocks(DOCUMENT.replace("quality", "nothing"), results)
+    with pytest.raises(ValueError, match="no records"):
+        fill_blocks(DOCUMENT.replace("demo", "absent"), results)
+
+
+def test_tables_are_written_in_three_formats_and_byte_stable(results, tmp_path):
+    tables = list(tables_of(results / "demo").values())
+    written = write_tables(tables, tmp_path / "out")
+    assert [path.name for path in written] == ["quality.md", "quality.csv", "quality.tex"]
+    first = [path.read_bytes() for path in written]
+    assert [path.read_bytes() for path in write_tables(tables, tmp_path / "out")] == first
+
+
+def test_differences_are_kept_apart_by_baseline():
+    found = differences([difference(LITE, DENSE, 1.0), difference(LITE, FOCUS, 2.0)], "strict")
+    assert {key[2]: record.value for key, record in found.items()} == {DENSE: 1.0, FOCUS: 2.0}
