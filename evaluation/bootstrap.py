@@ -100,7 +100,8 @@ def paired_difference_interval(
     """``statistic(candidate) - statistic(baseline)``, with a percentile bootstrap that draws the same clips for both.
 
     Row i of both arrays must come from the same clip (same prompt and seed). For a distance between sets fix the
-    reference: ``partial(frechet_distance, reference)``; its sample-size bias is common to both terms and cancels.
+    reference: ``partial(frechet_distance, reference)``; its bias is common to both terms and cancels. Where that is
+    slow, :func:`jackknife_interval` on both sets covers as well with 20 evaluations.
 
     Args:
         statistic: maps an array of rows to a number.
@@ -133,9 +134,9 @@ def jackknife_interval(
 ) -> Interval:
     """Delete-group jackknife over clips, for statistics of one or several sets of clips.
 
-    Clips are dealt at random into ``groups`` groups and the statistic is recomputed without each of them. With
-    several sets, group g leaves all of them together: sets of equal length are taken as paired (row i of each is
-    the same clip), others as independent, and the variance is right in both cases.
+    Clips are dealt at random into groups and the statistic is recomputed without each of them. With several sets,
+    group g leaves all together: sets with equal numbers of clips are taken as paired (clip i of each is the same),
+    others as independent.
 
     Args:
         statistic: maps one array per set to a number, e.g. ``frechet_distance``.
@@ -169,10 +170,9 @@ def jackknife_interval(
 
 
 def deal_groups(n_clips: Sequence[int], groups: int, seed: Seed) -> list[Array]:
-    """Deal the clips of each set into the same number of groups of almost equal size.
+    """Group number of each clip, one (n_i,) array per set: as many almost equal groups in every set.
 
-    Sets with the same number of clips are dealt alike, so that paired clips leave together. Returns one (n_i,)
-    array of group numbers per set; no groups at all (every entry -1) where a set has fewer than two clips.
+    Sets of equal length are dealt alike, so that paired clips leave together. All -1 where a set has one clip.
     """
     if groups < 2:
         raise ValueError(f"groups={groups}; a jackknife needs at least 2")
@@ -190,10 +190,10 @@ def n_groups(dealt: Sequence[Array]) -> int:
 
 
 def jackknife_bounds(value: float, replicates: ArrayLike, confidence: float) -> tuple[float, float]:
-    """Student-t bounds around ``value`` from leave-one-group-out ``replicates`` (G,); nan where G < 2."""
+    """Student-t bounds around ``value`` from leave-one-group-out ``replicates`` (G,); nan unless G >= 2 and all finite."""
     left_out = np.asarray(replicates, dtype=np.float64)
     count = len(left_out)
-    if count < 2:
+    if count < 2 or not np.isfinite(left_out).all():
         return np.nan, np.nan
     error = np.sqrt((count - 1) / count * np.sum((left_out - left_out.mean()) ** 2))
     half = float(stdtrit(count - 1, 0.5 + confidence / 2) * error)
@@ -210,10 +210,9 @@ def permutation_p_value(
     generated_clips: ArrayLike | None = None,
     permutations: int = 999,
 ) -> float:
-    """Chance that clips from one common source lie at least as far apart as these two sets.
+    """Chance that clips from one common source lie at least as far apart (large statistic) as these two sets.
 
-    Clips are exchanged between the sets; large values of the statistic count as extreme. The estimate
-    (1 + hits) / (1 + permutations) is never 0. nan with fewer than two clips on a side.
+    Clips change sets. (1 + hits) / (1 + permutations) is never 0; nan with fewer than two clips on a side.
     """
     first, second = _as_rows(reference, "reference"), _as_rows(generated, "generated")
     pooled = np.concatenate([first, second])
@@ -275,6 +274,8 @@ def _draw_clips(members: list[Array], seed: Seed, resamples: int) -> list[Array]
 
 
 def _percentiles(replicates: Sequence[float], confidence: float) -> tuple[float, float]:
+    if not np.isfinite(replicates).all():
+        return np.nan, np.nan
     low, high = np.quantile(replicates, [0.5 - confidence / 2, 0.5 + confidence / 2])
     return float(low), float(high)
 

@@ -65,6 +65,18 @@ def test_dead_and_duplicated_features_cost_no_precision():
     assert abs(frechet_distance(rows, shuffled)) <= 1e-12 * np.trace(np.cov(rows, rowvar=False))
 
 
+def test_fewer_rows_than_dimensions_keep_variances_that_a_covariance_loses():
+    # Standard deviations of 1e-10 square to 1e-20, below the precision of a covariance with entries near 1.
+    generator = np.random.default_rng(12)
+    scales = np.where(np.arange(64) < 16, 1.0, 1e-10)
+    first, second = generator.standard_normal((20, 64)) * scales, generator.standard_normal((30, 64)) * scales[::-1]
+    factors = [(rows - rows.mean(0)) / np.sqrt(len(rows) - 1) for rows in (first, second)]
+    overlap = np.linalg.norm(factors[0] @ factors[1].T, "nuc")
+    assert overlap > 1e-9
+    expected = np.sum((first.mean(0) - second.mean(0)) ** 2) + sum(np.sum(f**2) for f in factors) - 2 * overlap
+    assert frechet_distance(first, second) == pytest.approx(expected, rel=1e-14)
+
+
 def test_directions_without_variance_add_nothing():
     # Rotated zeros come out of an eigendecomposition as +-1e-17, whose square roots would add 1e-9 each.
     generator = np.random.default_rng(11)

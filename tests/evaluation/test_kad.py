@@ -5,6 +5,8 @@ import pytest
 
 from evaluation.bootstrap import permutation_p_value
 from evaluation.kad import (
+    _ClipSet,
+    _labelled_distances,
     kernel_audio_distance,
     kernel_audio_distance_interval,
     kernel_audio_distance_p_value,
@@ -195,6 +197,19 @@ def test_p_values_are_uniform_under_the_null_and_small_under_a_shift():
     assert np.mean(nulls) == pytest.approx(0.5, abs=0.09)
     assert np.mean(np.array(nulls) <= 0.05) <= 0.12
     assert kernel_audio_distance_p_value(*shifted_pair(0, 1.0), seed=0, permutations=199) == 1 / 200
+
+
+def test_p_value_ranks_the_distance_itself():
+    generator = np.random.default_rng(13)
+    rows, clips = generator.standard_normal((20, 3)), generator.permutation(np.repeat(np.arange(5), [2, 3, 4, 5, 6]))
+    labels = np.array([[1.0, 0], [1, 0], [0, 1], [0, 1], [0, 1]])
+    distances = _labelled_distances(_ClipSet(rows, clips), labels, 2.0, "gaussian")
+    for column, names in ((0, [0, 1]), (1, [2, 3, 4])):
+        first = np.isin(clips, names)
+        expected = kernel_audio_distance(
+            rows[first], rows[~first], bandwidth=2.0, reference_clips=clips[first], generated_clips=clips[~first]
+        )
+        assert distances[column] == pytest.approx(expected, rel=1e-12)
 
 
 def test_p_value_exchanges_whole_clips():

@@ -49,6 +49,11 @@ def test_consistency_interval_is_by_clip():
     assert np.mean([i.high - i.low for i in intervals]) / (2 * 2.093) == pytest.approx(spread, rel=0.25)
 
 
+def test_clips_that_are_not_told_apart_have_no_interval():
+    interval = consistency_interval(windows(0, n=8, between=0.0), seed=0)
+    assert np.isnan([interval.low, interval.high]).all()
+
+
 def test_repetition_tells_loops_from_drift_and_from_novelty():
     generator = np.random.default_rng(2)
     looped = np.tile(generator.standard_normal((4, 2, 64)), (1, 4, 1))  # A B A B A B A B
