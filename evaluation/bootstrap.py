@@ -190,7 +190,7 @@ def n_groups(dealt: Sequence[Array]) -> int:
 
 
 def jackknife_bounds(value: float, replicates: ArrayLike, confidence: float) -> tuple[float, float]:
-    """Student-t bounds around ``value`` from leave-one-group-out ``replicates`` (G,); nan unless G >= 2 and all finite."""
+    """Student-t bounds around ``value`` from (G,) leave-out ``replicates``; nan unless G >= 2 and all finite."""
     left_out = np.asarray(replicates, dtype=np.float64)
     count = len(left_out)
     if count < 2 or not np.isfinite(left_out).all():
