@@ -37,7 +37,7 @@ FRONT_ENDS = {
     16_000: FrontEnd(16_000, 512, 160, 50.0, 8_000.0),
     32_000: FrontEnd(32_000, 1024, 320, 50.0, 14_000.0),
 }
-_SOURCES = {16_000: CNN14_16K, 32_000: CNN14_32K}
+SOURCES = {16_000: CNN14_16K, 32_000: CNN14_32K}
 
 
 class ConvBlock(nn.Module):
@@ -114,7 +114,7 @@ class Cnn14Embedder(NetworkEmbedder):
     ) -> None:
         if sample_rate not in FRONT_ENDS:
             raise ValueError(f"sample_rate={sample_rate}; published Cnn14 checkpoints are for 16000 and 32000")
-        source = _SOURCES[sample_rate] if weights is None else weights
+        source = SOURCES[sample_rate] if weights is None else weights
         super().__init__(source, device=device, batch_size=batch_size, half=half)
         self.front_end = FRONT_ENDS[sample_rate]
         self.name = f"cnn14-{sample_rate // 1000}k"

@@ -1,0 +1,104 @@
+"""``python -m evaluation reference=DIR generated=DIR captions=FILE [key=value ...]``: score a folder of audio.
+
+reference=DIR          reference audio; leave out where no metric needs it
+generated=DIR          audio to score, named like the references
+captions=FILE          csv with the columns id (or file) and caption
+preset=NAME            strict (default), published, audioldm, tango, stable-audio, litefocus, testbed
+metrics=fad,kl,clap    instead of the preset's own
+baseline=DIR           another generated folder with the same names: adds paired differences against it
+out=DIR                writes <generated>.json and <generated>.csv there
+config=FILE            yaml with any of these keys, and embedders.<role> as _target_ entries
+weights.vggish=PATH    also cnn14_16k, cnn14_32k, ast, clap, tokenizer; or sha256:HEX to allow the download
+window_s=10            window length: the generator's training length
+duration_s=T           trim generated clips to exactly T seconds
+aligned_references=true  references are as long as the clips: compare window by window
+id_pattern=REGEX       one group takes the prompt's id out of a generated name: '(.*)_[0-9]+'
+strict=false           score the common clips where names do not match, instead of stopping
+floors=false           leave out the floors
+cache_dir=DIR|null     embeddings on disk      seed=0      device=cpu      batch_size=8      half=false
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+USAGE_ERROR = 2
+_FOLDERS = ("reference", "generated", "captions", "baseline")
+_OPTIONS = (
+    "preset", "metrics", "weights", "embedders", "window_s", "duration_s", "aligned_references", "id_pattern",
+    "strict", "floors", "cache_dir", "seed", "device", "batch_size", "half",
+)  # fmt: skip
+_ACCEPTED = (*_FOLDERS, *_OPTIONS, "out", "config")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code: 0, or 2 with one line on stderr for an error in the input."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(__doc__)
+        return 0 if words else USAGE_ERROR
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    try:
+        print(_run(parse(words)))
+    except (ValueError, TypeError, OSError, ImportError, OmegaConfBaseException) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return USAGE_ERROR
+    return 0
+
+
+def parse(words: Sequence[str]) -> DictConfig:
+    """Configuration from key=value words over the file named by ``config``.
+
+    Raises:
+        ValueError: a word that is not key=value, an unknown key, or no generated folder.
+        FileNotFoundError: the config file does not exist.
+    """
+    if bad := [word for word in words if "=" not in word]:
+        raise ValueError(f"{bad[0]!r} is not key=value; keys are {', '.join(_ACCEPTED)}")
+    given = OmegaConf.from_dotlist(list(words))
+    if "config" in given and not Path(given.config).is_file():
+        raise FileNotFoundError(f"{given.config}: no such config file")
+    base = OmegaConf.load(given.config) if "config" in given else OmegaConf.create()
+    merged = OmegaConf.merge(base, given)
+    assert isinstance(merged, DictConfig)
+    if unknown := sorted({str(key) for key in merged} - set(_ACCEPTED)):
+        raise ValueError(f"unknown key {unknown[0]!r}; keys are {', '.join(_ACCEPTED)}")
+    if "generated" not in merged:
+        raise ValueError("generated=DIR is missing; say which folder to score")
+    return merged
+
+
+def options_of(config: DictConfig) -> dict[str, Any]:
+    """Keyword arguments of ``evaluate`` out of a configuration: lists split, embedders instantiated."""
+    from hydra.utils import instantiate
+
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    options = {str(key): value for key, value in plain.items() if key in _OPTIONS}
+    if isinstance(options.get("metrics"), str):
+        options["metrics"] = [name.strip() for name in options["metrics"].split(",")]
+    if options.get("embedders"):
+        options["embedders"] = {role: instantiate(entry) for role, entry in options["embedders"].items()}
+    return options
+
+
+def _run(config: DictConfig) -> str:
+    from evaluation.evaluate import evaluate
+
+    reference, generated, captions, baseline = (config.get(key) for key in _FOLDERS)
+    result = evaluate(reference, generated, captions, baseline=baseline, **options_of(config))
+    text = result.table()
+    if config.get("out") is not None:
+        text += "\nwritten: " + ", ".join(str(path) for path in result.write(Path(config.out)))
+    return text
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""Embedders by name, as presets and command lines ask for them. Nothing is loaded or fetched before its first use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from evaluation import weights as published
+from evaluation.embedders.protocol import Embedder
+from evaluation.presets import ROLES, Preset, Role, role_of
+from evaluation.weights import WeightSource
+
+Builder = Callable[[Mapping[str, str], dict[str, Any]], Embedder]
+
+
+def build_embedders(
+    preset: Preset,
+    metrics: tuple[str, ...],
+    weights: Mapping[str, str],
+    given: Mapping[Role, Embedder],
+    **options: Any,
+) -> dict[Role, Embedder]:
+    """The embedders that ``metrics`` need: those given, else the preset's. Nothing is loaded yet.
+
+    Args:
+        preset: names the networks.
+        metrics: what will be computed.
+        weights: option name ("vggish", "clap", "tokenizer", ...) to a local path, or to "sha256:HEX", which allows
+            the published file to be fetched and checked.
+        given: role to embedder; takes precedence.
+        options: device, batch_size, half, as in ``NetworkEmbedder``.
+
+    Raises:
+        ValueError: a role that nothing fills, an unknown weight name, or an unknown role.
+    """
+    if unknown := set(given) - set(ROLES):
+        raise ValueError(f"embedders for {sorted(unknown)}; roles are {', '.join(ROLES)}")
+    if unknown_weights := set(weights) - set(WEIGHT_OPTIONS):
+        raise ValueError(f"weights for {sorted(unknown_weights)}; options are {', '.join(WEIGHT_OPTIONS)}")
+    needed = {role for metric in metrics if (role := role_of(metric)) is not None}
+    chosen: dict[Role, Embedder] = {}
+    for role in ROLES:
+        if role not in needed:
+            continue
+        if role in given:
+            chosen[role] = given[role]
+        elif role in preset.embedders:
+            chosen[role] = BUILDERS[preset.embedders[role]](weights, options)
+        else:
+            raise ValueError(f"preset {preset.name} has no embedder for {role!r}; hand one over: embedders.{role}")
+    return chosen
+
+
+WEIGHT_OPTIONS = ("vggish", "cnn14_16k", "cnn14_32k", "ast", "clap", "tokenizer")
+
+
+def _source(weights: Mapping[str, str], option: str, default: WeightSource) -> WeightSource | Path:
+    chosen = weights.get(option)
+    if chosen is None:
+        return default
+    if chosen.startswith("sha256:"):
+        return default.with_sha256(chosen.removeprefix("sha256:").lower())
+    return Path(chosen)
+
+
+def _vggish(weights: Mapping[str, str], options: dict[str, Any]) -> Embedder:
+    from evaluation.embedders.vggish import VGGishEmbedder
+
+    return VGGishEmbedder(_source(weights, "vggish", published.VGGISH), **options)
+
+
+def _cnn14(rate: int) -> Builder:
+    def build(weights: Mapping[str, str], options: dict[str, Any]) -> Embedder:
+        from evaluation.embedders.panns import SOURCES, Cnn14Embedder
+
+        return Cnn14Embedder(_source(weights, f"cnn14_{rate // 1000}k", SOURCES[rate]), sample_rate=rate, **options)
+
+    return build
+
+
+def _ast(weights: Mapping[str, str], options: dict[str, Any]) -> Embedder:
+    from evaluation.embedders.ast import AST_AUDIOSET, AstEmbedder
+
+    return AstEmbedder(_source(weights, "ast", AST_AUDIOSET), **options)
+
+
+def _clap(weights: Mapping[str, str], options: dict[str, Any]) -> Embedder:
+    from evaluation.embedders.clap import HTSAT_UNFUSED, ClapEmbedder
+
+    return ClapEmbedder(_source(weights, "clap", HTSAT_UNFUSED), **options)
+
+
+def _clap_laion(weights: Mapping[str, str], options: dict[str, Any]) -> Embedder:
+    from evaluation.embedders.laion import LaionClapEmbedder
+
+    return LaionClapEmbedder(_source(weights, "clap", published.CLAP_630K), _tokenizer(weights), **options)
+
+
+def _package_vggish(weights: Mapping[str, str], options: dict[str, Any]) -> Embedder:
+    from evaluation.embedders.packages import PackageVGGishEmbedder
+
+    return PackageVGGishEmbedder(_source(weights, "vggish", published.VGGISH), **options)
+
+
+def _package_clap(weights: Mapping[str, str], options: dict[str, Any]) -> Embedder:
+    from evaluation.embedders.packages import PackageClapEmbedder
+
+    return PackageClapEmbedder(_source(weights, "clap", published.CLAP_630K), **options)
+
+
+def _tokenizer(weights: Mapping[str, str]) -> Path:
+    if "tokenizer" not in weights:
+        raise ValueError("weights.tokenizer is not set; give a folder with RoBERTa's tokenizer (hub: roberta-base)")
+    return Path(weights["tokenizer"])
+
+
+BUILDERS: dict[str, Builder] = {
+    "vggish": _vggish,
+    "cnn14_16k": _cnn14(16_000),
+    "cnn14_32k": _cnn14(32_000),
+    "ast": _ast,
+    "clap": _clap,
+    "clap_laion": _clap_laion,
+    "package_vggish": _package_vggish,
+    "package_clap": _package_clap,
+}

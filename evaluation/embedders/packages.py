@@ -1,0 +1,105 @@
+"""The packages that papers used, as embedders: VGGish as in ``frechet-audio-distance``, CLAP of ``laion-clap``.
+
+They need the extra ``published`` in an environment of its own (see docs/published-tools.md). Their networks run as
+released; only the loading is ours, because theirs fetches from hubs or unpickles whatever it finds.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from evaluation.embedders.laion import strip_prefix
+from evaluation.embedders.network import NetworkEmbedder
+from evaluation.embedders.protocol import Array, Output
+from evaluation.embedders.vggish import MIN_SAMPLES
+from evaluation.weights import load_exactly, read_state_dict
+
+_HTSAT_BASE_WIDTH = 128
+_CLAP_RATE, _CLAP_SAMPLES = 48_000, 480_000
+
+
+class PackageVGGishEmbedder(NetworkEmbedder):
+    """torchvggish's network and front end, set up as ``frechet_audio_distance.FrechetAudioDistance`` does.
+
+    Without the last ReLU and without PCA; waveforms pass one by one, as there.
+    """
+
+    name = "torchvggish"
+    outputs: tuple[Output, ...] = ("frames",)
+    sample_rate = 16_000
+    min_samples = MIN_SAMPLES
+
+    def _front_end(self) -> str:
+        return "torchvggish"
+
+    def _load(self, path: Path) -> nn.Module:
+        module = _package("torchvggish.torchvggish", "torchvggish")
+        network: Any = module.VGG(module.make_layers())
+        load_exactly(network, read_state_dict(path), path)
+        network.embeddings = nn.Sequential(*list(network.embeddings.children())[:-1])
+        return network
+
+    def _forward(self, waveforms: torch.Tensor) -> dict[Output, torch.Tensor]:
+        front_end = _package("torchvggish.vggish_input", "torchvggish")
+        frames = [
+            self.network(front_end.waveform_to_examples(row.cpu().numpy(), self.sample_rate).to(self.device))
+            for row in waveforms
+        ]
+        return {"frames": torch.stack(frames)}
+
+
+class PackageClapEmbedder(NetworkEmbedder):
+    """``laion_clap.CLAP_Module`` on windows of at most 10 s, where its random crop has nothing to choose.
+
+    Importing ``laion_clap`` needs the tokenizers of BERT, RoBERTa and BART in the local hub cache.
+    """
+
+    name = "laion-clap"
+    outputs: tuple[Output, ...] = ("embedding",)
+    sample_rate = _CLAP_RATE
+    min_samples = 1
+
+    @property
+    def max_samples(self) -> int:
+        """10 s."""
+        return _CLAP_SAMPLES
+
+    def embed_text(self, captions: list[str]) -> Array:
+        """(n, d) unit-length embeddings."""
+        module: Any = self.network
+        with torch.inference_mode():
+            embeddings: Array = module.get_text_embedding(list(captions))
+        return embeddings
+
+    def _front_end(self) -> str:
+        return "laion_clap, int16"
+
+    def _load(self, path: Path) -> nn.Module:
+        laion_clap = _package("laion_clap", "laion-clap")
+        state = strip_prefix(read_state_dict(path, entry="state_dict"))
+        base = state["audio_branch.patch_embed.proj.weight"].shape[0] == _HTSAT_BASE_WIDTH
+        module: Any = laion_clap.CLAP_Module(
+            enable_fusion=False, device=self.device, amodel="HTSAT-base" if base else "HTSAT-tiny"
+        )
+        state.pop("text_branch.embeddings.position_ids", None)
+        load_exactly(module.model, state, path)
+        network: nn.Module = module
+        return network
+
+    def _forward(self, waveforms: torch.Tensor) -> dict[Output, torch.Tensor]:
+        module: Any = self.network
+        return {"embedding": torch.from_numpy(module.get_audio_embedding_from_data(waveforms.cpu().numpy()))}
+
+
+def _package(name: str, distribution: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ImportError(
+            f"{distribution} is not installed ({error}); use the environment of docs/published-tools.md"
+        ) from error

@@ -1,0 +1,106 @@
+"""Two folders in, numbers out: :func:`evaluate`, which pairs by file name, scores, and adds floors and provenance.
+
+For many folders that are compared with each other use ``make_scorer``, ``score_folder`` and ``compare``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from evaluation.embed import EmbeddedSet, Preprocessing, band_limited, embed_captions, embed_files
+from evaluation.embedders.protocol import Embedder
+from evaluation.floors import BAND_LIMIT_HZ, band_limit_floor, needs_band_limit, reference_floors, text_floors
+from evaluation.measure import Material
+from evaluation.pairing import Pairing, pair_folders
+from evaluation.presets import Preset, role_of
+from evaluation.results import Evaluation, MetricResult
+from evaluation.scorer import Scorer, make_scorer, score_folder, score_with_material, text_embedder
+from evaluation.scoring import compare
+
+logger = logging.getLogger(__name__)
+
+
+def evaluate(
+    reference: Path | str | None,
+    generated: Path | str,
+    captions: Path | str | Mapping[str, str] | None = None,
+    *,
+    preset: str | Preset = "strict",
+    baseline: Path | str | None = None,
+    id_pattern: str | None = None,
+    strict: bool = True,
+    floors: bool = True,
+    **options: Any,
+) -> Evaluation:
+    """Score a folder of generated audio against a folder of references, paired by file name.
+
+    Args:
+        reference: folder of references; None if no metric needs one.
+        generated: folder of generated clips.
+        captions: csv (id, caption) or id to caption; None if no metric needs them.
+        preset: the protocol, see ``evaluation.presets``.
+        baseline: another folder of generated clips with the same names; adds paired differences against it.
+        id_pattern, strict: see :func:`evaluation.pairing.pair_folders`.
+        floors: whether to compute floors too (they embed nothing but references).
+        options: see :func:`make_scorer`.
+
+    Raises:
+        FileNotFoundError, PairingError, AudioError, WeightsError, ValueError: see the functions named above.
+    """
+    scorer = make_scorer(preset, **options)
+    folder = Path(generated)
+    source = Path(captions) if isinstance(captions, str) else captions
+    reference_dir = None if reference is None else Path(reference)
+    pairing = pair_folders(reference_dir, folder, source, id_pattern=id_pattern, strict=strict)
+    for problem in pairing.report.problems():
+        logger.warning("%s: %s", folder, problem)
+    name = folder.resolve().name
+    score, material, not_computed = score_with_material(scorer, name, pairing.clips, pairing.references)
+    differences: list[MetricResult] = []
+    if baseline is not None:
+        other = pair_folders(reference_dir, Path(baseline), source, id_pattern=id_pattern, strict=strict)
+        before = score_folder(scorer, Path(baseline).resolve().name, other.clips, other.references)
+        differences = compare(before, score, seed=scorer.seed)
+    found = _floors(scorer, material, pairing) if floors and pairing.references else []
+    return Evaluation(
+        name=name,
+        results=score.results,
+        floors=tuple(found),
+        differences=tuple(differences),
+        per_clip=score.per_clip(),
+        failures=score.failures,
+        not_computed=not_computed,
+        pairing=asdict(pairing.report),
+        provenance=score.provenance,
+    )
+
+
+def _floors(scorer: Scorer, material: Material, pairing: Pairing) -> list[MetricResult]:
+    """Floors of the metrics that were computed; the number of failed clips is that of the references."""
+    metrics = tuple(m for m in scorer.metrics if (role := role_of(m)) is not None and role in material.reference)
+    lost = len(pairing.references) - max((len(found.clip_ids) for found in material.reference.values()), default=0)
+    floors = reference_floors(material, metrics, lost)
+    if material.text is None:
+        return floors
+    embedder, preprocessing = text_embedder(scorer), scorer.preset.preprocessing("reference", "text")
+    captions = {clip.prompt: clip.caption or "" for clip in material.clips}
+    audio = _first_embeddings(scorer, embedder, preprocessing, pairing.references)
+    prompts = [prompt for prompt in audio.clip_ids if prompt in captions]
+    text = embed_captions([captions[prompt] for prompt in prompts], embedder, scorer.cache)
+    floors += text_floors(material, audio.select(prompts).first_windows("embedding")[0], text, len(audio.failures))
+    if needs_band_limit(embedder.sample_rate):
+        narrow = band_limited(preprocessing, BAND_LIMIT_HZ)
+        limited = _first_embeddings(scorer, embedder, narrow, pairing.references).select(prompts)
+        floors.append(band_limit_floor(material, limited.first_windows("embedding")[0], text, len(limited.failures)))
+    return floors
+
+
+def _first_embeddings(
+    scorer: Scorer, embedder: Embedder, preprocessing: Preprocessing, references: Mapping[str, Path]
+) -> EmbeddedSet:
+    first = replace(preprocessing, cut="first", allow_short=True)
+    return embed_files(references, embedder, first, scorer.cache, description=f"{embedder.name}, references")

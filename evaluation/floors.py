@@ -1,0 +1,133 @@
+"""Floors and ceilings: the same metrics where nothing was generated, to be printed beside every score.
+
+Two halves of the references say what FAD and KAD give at this N without any defect; references against their own
+captions, and against others', say what CLAP can give; the divergence between references of different prompts says
+what KL gives to a wrong prompt; a 16 kHz round trip says what an empty band above 8 kHz costs.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from evaluation.bootstrap import Array
+from evaluation.clap_score import clap_per_clip, text_collapse
+from evaluation.fad import frechet_distance
+from evaluation.kad import kernel_audio_distance, median_bandwidth
+from evaluation.kl import kl_per_clip
+from evaluation.measure import HIGHER_IS_BETTER, Material
+from evaluation.results import MetricResult
+
+logger = logging.getLogger(__name__)
+
+BAND_LIMIT_HZ = 16_000
+
+
+def reference_floors(material: Material, metrics: tuple[str, ...], n_failed: int) -> list[MetricResult]:
+    """Floors of the metrics among ``metrics`` that need a reference only."""
+    floors = []
+    if "fad" in metrics:
+        rows, clips = material.reference["frames"].first_windows(material.frames_output("frames"))
+        floors.append(_halves("fad", material, rows, clips, frechet_distance, n_failed))
+    if "fd" in metrics:
+        rows, clips = material.reference["classifier"].first_windows("embedding")
+        floors.append(_halves("fd", material, rows, clips, frechet_distance, n_failed))
+    if "kad" in metrics:
+        rows, clips = material.reference["classifier"].first_windows("embedding")
+        width = median_bandwidth(rows) if len(rows) > 1 else None
+        distance = partial(kernel_audio_distance, bandwidth=width)
+        floors.append(_halves("kad", material, rows, clips, distance, n_failed))
+    if "kl" in metrics:
+        logits = np.stack([features["logits"][0] for features in material.reference["classifier"].features])
+        other = logits[_derangement(len(logits))]
+        preset = material.preset
+        values = kl_per_clip(logits, other, direction=preset.kl_direction, eps=preset.kl_eps)
+        floors.append(_mean("kl", "shuffled_references", material, values, n_failed))
+    return floors
+
+
+def text_floors(material: Material, audio: Array, text: Array, n_failed: int) -> list[MetricResult]:
+    """CLAP of (m, d) references with their own and with others' captions."""
+    own = clap_per_clip(audio, text)
+    shuffled = clap_per_clip(audio, text[_derangement(len(text))])
+    return [
+        _mean("clap", "reference", material, own, n_failed),
+        _mean("clap", "shuffled_captions", material, shuffled, n_failed),
+    ]
+
+
+def collapse_check(material: Material, embedder: str) -> MetricResult:
+    """Mean cosine between the captions' embeddings: at 0.9 or more a CLAP score says nothing about the prompt.
+
+    Raises:
+        ValueError: the material has no captions.
+    """
+    if material.text is None:
+        raise ValueError("the collapse check needs captions")
+    collapse = text_collapse(np.unique(material.text, axis=0))
+    if collapse.collapsed:
+        logger.warning("%s gives almost the same vector to every caption: CLAP says nothing here", embedder)
+    return MetricResult(
+        metric="text_collapse",
+        preset=material.preset.name,
+        value=collapse.mean_cosine,
+        low=np.nan,
+        high=np.nan,
+        n_scored=collapse.n,
+        n_failed=0,
+        unit="caption",
+        higher_is_better=False,
+        details={"collapsed": collapse.collapsed},
+    )
+
+
+def band_limit_floor(material: Material, audio: Array, text: Array, n_failed: int) -> MetricResult:
+    """CLAP of (m, d) references that went through 16 kHz, as 16 kHz generators do."""
+    return _mean("clap", "reference_16khz", material, clap_per_clip(audio, text), n_failed)
+
+
+def needs_band_limit(sample_rate: int) -> bool:
+    """Whether an embedder hears above 8 kHz at all."""
+    return sample_rate > BAND_LIMIT_HZ
+
+
+def _halves(
+    metric: str,
+    material: Material,
+    rows: Array,
+    clips: Array,
+    distance: Callable[[Array, Array], float],
+    n_failed: int,
+) -> MetricResult:
+    count = int(clips.max()) + 1
+    chosen = np.isin(clips, np.random.default_rng(material.seed).permutation(count)[: count // 2])
+    # Half of the clips may be a single row, or none: the distance is then undefined, not an error.
+    halves = rows[chosen], rows[~chosen]
+    value = distance(*halves) if count > 1 else np.nan
+    return _result(metric, "halves", material, value, count, n_failed)
+
+
+def _mean(metric: str, name: str, material: Material, values: Array, n_failed: int) -> MetricResult:
+    value = float(np.mean(values)) if len(values) > 1 or "shuffled" not in name else np.nan
+    return _result(metric, name, material, value, len(values), n_failed)
+
+
+def _result(metric: str, name: str, material: Material, value: float, n: int, n_failed: int) -> MetricResult:
+    return MetricResult(
+        metric=f"floor_{metric}_{name}",
+        preset=material.preset.name,
+        value=float(value),
+        low=np.nan,
+        high=np.nan,
+        n_scored=n,
+        n_failed=n_failed,
+        higher_is_better=HIGHER_IS_BETTER[metric],
+    )
+
+
+def _derangement(count: int) -> Array:
+    """Each index moved on by one: every row meets another's."""
+    return np.roll(np.arange(count), 1)

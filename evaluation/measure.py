@@ -1,0 +1,263 @@
+"""From embeddings to :class:`~evaluation.scoring.Measured` rows: what each metric of a preset is computed on.
+
+Shapes: n clips, m prompts with a reference, W windows, F frames, r rows, d embedding size, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from evaluation.bootstrap import Array
+from evaluation.clap_score import window_clap_scores
+from evaluation.embed import EmbeddedSet
+from evaluation.embedders.protocol import Output
+from evaluation.fad import Moments, frechet_distance, gaussian_moments
+from evaluation.fad_infinity import fad_infinity_interval
+from evaluation.inception_score import inception_score
+from evaluation.kad import kernel_audio_distance, median_bandwidth
+from evaluation.kl import kl_per_clip, windowed_kl_per_clip
+from evaluation.longform import consistency, repetition
+from evaluation.pairing import Clip
+from evaluation.presets import Preset, Role, role_of
+from evaluation.results import MetricResult
+from evaluation.scoring import Measured
+from evaluation.windows import pooled_rows
+
+NEEDS_WINDOWS = ("fad_pooled", "clap_worst_window", "consistency", "repetition")
+HIGHER_IS_BETTER: dict[str, bool | None] = {
+    "fad": False, "fad_pooled": False, "fad_infinity": False, "fd": False, "kad": False, "kl": False,
+    "is": True, "clap": True, "clap_worst_window": True, "clap_mean_embedding": True,
+    "consistency": None, "repetition": None, "level": None, "silence": None,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Material:
+    """What the metrics of one folder are computed from.
+
+    Attributes:
+        preset: the protocol.
+        clips: the n scored clips.
+        generated: per role, their features in the same order.
+        reference: per role, features of the m references by prompt.
+        text: (n, d) caption embeddings, or None.
+        outputs: per role, what its embedder gives.
+        seed: of subsampling.
+    """
+
+    preset: Preset
+    clips: tuple[Clip, ...]
+    generated: Mapping[Role | None, EmbeddedSet]
+    reference: Mapping[Role | None, EmbeddedSet]
+    text: Array | None
+    outputs: Mapping[Role | None, tuple[Output, ...]]
+    seed: int
+
+    @property
+    def windows(self) -> int:
+        """Windows along each clip; 1 where the second axis holds crop seeds or the whole clip is one window."""
+        return 1 if self.preset.generated.cut == "random" else len(self._any.features[0]["samples"])
+
+    @property
+    def _any(self) -> EmbeddedSet:
+        return next(iter(self.generated.values()))
+
+    def rows(self, role: Role | None, output: Output) -> Array:
+        """(n, W, ...) features of the generated clips; frames as an (n, W) array of (F, d) arrays, F may vary."""
+        if output != "frames":
+            return self.generated[role].stack(output)
+        return _boxed([list(features["frames"]) for features in self.generated[role].features])
+
+    def reference_rows(self, role: Role | None, output: Output, position: int) -> Array:
+        """(r, d) rows of all references to compare with the windows at a position."""
+        window = position if self.preset.reference_windows == "aligned" else 0
+        arrays = [features[output][window] for features in self.reference[role].features]
+        return np.concatenate([array if array.ndim == 2 else array[None] for array in arrays])
+
+    def frames_output(self, role: Role) -> Output:
+        """Frames where the embedder has them, else one embedding per window."""
+        return "frames" if "frames" in self.outputs[role] else "embedding"
+
+
+def measure(metric: str, material: Material) -> Measured:
+    """Rows and statistic of one metric.
+
+    Raises:
+        ValueError: the embedder of the metric's role lacks the output it needs, or clips differ in length.
+    """
+    role = role_of(metric)
+    if metric in ("fad", "fad_pooled"):
+        return _frechet(metric, material, role or "frames", material.frames_output(role or "frames"))
+    if metric == "fd":
+        return _frechet(metric, material, "classifier", "embedding")
+    if metric == "kad":
+        return _kad(material)
+    if metric == "is":
+        return _inception(material)
+    if metric == "kl":
+        return _mean(metric, material, _kl_values(material))
+    if metric in ("level", "silence"):
+        values = material.rows(None, "embedding")[..., 0 if metric == "level" else 1]
+        return _mean(metric, material, values)
+    if metric == "consistency":
+        rows = material.rows("text", "embedding")[:, None]
+        return _of_set(metric, material, rows, lambda part, _: consistency(part))
+    if metric == "repetition":
+        return _mean(metric, material, repetition(material.rows("text", "embedding")).mean[:, None])
+    return _mean(metric, material, _clap_values(metric, material))
+
+
+def measure_fad_infinity(material: Material, n_failed: int) -> MetricResult:
+    """FAD-infinity on the frames of one window per clip; it has an interval of its own and no paired form."""
+    output = material.frames_output("frames")
+    reference, reference_clips = material.reference["frames"].first_windows(output)
+    rows = _pooled(material, "frames", output)
+    clips = np.repeat(np.arange(len(rows)), [len(row[0]) for row in rows])
+    found = fad_infinity_interval(
+        reference,
+        np.concatenate(rows[:, 0].tolist()),
+        seed=material.seed,
+        reference_clips=reference_clips,
+        generated_clips=clips,
+    )
+    interval = found.interval
+    return MetricResult(
+        metric="fad_infinity",
+        preset=material.preset.name,
+        value=interval.value,
+        low=interval.low,
+        high=interval.high,
+        n_scored=interval.n,
+        n_failed=n_failed,
+        higher_is_better=False,
+        details={"variant": found.variant, "slope": found.slope, "r_squared": found.r_squared},
+    )
+
+
+def _frechet(metric: str, material: Material, role: Role, output: Output) -> Measured:
+    _require(material, role, output, metric)
+    references: dict[int, Array | Moments] = {}
+
+    def distance(part: Array, position: int) -> float:
+        if position not in references:
+            rows = material.reference_rows(role, output, position)
+            references[position] = gaussian_moments(rows) if len(rows) > rows.shape[1] else rows
+        return frechet_distance(references[position], _flat(part))
+
+    rows = _pooled(material, role, output) if metric == "fad_pooled" else material.rows(role, output)
+    count = len(material.reference_rows(role, output, 0))
+    return _of_set(metric, material, rows, distance, {"reference_rows": count, "output": output})
+
+
+def _kad(material: Material) -> Measured:
+    _require(material, "classifier", "embedding", "kad")
+    bandwidth = median_bandwidth(material.reference_rows("classifier", "embedding", 0))
+
+    def distance(part: Array, position: int) -> float:
+        reference = material.reference_rows("classifier", "embedding", position)
+        return kernel_audio_distance(reference, part, bandwidth=bandwidth)
+
+    rows = material.rows("classifier", "embedding")
+    return _of_set("kad", material, rows, distance, {"bandwidth": bandwidth})
+
+
+def _inception(material: Material) -> Measured:
+    _require(material, "classifier", "logits", "is")
+    splits = material.preset.is_splits
+
+    def score(part: Array, _: int) -> float:
+        return inception_score(part, splits=splits).mean
+
+    return _of_set("is", material, material.rows("classifier", "logits"), score, {"splits": splits})
+
+
+def _kl_values(material: Material) -> Array:
+    """(n, W) divergences, or (n, 1) of the mean logits."""
+    _require(material, "classifier", "logits", "kl")
+    preset, logits = material.preset, material.rows("classifier", "logits")
+    by_prompt = dict(
+        zip(material.reference["classifier"].clip_ids, material.reference["classifier"].features, strict=True)
+    )
+    references = [by_prompt[clip.prompt]["logits"] for clip in material.clips]
+    if preset.kl_pooling == "mean_logits":
+        means = np.stack([rows.mean(axis=0) for rows in references])
+        return windowed_kl_per_clip(
+            means, logits, pooling="mean_logits", direction=preset.kl_direction, eps=preset.kl_eps
+        )[:, None]
+    first = np.stack([rows if preset.reference_windows == "aligned" else rows[:1] for rows in references])
+    spread = np.broadcast_to(first, logits.shape)
+    return kl_per_clip(spread, logits, direction=preset.kl_direction, eps=preset.kl_eps)
+
+
+def _clap_values(metric: str, material: Material) -> Array:
+    """(n, W) cosines with the caption; (n, 1) for the worst window and for the mean embedding."""
+    if material.text is None:
+        raise ValueError(f"{metric} needs captions")
+    audio = material.rows("text", "embedding")
+    if metric == "clap":
+        return np.stack(
+            [window_clap_scores(audio[:, k : k + 1], material.text).mean for k in range(audio.shape[1])], axis=1
+        )
+    scores = window_clap_scores(audio, material.text)
+    return (scores.worst if metric == "clap_worst_window" else scores.mean_embedding)[:, None]
+
+
+def _pooled(material: Material, role: Role, output: Output) -> Array:
+    """(n, 1) array of (B, d) arrays: each clip's rows over all windows, subsampled to those of one window."""
+    clips = [
+        np.concatenate([window if window.ndim == 2 else window[None] for window in features[output]])
+        for features in material.generated[role].features
+    ]
+    names = np.repeat([clip.id for clip in material.clips], [len(rows) for rows in clips])
+    budget = min(len(rows) // material.generated[role].features[0][output].shape[0] for rows in clips)
+    chosen = pooled_rows(names, budget, seed=material.seed)
+    ends = np.cumsum([len(rows) for rows in clips])
+    starts = np.concatenate([[0], ends[:-1]])
+    return _boxed(
+        [
+            [rows[chosen[(chosen >= start) & (chosen < end)] - start]]
+            for rows, start, end in zip(clips, starts, ends, strict=True)
+        ]
+    )
+
+
+def _of_set(
+    metric: str, material: Material, rows: Array, statistic: Any, details: Mapping[str, Any] | None = None
+) -> Measured:
+    return Measured(
+        metric=metric,
+        clip_ids=tuple(clip.id for clip in material.clips),
+        units=tuple(clip.prompt for clip in material.clips),
+        rows=rows,
+        statistic=statistic,
+        higher_is_better=HIGHER_IS_BETTER[metric],
+        positions=material.preset.generated.cut != "random",
+        details=details or {},
+    )
+
+
+def _mean(metric: str, material: Material, values: Array) -> Measured:
+    return _of_set(metric, material, np.asarray(values, np.float64), None)
+
+
+def _require(material: Material, role: Role, output: Output, metric: str) -> None:
+    if output not in material.outputs[role]:
+        raise ValueError(f"{metric} needs {output} from the {role} embedder, which gives {material.outputs[role]}")
+
+
+def _boxed(rows: list[list[Array]]) -> Array:
+    if len({len(row) for row in rows}) != 1:
+        raise ValueError(f"clips have {sorted({len(row) for row in rows})} windows; all clips must have equal length")
+    box = np.empty((len(rows), len(rows[0])), dtype=object)
+    for i, row in enumerate(rows):
+        for k, array in enumerate(row):
+            box[i, k] = array
+    return box
+
+
+def _flat(part: Array) -> Array:
+    return np.concatenate(part.tolist()) if part.dtype == object else part.reshape(-1, part.shape[-1])

@@ -1,0 +1,190 @@
+"""Which generated file belongs to which reference and caption: by name, with a report, never by directory order."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+_ID_COLUMNS = ("id", "file", "file_name", "filename", "audiocap_id", "name")
+_CAPTION_COLUMNS = ("caption", "text", "prompt")
+_SHOWN = 5
+
+
+class PairingError(ValueError):
+    """Folders and captions that do not match; the text names the files."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One generated clip with what it is compared to.
+
+    Attributes:
+        id: unique name of the clip.
+        generated: its file.
+        prompt: what several seeds of one prompt share: the id of the reference and of the caption. Also the unit that
+            intervals resample.
+        caption: its text, if known.
+    """
+
+    id: str
+    generated: Path
+    prompt: str
+    caption: str | None = None
+
+
+@dataclass(frozen=True)
+class PairingReport:
+    """What did not match, by id; empty lists mean that everything did."""
+
+    missing_generated: list[str] = field(default_factory=list)
+    missing_reference: list[str] = field(default_factory=list)
+    missing_caption: list[str] = field(default_factory=list)
+    duplicates: list[str] = field(default_factory=list)
+    not_audio: list[str] = field(default_factory=list)
+
+    def problems(self) -> list[str]:
+        """One line per kind of mismatch. Files that are not audio are no mismatch."""
+        named = {
+            "without a generated clip": self.missing_generated,
+            "without a reference": self.missing_reference,
+            "without a caption": self.missing_caption,
+            "present more than once": self.duplicates,
+        }
+        return [f"{len(ids)} {what}: {_some(ids)}" for what, ids in named.items() if ids]
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """The clips to score, the reference files by prompt, and the report."""
+
+    clips: tuple[Clip, ...]
+    references: dict[str, Path]
+    report: PairingReport
+
+
+def pair_folders(
+    reference: Path | None,
+    generated: Path,
+    captions: Path | Mapping[str, str] | None = None,
+    *,
+    id_pattern: str | None = None,
+    strict: bool = True,
+) -> Pairing:
+    """Match two folders, and captions, by file name without its ending.
+
+    Args:
+        reference: folder of reference audio, or None where no metric needs one.
+        generated: folder of generated audio.
+        captions: csv with an id and a caption column, or id to caption; None where no metric needs them.
+        id_pattern: regular expression with one group that takes the prompt's id out of a generated file's name, such
+            as ``(.*)_[0-9]+`` for "<prompt>_<seed>"; None where the names are equal.
+        strict: raise on any mismatch; otherwise keep what matches and report the rest.
+
+    Raises:
+        FileNotFoundError: a folder or the csv does not exist.
+        PairingError: a mismatch (``strict``), duplicates that make a pair ambiguous, or no clip left.
+    """
+    generated_files, twice, other = list_audio(generated)
+    references, twice_reference, other_reference = list_audio(reference) if reference is not None else ({}, [], [])
+    texts = read_captions(captions) if isinstance(captions, Path) else captions
+    clips = [Clip(name, path, _prompt_of(name, id_pattern)) for name, path in generated_files.items()]
+    prompts = {clip.prompt for clip in clips}
+    wanted = set(references) if reference is not None else set(texts or {})
+    report = PairingReport(
+        missing_generated=sorted(wanted - prompts),
+        missing_reference=sorted(prompts - set(references)) if reference is not None else [],
+        missing_caption=sorted(prompts - set(texts)) if texts is not None else [],
+        duplicates=sorted({*twice, *twice_reference}),
+        not_audio=sorted([*other, *other_reference]),
+    )
+    if strict and report.problems():
+        raise PairingError(f"{generated}: {'; '.join(report.problems())} (strict=false scores the common clips)")
+    left_out = {*report.missing_reference, *report.missing_caption}
+    kept = tuple(
+        Clip(clip.id, clip.generated, clip.prompt, None if texts is None else texts[clip.prompt])
+        for clip in clips
+        if clip.prompt not in left_out
+    )
+    if not kept:
+        raise PairingError(f"{generated}: no clip matches; {'; '.join(report.problems()) or 'it holds no audio'}")
+    used = {clip.prompt for clip in kept}
+    return Pairing(kept, {name: path for name, path in references.items() if name in used}, report)
+
+
+def list_audio(folder: Path) -> tuple[dict[str, Path], list[str], list[str]]:
+    """Audio files of a folder by name without ending, sorted; names with two files (left out); other files.
+
+    Raises:
+        FileNotFoundError: the folder does not exist.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder of audio")
+    by_name: dict[str, list[Path]] = {}
+    other = []
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or path.is_dir():
+            continue
+        if path.suffix.lower() in AUDIO_SUFFIXES:
+            by_name.setdefault(path.stem, []).append(path)
+        else:
+            other.append(path.name)
+    twice = [name for name, paths in by_name.items() if len(paths) > 1]
+    return {name: paths[0] for name, paths in by_name.items() if len(paths) == 1}, twice, other
+
+
+def read_captions(path: Path) -> dict[str, str]:
+    """Captions by id from a csv with a header.
+
+    The id column is the first of id, file, file_name, filename, audiocap_id, name (an audio ending is dropped); the
+    caption column the first of caption, text, prompt.
+
+    Raises:
+        FileNotFoundError: no such file.
+        PairingError: a column is missing, an id is empty or given twice, or a caption is empty.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such captions file")
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        id_column, caption_column = (_column(reader, names, path) for names in (_ID_COLUMNS, _CAPTION_COLUMNS))
+        captions: dict[str, str] = {}
+        for row in reader:
+            name, text = _stem(row[id_column] or ""), (row[caption_column] or "").strip()
+            if not name or not text or name in captions:
+                problem = "no id" if not name else f"id {name!r} twice" if name in captions else f"{name!r} empty"
+                raise PairingError(f"{path}:{reader.line_num}: {problem}; give each id one caption")
+            captions[name] = text
+    return captions
+
+
+def _column(reader: csv.DictReader[str], accepted: tuple[str, ...], path: Path) -> str:
+    header = list(reader.fieldnames or [])
+    for name in accepted:
+        if name in header:
+            return name
+    raise PairingError(f"{path}: columns are {header}; one of {', '.join(accepted)} is needed")
+
+
+def _stem(name: str) -> str:
+    name = name.strip()
+    return name[: -len(Path(name).suffix)] if Path(name).suffix.lower() in AUDIO_SUFFIXES else name
+
+
+def _prompt_of(name: str, id_pattern: str | None) -> str:
+    if id_pattern is None:
+        return name
+    try:
+        match = re.fullmatch(id_pattern, name)
+    except re.error as error:
+        raise PairingError(f"id_pattern {id_pattern!r} is no regular expression ({error})") from error
+    if match is None or match.re.groups != 1:
+        raise PairingError(f"id_pattern {id_pattern!r} does not match {name!r} with exactly one group")
+    return match[1]
+
+
+def _some(ids: list[str]) -> str:
+    return ", ".join(ids[:_SHOWN]) + (f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else "")

@@ -1,0 +1,174 @@
+"""Named protocols. Every result carries the name of the one that produced it.
+
+``strict`` is this package's own; the others reproduce what a public tool or paper does with embeddings, windows and
+formulas, from that tool's code. Two things are never reproduced, whatever the preset: drawing crops without a seed
+and scoring a partial set silently. The resampler is always the one in ``resample.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from evaluation.embed import Preprocessing
+from evaluation.kl import Direction, Pooling
+
+Role = Literal["frames", "classifier", "text"]
+ROLES: tuple[Role, ...] = ("frames", "classifier", "text")
+METRICS = (
+    "fad", "fad_pooled", "fad_infinity", "fd", "kad", "kl", "is",
+    "clap", "clap_worst_window", "clap_mean_embedding", "consistency", "repetition", "level", "silence",
+)  # fmt: skip
+_STRICT_METRICS = (
+    "fad", "fad_pooled", "fd", "kad", "kl", "clap", "clap_worst_window", "consistency", "repetition", "level",
+    "silence",
+)  # fmt: skip
+_ROLE_OF_METRIC: dict[str, Role | None] = {
+    "fad": "frames", "fad_pooled": "frames", "fad_infinity": "frames",
+    "fd": "classifier", "kad": "classifier", "kl": "classifier", "is": "classifier",
+    "clap": "text", "clap_worst_window": "text", "clap_mean_embedding": "text",
+    "consistency": "text", "repetition": "text", "level": None, "silence": None,
+}  # fmt: skip
+NEEDS_REFERENCE = ("fad", "fad_pooled", "fad_infinity", "fd", "kad", "kl")
+NEEDS_CAPTIONS = ("clap", "clap_worst_window", "clap_mean_embedding")
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A protocol.
+
+    Attributes:
+        name: goes into every result.
+        description: one line: whose protocol it is and where it departs.
+        embedders: which network fills each role, by its name in ``embedders.build``; one left out must be
+            handed over.
+        metrics: computed unless others are asked for.
+        generated: preprocessing of the generated clips.
+        reference: preprocessing of the reference clips.
+        crop_seeds: seeds of the random window, one score each; used with ``cut="random"`` only.
+        reference_windows: "first" compares every window with the reference's first one; "aligned" compares window k
+            with window k of a reference of equal length.
+        kl_direction, kl_eps, kl_pooling: see ``evaluation.kl``.
+        is_splits: parts of the inception score.
+    """
+
+    name: str
+    description: str
+    embedders: Mapping[Role, str] = field(default_factory=dict)
+    metrics: tuple[str, ...] = _STRICT_METRICS
+    generated: Preprocessing = field(default_factory=Preprocessing)
+    reference: Preprocessing = field(default_factory=lambda: Preprocessing(cut="first", allow_short=True))
+    crop_seeds: tuple[int, ...] = (0,)
+    reference_windows: Literal["first", "aligned"] = "first"
+    kl_direction: Direction = "reference_to_generated"
+    kl_eps: float | None = None
+    kl_pooling: Pooling = "mean_of_windows"
+    is_splits: int = 10
+
+    def preprocessing(self, side: Literal["generated", "reference"], role: Role | None) -> Preprocessing:
+        """How files of one side are prepared for a role; CLAP takes its first window where others take the clip."""
+        chosen = self.generated if side == "generated" else self.reference
+        if role == "text" and chosen.cut == "whole":
+            return replace(_FIRST, window_s=chosen.window_s, duration_s=chosen.duration_s)
+        return chosen
+
+    def with_window(self, window_s: float) -> Preset:
+        """The same protocol with windows of another length (the model's training length)."""
+        generated = replace(self.generated, window_s=window_s)
+        return replace(self, generated=generated, reference=replace(self.reference, window_s=window_s))
+
+    def with_duration(self, duration_s: float) -> Preset:
+        """The same protocol on generated clips trimmed to exactly ``duration_s``."""
+        return replace(self, generated=replace(self.generated, duration_s=duration_s))
+
+    def with_aligned_references(self) -> Preset:
+        """The same protocol on references that are as long as the generated clips, window against window."""
+        reference = replace(self.reference, cut=self.generated.cut, allow_short=False)
+        return replace(self, reference=reference, reference_windows="aligned")
+
+
+_WHOLE = Preprocessing(cut="whole", mono="first", remove_dc=True, pad_to_s=2.0)
+_TANGO = Preprocessing(cut="whole", pad_to_s=2.0)
+_FIRST = Preprocessing(cut="first", allow_short=True)
+_STABLE = Preprocessing(cut="overlapping", level="peak")
+_CLASSIC: dict[Role, str] = {"frames": "vggish", "classifier": "cnn14_16k", "text": "clap_laion"}
+_CLASSIC_METRICS = ("fad", "fd", "kl", "is")
+
+PRESETS: dict[str, Preset] = {
+    preset.name: preset
+    for preset in (
+        Preset(
+            "strict",
+            "this package's default: aligned 10 s windows against 10 s references, exact formulas",
+            {"frames": "vggish", "classifier": "cnn14_16k", "text": "clap"},
+        ),
+        Preset(
+            "published",
+            "FAD and CLAP through the packages frechet-audio-distance and laion-clap; first 10 s of each clip",
+            {"frames": "package_vggish", "text": "package_clap"},
+            metrics=("fad", "clap"),
+            generated=_FIRST,
+            reference=_FIRST,
+        ),
+        Preset(
+            "audioldm",
+            "audioldm_eval 8dc07ee: whole clip, first channel, DC removed, KL with eps 1e-6; soxr, not torchaudio",
+            _CLASSIC,
+            metrics=_CLASSIC_METRICS,
+            generated=_WHOLE,
+            reference=_WHOLE,
+            kl_eps=1e-6,
+        ),
+        Preset(
+            "tango",
+            "Tango's copy of audioldm_eval: whole clip, channel mean; soxr, not resampy",
+            _CLASSIC,
+            metrics=_CLASSIC_METRICS,
+            generated=_TANGO,
+            reference=_TANGO,
+            kl_eps=1e-6,
+        ),
+        Preset(
+            "stable-audio",
+            "stable-audio-metrics: 10 s windows every 5 s, peak at -1 dB, KL(generated, reference) of mean logits;"
+            " AST instead of PaSST, unless a PaSST is handed over, and CLAP by windows instead of fusion",
+            {"classifier": "ast", "text": "clap"},
+            metrics=("kl", "clap"),
+            generated=replace(_STABLE, allow_short=True),
+            reference=replace(_STABLE, allow_short=True),
+            kl_direction="generated_to_reference",
+            kl_eps=1e-6,
+            kl_pooling="mean_logits",
+        ),
+        Preset(
+            "litefocus",
+            "LiteFocus (arXiv 2407.10468): one random 10 s crop per clip, here seeded and over 5 seeds, as audioldm",
+            {"frames": "vggish", "classifier": "cnn14_16k", "text": "clap"},
+            metrics=("fad", "kl", "clap"),
+            generated=replace(_WHOLE, cut="random"),
+            reference=replace(_WHOLE, cut="first", allow_short=True),
+            crop_seeds=(0, 1, 2, 3, 4),
+            kl_eps=1e-6,
+        ),
+        Preset(
+            "testbed",
+            "strict, with the judges of this repository's testbed: evidence about that model only",
+            metrics=("fad", "kad", "kl", "clap", "consistency", "repetition", "level", "silence"),
+        ),
+    )
+}
+
+
+def find_preset(name: str) -> Preset:
+    """The preset of that name, or a ValueError that lists the names."""
+    if name not in PRESETS:
+        raise ValueError(f"preset {name!r}; give one of {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def role_of(metric: str) -> Role | None:
+    """Role that a metric's embeddings come from; None for those read off the waveform. ValueError if unknown."""
+    if metric not in _ROLE_OF_METRIC:
+        raise ValueError(f"metric {metric!r}; give some of {', '.join(METRICS)}")
+    return _ROLE_OF_METRIC[metric]

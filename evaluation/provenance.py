@@ -1,0 +1,62 @@
+"""Where a number came from, as plain data that goes into its record."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from evaluation.cache import hash_file
+from evaluation.embedders.protocol import Embedder
+from evaluation.measure import Material
+from evaluation.pairing import Clip
+from evaluation.presets import Preset, Role
+from evaluation.resample import RESAMPLER
+
+_VERSIONS = ("litefocus", "numpy", "scipy", "soundfile", "soxr", "torch", "transformers")
+
+
+def describe(
+    preset: Preset,
+    seed: int,
+    embedders: Mapping[Role | None, Embedder],
+    clips: Sequence[Clip],
+    references: Mapping[str, Path],
+    material: Material,
+) -> dict[str, Any]:
+    """Protocol, embedders, preprocessing, versions and content hashes of one scored folder, as plain data."""
+    return {
+        "preset": preset.name,
+        "description": preset.description,
+        "embedders": {str(role or "levels"): f"{e.name} {e.identity}" for role, e in embedders.items()},
+        "preprocessing": {
+            f"{side} {role or 'levels'}": str(preset.preprocessing(side, role))
+            for side in ("generated", "reference")
+            for role in embedders
+        },
+        "resampler": RESAMPLER,
+        "seed": seed,
+        "windows": material.windows,
+        "short": sorted({clip for found in material.generated.values() for clip in found.short}),
+        "short_references": sorted({clip for found in material.reference.values() for clip in found.short}),
+        "references": _fingerprint(references),
+        "generated": _fingerprint({clip.id: clip.generated for clip in clips}),
+        "versions": {name: _version(name) for name in _VERSIONS},
+    }
+
+
+def _fingerprint(paths: Mapping[str, Path]) -> str:
+    """Hash of names and contents; a missing file is part of it, for it is reported elsewhere."""
+    digest = hashlib.sha256()
+    for name, path in sorted(paths.items()):
+        digest.update(f"{name} {hash_file(path) if path.is_file() else 'missing'}\n".encode())
+    return digest.hexdigest()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,145 @@
+"""What a scoring run says: records with interval, N and failures, and how they are written and shown."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+WHOLE = -1
+_ARROWS = {True: "↑", False: "↓", None: " "}
+
+
+@dataclass(frozen=True)
+class MetricResult:
+    """One number with everything needed to read it.
+
+    Attributes:
+        metric: name, such as "fad", "kl_drift" or "floor_fad_halves".
+        preset: the protocol that produced it.
+        value: the estimate.
+        low, high: 95 % confidence interval; nan where one clip (or none) leaves it undefined.
+        n_scored: clips behind the value.
+        n_failed: clips that were asked for and have no number.
+        unit: what the interval resamples.
+        higher_is_better: None where a metric has no better direction.
+        window: window index, or -1 for the headline over all windows.
+        baseline: name of what the value is a paired difference against; empty for a plain value.
+        details: embedder identities, bandwidth, p-value and the like.
+    """
+
+    metric: str
+    preset: str
+    value: float
+    low: float
+    high: float
+    n_scored: int
+    n_failed: int
+    unit: str = "clip"
+    higher_is_better: bool | None = None
+    window: int = WHOLE
+    baseline: str = ""
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def line(self) -> str:
+        """One line for a terminal."""
+        interval = "" if math.isnan(self.low) else f"[{self.low:.4g}, {self.high:.4g}]"
+        versus = f" minus {self.baseline}" if self.baseline else ""
+        name = f"{self.metric}{versus} {_ARROWS[self.higher_is_better]}"
+        return f"{name:<34}{self.value:>12.5g}  {interval:<24}{self.n_scored:>6}{self.n_failed:>8}  {self.preset}"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything one call of ``evaluate`` found.
+
+    Attributes:
+        name: of the generated set.
+        results: headline values, then drift, slope and the curve over windows.
+        floors: the same metrics where the truth is known or nothing was generated, to read the results against.
+        differences: paired differences against the baseline folder, if there is one.
+        per_clip: clip id to metric to value, for metrics that exist for one clip.
+        failures: clip id to reason.
+        not_computed: metric to reason, for metrics of the preset that the inputs do not allow.
+        pairing: the pairing report.
+        provenance: versions, embedders, preprocessing, content hashes.
+    """
+
+    name: str
+    results: tuple[MetricResult, ...]
+    floors: tuple[MetricResult, ...]
+    differences: tuple[MetricResult, ...]
+    per_clip: Mapping[str, Mapping[str, float]]
+    failures: Mapping[str, str]
+    not_computed: Mapping[str, str]
+    pairing: Mapping[str, list[str]]
+    provenance: Mapping[str, Any]
+
+    def value(self, metric: str, window: int = WHOLE) -> float:
+        """Value of one plain result. KeyError if it was not computed."""
+        for result in self.results:
+            if result.metric == metric and result.window == window:
+                return result.value
+        raise KeyError(f"{metric} (window {window}) was not computed")
+
+    def table(self) -> str:
+        """Terminal table: arrows point to better; floors and differences follow. Curves and slopes are in the files."""
+        head = f"{'metric':<34}{'value':>12}  {'95 % interval':<24}{'n':>6}{'failed':>8}  preset"
+        blocks = [[result.line() for result in self.results if _is_shown(result)]]
+        if self.floors:
+            blocks.append(["floors", *(result.line() for result in self.floors)])
+        if self.differences:
+            blocks.append(["differences", *(r.line() for r in self.differences if _is_shown(r))])
+        notes = [f"not computed: {metric} ({reason})" for metric, reason in self.not_computed.items()]
+        notes += [f"failed: {clip}: {reason}" for clip, reason in self.failures.items()]
+        return "\n".join([self.name, head, *(line for block in blocks for line in block), *notes])
+
+    def to_json(self) -> str:
+        """JSON text; undefined numbers are null."""
+        return json.dumps(_plain(asdict(self)), indent=2, ensure_ascii=False, allow_nan=False)
+
+    def to_csv(self) -> str:
+        """One row per number: results, floors and differences."""
+        columns = ["kind", *(f.name for f in fields(MetricResult))]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        for kind, rows in (("result", self.results), ("floor", self.floors), ("difference", self.differences)):
+            for row in rows:
+                details = json.dumps(_plain(row.details), sort_keys=True)
+                writer.writerow({"kind": kind, **asdict(row), "details": details})
+        return text.getvalue()
+
+    def write(self, folder: Path) -> tuple[Path, Path]:
+        """Write ``<name>.json`` and ``<name>.csv`` into a folder, each whole or not at all."""
+        folder.mkdir(parents=True, exist_ok=True)
+        written = []
+        for suffix, text in ((".json", self.to_json()), (".csv", self.to_csv())):
+            path = folder / f"{self.name}{suffix}"
+            temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+            temporary.write_text(text, encoding="utf-8")
+            os.replace(temporary, path)
+            written.append(path)
+        return written[0], written[1]
+
+
+def _is_shown(result: MetricResult) -> bool:
+    """Curves and slopes are for the files; the terminal shows headline and drift."""
+    return result.window == WHOLE and not result.metric.endswith("_slope")
+
+
+def _plain(value: Any) -> Any:
+    """The value with nan and inf as None, tuples as lists, keys as text."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,269 @@
+"""Score sets of clips with one protocol: what ``evaluate`` does for a pair of folders, for any number of them.
+
+scorer = make_scorer("strict", weights={"vggish": "vggish-10086976.pth", ...})
+dense = score_folder(scorer, "dense", dense_clips, references)
+sparse = score_folder(scorer, "litefocus", sparse_clips, references)
+differences = compare(dense, sparse)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from evaluation.audio import AudioError
+from evaluation.bootstrap import Array
+from evaluation.cache import EmbeddingCache
+from evaluation.embed import EmbeddedSet, Preprocessing, embed_captions, embed_files
+from evaluation.embedders.build import build_embedders
+from evaluation.embedders.levels import LevelEmbedder
+from evaluation.embedders.protocol import Embedder, TextEmbedder
+from evaluation.floors import collapse_check
+from evaluation.measure import NEEDS_WINDOWS, Material, measure, measure_fad_infinity
+from evaluation.pairing import Clip
+from evaluation.presets import NEEDS_CAPTIONS, NEEDS_REFERENCE, Preset, Role, find_preset, role_of
+from evaluation.provenance import describe
+from evaluation.results import MetricResult
+from evaluation.scoring import FolderScore, summarise
+
+DEFAULT_CACHE = Path("~/.cache/litefocus/embeddings")
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A protocol with its networks, ready to score any number of folders alike.
+
+    Attributes:
+        preset: the protocol.
+        metrics: what is computed.
+        embedders: one per role that the metrics need.
+        cache: embeddings on disk.
+        explicit: whether the metrics were asked for by name; then one that cannot be computed is an error.
+        seed: of intervals, crops' subsampling and floors.
+    """
+
+    preset: Preset
+    metrics: tuple[str, ...]
+    embedders: Mapping[Role, Embedder]
+    cache: EmbeddingCache
+    explicit: bool
+    seed: int = 0
+
+    def all_embedders(self) -> dict[Role | None, Embedder]:
+        """Embedders by role, with that of level and silence under None where it is needed."""
+        chosen: dict[Role | None, Embedder] = {role: found for role, found in self.embedders.items()}  # noqa: C416 (widens the key type)
+        if any(role_of(metric) is None for metric in self.metrics):
+            chosen[None] = LevelEmbedder()
+        return chosen
+
+
+def make_scorer(
+    preset: str | Preset = "strict",
+    *,
+    metrics: Sequence[str] | None = None,
+    embedders: Mapping[Role, Embedder] | None = None,
+    weights: Mapping[str, str] | None = None,
+    cache_dir: Path | str | None = DEFAULT_CACHE,
+    window_s: float | None = None,
+    duration_s: float | None = None,
+    aligned_references: bool = False,
+    seed: int = 0,
+    **options: Any,
+) -> Scorer:
+    """A :class:`Scorer` from names.
+
+    Args:
+        preset: name of a protocol, or one of your own.
+        metrics: names out of ``evaluation.presets.METRICS``; None takes the preset's.
+        embedders: role ("frames", "classifier", "text") to embedder, instead of the preset's.
+        weights: option name to local path, or to "sha256:HEX"; see ``evaluation.embedders.build``.
+        cache_dir: folder of cached embeddings; None for no cache.
+        window_s: window length in seconds, the generator's training length; None keeps the preset's 10 s.
+        duration_s: trim generated clips to exactly this; None leaves them.
+        aligned_references: references are as long as the generated clips; compare window by window.
+        seed: of everything that is drawn.
+        options: device, batch_size, half: see ``evaluation.embedders.network.NetworkEmbedder``.
+
+    Raises:
+        ValueError: an unknown name, or a role without embedder.
+    """
+    protocol = find_preset(preset) if isinstance(preset, str) else preset
+    protocol = protocol if window_s is None else protocol.with_window(window_s)
+    protocol = protocol if duration_s is None else protocol.with_duration(duration_s)
+    protocol = protocol.with_aligned_references() if aligned_references else protocol
+    chosen = protocol.metrics if metrics is None else tuple(metrics)
+    built = build_embedders(protocol, chosen, weights or {}, embedders or {}, **options)
+    folder = None if cache_dir is None else Path(cache_dir).expanduser()
+    return Scorer(protocol, chosen, built, EmbeddingCache(folder), metrics is not None, seed)
+
+
+def score_folder(
+    scorer: Scorer, name: str, clips: Sequence[Clip], references: Mapping[str, Path] | None = None
+) -> FolderScore:
+    """Score one set of clips.
+
+    A clip that fails for one embedder, or whose reference fails, counts as failed for every metric, so that all
+    metrics of a folder have the same N.
+
+    Args:
+        scorer: protocol and networks.
+        name: of the folder or method.
+        clips: generated files with prompt and caption.
+        references: prompt to reference file; needed by FAD, FD, KAD and KL.
+
+    Raises:
+        AudioError: not one clip could be scored; the message holds the first reason.
+        ValueError: a metric asked for by name needs a reference, captions or several windows that are not there.
+    """
+    return score_with_material(scorer, name, clips, references or {})[0]
+
+
+def score_with_material(
+    scorer: Scorer, name: str, clips: Sequence[Clip], references: Mapping[str, Path]
+) -> tuple[FolderScore, Material, dict[str, str]]:
+    """:func:`score_folder`, with what it was computed from and the metrics that were not, each with the reason."""
+    has_captions = all(clip.caption is not None for clip in clips)
+    metrics, not_computed = _possible(scorer, bool(references), has_captions)
+    scorer = replace(scorer, metrics=metrics)
+    embedders = scorer.all_embedders()
+    generated = _embed_side(scorer, embedders, "generated", {clip.id: clip.generated for clip in clips}, name)
+    with_reference = {role: embedders[role] for role in _reference_roles(metrics)}
+    reference = _embed_side(scorer, with_reference, "reference", references, "references")
+    failures = _failures(clips, generated, reference)
+    scored = tuple(clip for clip in clips if clip.id not in failures)
+    if not scored:
+        raise AudioError(
+            f"{name}: none of {len(clips)} clips could be scored; the first: {next(iter(failures.items()))}"
+        )
+    material = Material(
+        preset=scorer.preset,
+        clips=scored,
+        generated={role: found.select([clip.id for clip in scored]) for role, found in generated.items()},
+        reference=_common(reference),
+        text=_embed_text(scorer, scored),
+        outputs={role: embedder.outputs for role, embedder in embedders.items()},
+        seed=scorer.seed,
+    )
+    metrics, too_short = _with_windows(scorer, material)
+    results: list[MetricResult] = []
+    measured = {}
+    for metric in metrics:
+        if metric == "fad_infinity":
+            results.append(measure_fad_infinity(material, len(failures)))
+            continue
+        measured[metric] = measure(metric, material)
+        results += summarise(measured[metric], scorer.preset.name, len(failures), scorer.seed)
+    if material.text is not None:
+        results.append(collapse_check(material, text_embedder(scorer).name))
+    provenance = describe(scorer.preset, scorer.seed, embedders, clips, references, material)
+    score = FolderScore(name, scorer.preset.name, measured, tuple(results), failures, provenance)
+    return score, material, {**not_computed, **too_short}
+
+
+def _possible(scorer: Scorer, has_reference: bool, has_captions: bool) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The metrics that the inputs allow, and why the others cannot be had."""
+    reasons: dict[str, str] = {}
+    for metric in scorer.metrics:
+        if metric in NEEDS_REFERENCE and not has_reference:
+            reasons[metric] = "no reference given"
+        elif metric in NEEDS_CAPTIONS and not has_captions:
+            reasons[metric] = "no captions given"
+    return _without(scorer, reasons)
+
+
+def _with_windows(scorer: Scorer, material: Material) -> tuple[tuple[str, ...], dict[str, str]]:
+    one_window = material.windows < 2
+    return _without(scorer, {m: "clips of one window" for m in scorer.metrics if one_window and m in NEEDS_WINDOWS})
+
+
+def _without(scorer: Scorer, reasons: dict[str, str]) -> tuple[tuple[str, ...], dict[str, str]]:
+    if reasons and scorer.explicit:
+        listed = "; ".join(f"{metric}: {reason}" for metric, reason in reasons.items())
+        raise ValueError(
+            f"asked for metrics that cannot be computed ({listed}); give what is missing, or leave them out"
+        )
+    return tuple(metric for metric in scorer.metrics if metric not in reasons), reasons
+
+
+def _reference_roles(metrics: Sequence[str]) -> list[Role]:
+    needed = [role for metric in metrics if metric in NEEDS_REFERENCE and (role := role_of(metric)) is not None]
+    return list(dict.fromkeys(needed))
+
+
+def _embed_side(
+    scorer: Scorer,
+    embedders: Mapping[Any, Embedder],
+    side: Literal["generated", "reference"],
+    paths: Mapping[str, Path],
+    what: str,
+) -> dict[Role | None, EmbeddedSet]:
+    """Features per role; roles that share embedder and preprocessing share the work."""
+    done: dict[tuple[str, Preprocessing], EmbeddedSet] = {}
+    found: dict[Role | None, EmbeddedSet] = {}
+    for role, embedder in embedders.items():
+        preprocessing = scorer.preset.preprocessing(side, role)
+        key = (embedder.identity, preprocessing)
+        if key not in done:
+            done[key] = _embed_seeds(scorer, embedder, preprocessing, paths, f"{embedder.name}, {what}")
+        found[role] = done[key]
+    return found
+
+
+def _embed_seeds(
+    scorer: Scorer, embedder: Embedder, preprocessing: Preprocessing, paths: Mapping[str, Path], what: str
+) -> EmbeddedSet:
+    """One embedding pass, or one per crop seed with the crops side by side as windows."""
+    if preprocessing.cut != "random":
+        return embed_files(paths, embedder, preprocessing, scorer.cache, description=what)
+    passes = [
+        embed_files(
+            paths, embedder, replace(preprocessing, seed=seed), scorer.cache, description=f"{what}, crop {seed}"
+        )
+        for seed in scorer.preset.crop_seeds
+    ]
+    features = tuple(
+        {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+        for rows in zip(*(single.features for single in passes), strict=True)
+    )
+    return replace(passes[0], features=features)
+
+
+def _failures(
+    clips: Sequence[Clip],
+    generated: Mapping[Role | None, EmbeddedSet],
+    reference: Mapping[Role | None, EmbeddedSet],
+) -> dict[str, str]:
+    """Reason of every clip that failed in any role, itself or through its reference."""
+    of_clip = {f.clip_id: f.reason for found in generated.values() for f in found.failures}
+    of_prompt = {f.clip_id: f"reference {f.reason}" for found in reference.values() for f in found.failures}
+    reasons = {}
+    for clip in clips:
+        reason = of_clip.get(clip.id) or of_prompt.get(clip.prompt)
+        if reason is not None:
+            reasons[clip.id] = reason
+    return reasons
+
+
+def _common(reference: Mapping[Role | None, EmbeddedSet]) -> dict[Role | None, EmbeddedSet]:
+    """References that every role could embed."""
+    sets = [set(found.clip_ids) for found in reference.values()]
+    common = set.intersection(*sets) if sets else set()
+    return {role: found.select([c for c in found.clip_ids if c in common]) for role, found in reference.items()}
+
+
+def _embed_text(scorer: Scorer, clips: Sequence[Clip]) -> Array | None:
+    if not any(metric in NEEDS_CAPTIONS for metric in scorer.metrics):
+        return None
+    return embed_captions([clip.caption or "" for clip in clips], text_embedder(scorer), scorer.cache)
+
+
+def text_embedder(scorer: Scorer) -> TextEmbedder:
+    """The CLAP of a scorer. TypeError if its text role is filled by something without ``embed_text``."""
+    embedder = scorer.embedders["text"]
+    if not isinstance(embedder, TextEmbedder):
+        raise TypeError(f"{embedder.name} has no embed_text; the text role takes a CLAP")
+    return embedder

@@ -1,0 +1,240 @@
+"""Metrics of one folder of clips, as rows that can be resampled, and paired comparisons of two folders.
+
+Every metric is brought to one form: rows (n, W, ...), one entry per clip and window, and a statistic of the rows at
+one window position. Its headline is the mean of the statistic over positions; drift and slope follow its curve; and
+two folders are compared by resampling the clips that they share.
+
+Shapes: n clips, W windows per clip (or crop seeds), F frames, d embedding size, C classes, G jackknife groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from evaluation.bootstrap import (
+    JACKKNIFE_GROUPS,
+    Array,
+    bootstrap_interval,
+    deal_groups,
+    jackknife_bounds,
+    n_groups,
+    paired_difference_interval,
+    paired_permutation_p_value,
+    rows_by_clip,
+)
+from evaluation.results import WHOLE, MetricResult
+
+CONFIDENCE = 0.95
+PositionStatistic = Callable[[Array, int], float]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One metric of one folder.
+
+    Attributes:
+        metric: its name.
+        clip_ids: n ids, the same in every folder that is compared.
+        units: (n,) what intervals resample: the prompt of each clip.
+        rows: (n, W, ...) material; for a mean over clips the (n, W) values themselves.
+        statistic: of the rows (n, ...) at one position; None for the mean over clips.
+        higher_is_better: None without a direction.
+        positions: whether the second axis runs along the clip; otherwise it holds crop seeds and has no drift.
+        details: go into every result.
+    """
+
+    metric: str
+    clip_ids: tuple[str, ...]
+    units: tuple[str, ...]
+    rows: Array
+    statistic: PositionStatistic | None
+    higher_is_better: bool | None
+    positions: bool = True
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def unit(self) -> str:
+        """ "clip" where every clip has its own prompt, else "prompt"."""
+        return "clip" if len(set(self.units)) == len(self.units) else "prompt"
+
+    def curve(self, rows: Array) -> Array:
+        """(W,) statistic at each position of some of the rows."""
+        if self.statistic is None:
+            return np.asarray(rows.mean(axis=0, dtype=np.float64))
+        return np.array([self.statistic(rows[:, k], k) for k in range(rows.shape[1])])
+
+    def take(self, clip_ids: Sequence[str]) -> Measured:
+        """The rows of these clips, in this order."""
+        place = {clip: number for number, clip in enumerate(self.clip_ids)}
+        index = [place[clip] for clip in clip_ids]
+        units = tuple(self.units[i] for i in index)
+        return replace(self, clip_ids=tuple(clip_ids), units=units, rows=self.rows[index])
+
+
+@dataclass(frozen=True)
+class FolderScore:
+    """All metrics of one folder.
+
+    Attributes:
+        name: of the folder or method.
+        preset: name of the protocol.
+        measured: metric to its rows, for comparisons.
+        results: plain results.
+        failures: clip id to reason.
+        provenance: embedders, preprocessing and content hashes.
+    """
+
+    name: str
+    preset: str
+    measured: Mapping[str, Measured]
+    results: tuple[MetricResult, ...]
+    failures: Mapping[str, str]
+    provenance: Mapping[str, Any]
+
+    def per_clip(self) -> dict[str, dict[str, float]]:
+        """Clip id to metric to mean over windows, for metrics that exist for one clip."""
+        table: dict[str, dict[str, float]] = {}
+        for name, measured in self.measured.items():
+            if measured.statistic is None:
+                for clip, value in zip(measured.clip_ids, measured.rows.mean(axis=1), strict=True):
+                    table.setdefault(clip, {})[name] = float(value)
+        return table
+
+
+def summarise(measured: Measured, preset: str, n_failed: int, seed: int) -> list[MetricResult]:
+    """Headline, drift, slope and curve of one metric, each with its interval by clip."""
+    names, values = _numbers(measured, measured.rows)
+    if measured.statistic is None:
+        per_clip = _numbers_of_means(measured.rows, measured.positions)
+        bounds = [
+            bootstrap_interval(np.mean, column, seed=seed, clips=measured.units, confidence=CONFIDENCE)[1:3]
+            for column in per_clip.T
+        ]
+    else:
+        bounds = _jackknife(measured, values, seed)
+    details = dict(measured.details)
+    if not measured.positions and measured.rows.shape[1] > 1:
+        curve = measured.curve(measured.rows)
+        details |= {"sd_over_seeds": float(curve.std(ddof=1)), "n_seeds": len(curve)}
+    return [
+        MetricResult(
+            metric=measured.metric + suffix,
+            preset=preset,
+            value=float(value),
+            low=float(low),
+            high=float(high),
+            n_scored=len(measured.clip_ids),
+            n_failed=n_failed,
+            unit=measured.unit,
+            higher_is_better=measured.higher_is_better if suffix == "" else None,
+            window=window,
+            details=details,
+        )
+        for (suffix, window), value, (low, high) in zip(names, values, bounds, strict=True)
+    ]
+
+
+def compare(baseline: FolderScore, candidate: FolderScore, *, seed: int = 0) -> list[MetricResult]:
+    """Paired differences ``candidate - baseline`` on the clips that both have, metric by metric.
+
+    Means over clips: bootstrap over prompts and the p-value of a paired permutation test. Distances between sets: a
+    jackknife in which the same prompts leave both folders, so that the bias of a finite N, common to both, cancels.
+
+    Raises:
+        ValueError: another preset or other embedders or references, or no clip in common.
+    """
+    _check_comparable(baseline, candidate)
+    results = []
+    for name, second in candidate.measured.items():
+        if name not in baseline.measured:
+            continue
+        first = baseline.measured[name]
+        common = [clip for clip in first.clip_ids if clip in set(second.clip_ids)]
+        if not common:
+            raise ValueError(f"{baseline.name} and {candidate.name} have no clip in common")
+        n_failed = len({*first.clip_ids, *second.clip_ids, *baseline.failures, *candidate.failures}) - len(common)
+        pair = first.take(common), second.take(common)
+        results += _differences(*pair, baseline.name, candidate.preset, n_failed, seed)
+    return results
+
+
+def _differences(
+    first: Measured, second: Measured, baseline: str, preset: str, n_failed: int, seed: int
+) -> list[MetricResult]:
+    if first.rows.shape != second.rows.shape:
+        raise ValueError(f"{first.metric}: rows {first.rows.shape} and {second.rows.shape}; compare equal durations")
+    details: dict[str, Any] = {}
+    names, before = _numbers(first, first.rows)
+    values = _numbers(second, second.rows)[1] - before
+    if first.statistic is None:
+        one, two = (_numbers_of_means(m.rows, m.positions) for m in (first, second))
+        bounds = [
+            paired_difference_interval(np.mean, a, b, seed=seed, clips=first.units, confidence=CONFIDENCE)[1:3]
+            for a, b in zip(one.T, two.T, strict=True)
+        ]
+        details["p_value"] = paired_permutation_p_value(np.mean, one[:, 0], two[:, 0], seed=seed, clips=first.units)
+    else:
+        bounds = _jackknife(first, values, seed, second)
+    return [
+        MetricResult(
+            metric=first.metric + suffix,
+            preset=preset,
+            value=float(value),
+            low=float(low),
+            high=float(high),
+            n_scored=len(first.clip_ids),
+            n_failed=n_failed,
+            unit=first.unit,
+            higher_is_better=first.higher_is_better if suffix == "" else None,
+            window=window,
+            baseline=baseline,
+            details=details if suffix == "" and window == WHOLE else {},
+        )
+        for (suffix, window), value, (low, high) in zip(names, values, bounds, strict=True)
+    ]
+
+
+def _numbers(measured: Measured, rows: Array) -> tuple[list[tuple[str, int]], Array]:
+    """Names (suffix, window) and values: headline, then drift, slope and curve where there is a curve."""
+    curve = measured.curve(rows)
+    names, values = [("", WHOLE)], [curve.mean()]
+    if measured.positions and len(curve) > 1:
+        names += [("_drift", WHOLE), ("_slope", WHOLE), *(("", k) for k in range(len(curve)))]
+        values += [curve[-1] - curve[0], np.polyfit(np.arange(len(curve)), curve, 1)[0], *curve]
+    return names, np.array(values)
+
+
+def _numbers_of_means(rows: Array, positions: bool) -> Array:
+    """(n, K) the same numbers for every clip of (n, W) values; their means over clips are those of the folder."""
+    columns = [rows.mean(axis=1)]
+    if positions and rows.shape[1] > 1:
+        slopes = np.polyfit(np.arange(rows.shape[1]), rows.T, 1)[0]
+        columns += [rows[:, -1] - rows[:, 0], slopes, *rows.T]
+    return np.stack(columns, axis=1)
+
+
+def _jackknife(
+    measured: Measured, values: Array, seed: int, minus: Measured | None = None
+) -> list[tuple[float, float]]:
+    """Bounds for each number, whole units left out; with ``minus``, of the difference ``minus - measured``."""
+    members = rows_by_clip(measured.units, len(measured.units))
+    dealt = deal_groups([len(members)], JACKKNIFE_GROUPS, seed)
+    replicates = []
+    for group in tqdm(range(n_groups(dealt)), desc=f"{measured.metric} jackknife", delay=2, leave=False):
+        keep = np.sort(np.concatenate([m for m, g in zip(members, dealt[0], strict=True) if g != group]))
+        left = _numbers(measured, measured.rows[keep])[1]
+        replicates.append(left if minus is None else _numbers(minus, minus.rows[keep])[1] - left)
+    columns = np.array(replicates).reshape(-1, len(values)).T
+    return [jackknife_bounds(value, column, CONFIDENCE) for value, column in zip(values, columns, strict=True)]
+
+
+def _check_comparable(baseline: FolderScore, candidate: FolderScore) -> None:
+    for what in ("preset", "embedders", "preprocessing", "references"):
+        first, second = baseline.provenance.get(what), candidate.provenance.get(what)
+        if first != second:
+            raise ValueError(f"{baseline.name} and {candidate.name} differ in {what}: {first} and {second}")
