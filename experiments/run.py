@@ -19,6 +19,7 @@ from experiments.cli import CONF_DIR, check_overrides, one_line_errors
 from experiments.conditions import Condition, Method, build_methods, build_timing_arms, expand_conditions
 from experiments.environment import describe
 from experiments.generate import generate_clips, plan_clips
+from experiments.memory import keep_freed_memory
 from experiments.pipelines import DTYPES, Pipeline, select_device
 from experiments.prompts import Prompt
 from experiments.records import RunRecord, append_record, of_kind, read_records
@@ -77,11 +78,12 @@ def load_pipeline(config: DictConfig) -> Pipeline:
 def start_record(config: DictConfig, pipeline: Pipeline, prompts: list[Prompt], run_dir: Path) -> str:
     """Append the run record of this start and return its id."""
     run_id = uuid.uuid4().hex[:12]
+    environment = {**describe(pipeline.device, pipeline.dtype), "allocator": keep_freed_memory()}
     record = RunRecord(
         run_id=run_id,
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
         config=resolved(config),
-        environment=describe(pipeline.device, pipeline.dtype),
+        environment=environment,
         pipeline=pipeline.describe(),
         prompt_ids=[prompt.id for prompt in prompts],
     )
