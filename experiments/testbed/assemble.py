@@ -1,0 +1,131 @@
+"""Puts trained parts together into `weights/`: an AudioLDM2Pipeline folder, the judges, and a manifest.
+
+    python -m experiments.testbed.assemble vae=DIR unet=DIR text=DIR vocoder=DIR classifier=FILE clap=DIR out=DIR
+
+Parts whose source is empty keep what `out` already holds, so judges and generator may come one after the other.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import (
+    AudioLDM2Pipeline,
+    AudioLDM2ProjectionModel,
+    AudioLDM2UNet2DConditionModel,
+    AutoencoderKL,
+    DDIMScheduler,
+)
+from safetensors.torch import load_file, save_file
+from transformers import (
+    ClapFeatureExtractor,
+    ClapModel,
+    GPT2LMHeadModel,
+    RobertaTokenizer,
+    SpeechT5HifiGan,
+    T5EncoderModel,
+    T5Tokenizer,
+)
+
+from experiments.testbed.clap import feature_extractor
+from experiments.testbed.load import WEIGHTS, write_manifest
+from experiments.testbed.settings import parse_settings
+from experiments.testbed.train_unet import make_scheduler
+
+logger = logging.getLogger(__name__)
+
+TEXT_PARTS = ("tokenizer", "tokenizer_2", "text_encoder", "text_encoder_2", "projection_model", "language_model")
+CLASSES = {
+    "feature_extractor": ClapFeatureExtractor,
+    "language_model": GPT2LMHeadModel,
+    "projection_model": AudioLDM2ProjectionModel,
+    "scheduler": DDIMScheduler,
+    "text_encoder": ClapModel,
+    "text_encoder_2": T5EncoderModel,
+    "tokenizer": RobertaTokenizer,
+    "tokenizer_2": T5Tokenizer,
+    "unet": AudioLDM2UNet2DConditionModel,
+    "vae": AutoencoderKL,
+    "vocoder": SpeechT5HifiGan,
+}
+
+
+@dataclass(frozen=True)
+class AssembleSettings:
+    """Where the parts are: folders as written by the training programs, and the classifier's file."""
+
+    vae: str = ""
+    unet: str = ""
+    text: str = ""
+    vocoder: str = ""
+    classifier: str = ""
+    clap: str = ""
+    out: str = str(WEIGHTS)
+
+
+def assemble(settings: AssembleSettings) -> Path:
+    """Copy the given parts into `out` in half precision, write the pipeline's index once it is complete, and the
+    manifest.
+
+    Raises:
+        FileNotFoundError: a given source is missing.
+        ValueError: a file or the folder is too large to ship.
+    """
+    out = Path(settings.out)
+    sources = {"vae": settings.vae, "unet": settings.unet, "vocoder": settings.vocoder, "clap": settings.clap}
+    if settings.text:
+        sources |= {name: str(Path(settings.text) / name) for name in TEXT_PARTS}
+    for name, source in sources.items():
+        if source:
+            _copy_part(Path(source), out / name)
+    if settings.classifier:
+        _copy_part(Path(settings.classifier), out / "classifier.safetensors")
+    make_scheduler().save_pretrained(out / "scheduler")
+    feature_extractor().save_pretrained(out / "feature_extractor")
+    missing = [name for name in CLASSES if not (out / name).is_dir()]
+    if missing:
+        logger.warning("%s is no pipeline yet: %s missing", out, ", ".join(missing))
+    else:
+        _write_index(out)
+    return write_manifest(out)
+
+
+def _copy_part(source: Path, target: Path) -> None:
+    if not source.exists():
+        raise FileNotFoundError(f"no part at {source}; train it first, or leave {target.stem}= out to keep the old one")
+    if source.is_file():
+        _halve(source, target)
+        return
+    if target.exists():
+        shutil.rmtree(target)
+    target.mkdir(parents=True)
+    for file in sorted(p for p in source.iterdir() if p.suffix in (".json", ".txt", ".safetensors")):
+        if file.suffix == ".safetensors":
+            _halve(file, target / file.name)
+        else:
+            shutil.copyfile(file, target / file.name)
+
+
+def _halve(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    state = {name: _half(tensor) for name, tensor in load_file(source).items()}
+    save_file(state, target, metadata={"format": "pt"})
+
+
+def _half(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.half().contiguous() if tensor.is_floating_point() else tensor.contiguous()
+
+
+def _write_index(out: Path) -> None:
+    parts = {name: cls.from_pretrained(out / name, local_files_only=True) for name, cls in CLASSES.items()}
+    AudioLDM2Pipeline(**parts).save_config(out)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO)
+    print(assemble(parse_settings(AssembleSettings, sys.argv[1:])))

@@ -1,0 +1,88 @@
+"""Trains the HiFi-GAN vocoder: `python -m experiments.testbed.train_vocoder steps=4500`. Resumes when killed."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import SpeechT5HifiGan
+
+from experiments.testbed.judges_data import TRAIN_FIRST_SEED, ClipSet, corpus_version, render_clips
+from experiments.testbed.judges_training import Schedule, save_half, seeded, train
+from experiments.testbed.mel import HOP, log_mel
+from experiments.testbed.settings import parse_settings
+from experiments.testbed.vocoder import build_vocoder, set_normalisation, vocoder_losses
+
+EDGE_FRAMES = 4
+NORMALISATION_CLIPS = 512
+
+
+@dataclass(frozen=True)
+class VocoderSettings:
+    """`run` receives checkpoint, record and weights; `cache` the renders; excerpts are `frames` mel frames long."""
+
+    run: str = "runs/testbed/vocoder"
+    cache: str = "runs/testbed/clips"
+    clips: int = 2048
+    channels: int = 256
+    steps: int = 4500
+    batch_size: int = 4
+    frames: int = 40
+    learning_rate: float = 2e-3
+    seed: int = 0
+    checkpoint_every: int = 100
+
+
+def draw_excerpts(
+    clips: ClipSet, batch_size: int, frames: int, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random excerpts: log-mels (B, frames, M) cut from the whole clips' mels, and their waveforms (B, frames * HOP).
+
+    The mels of an excerpt therefore see the audio around it, as they do in a whole clip.
+    """
+    indices = torch.randint(len(clips), (batch_size,), generator=generator).tolist()
+    audio = clips.audio(indices)
+    # Context on both sides so that no frame of the excerpt touches log_mel's reflected edges.
+    last = audio.shape[1] // HOP - frames - 2 * EDGE_FRAMES
+    starts = torch.randint(last + 1, (batch_size,), generator=generator).tolist()
+    length = (frames + 2 * EDGE_FRAMES) * HOP
+    cuts = torch.stack([row[s * HOP : s * HOP + length] for row, s in zip(audio, starts, strict=True)])
+    mels = log_mel(cuts)[:, EDGE_FRAMES:-EDGE_FRAMES]
+    return mels, cuts[:, EDGE_FRAMES * HOP : -EDGE_FRAMES * HOP]
+
+
+def train_vocoder(settings: VocoderSettings) -> SpeechT5HifiGan:
+    """Train (or resume) the vocoder; writes `vocoder/` (transformers layout, half precision) into the run folder."""
+    clips = render_clips(Path(settings.cache), "train", settings.clips, TRAIN_FIRST_SEED)
+    model = seeded(lambda: build_vocoder(settings.channels), settings.seed)
+    set_normalisation(model, log_mel(clips.audio(range(min(NORMALISATION_CLIPS, len(clips))))))
+
+    def losses(generator: torch.Generator) -> dict[str, torch.Tensor]:
+        mels, audio = draw_excerpts(clips, settings.batch_size, settings.frames, generator)
+        # The outermost frames lack context here, which they have in a whole clip.
+        inner = slice(EDGE_FRAMES * HOP, -EDGE_FRAMES * HOP)
+        return vocoder_losses(audio[:, inner], model(mels)[:, inner])
+
+    schedule = Schedule(
+        settings.steps,
+        settings.learning_rate,
+        settings.seed,
+        weight_decay=0.0,
+        checkpoint_every=settings.checkpoint_every,
+    )
+    data = {"corpus": corpus_version(), "clips": settings.clips, "batch_size": settings.batch_size}
+    data |= {"frames": settings.frames, "channels": settings.channels}
+    train(model, losses, schedule, Path(settings.run), data)
+    folder = Path(settings.run) / "vocoder"
+    save_half(model, folder / "model.safetensors")
+    model.config.save_pretrained(folder)
+    return model
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO)
+    torch.set_num_threads(1)
+    train_vocoder(parse_settings(VocoderSettings, sys.argv[1:]))

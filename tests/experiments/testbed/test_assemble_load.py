@@ -1,0 +1,183 @@
+"""From parts to audio: the assembled folder is a stock AudioLDM2Pipeline, and a changed file is refused."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AudioLDM2Pipeline
+from safetensors.torch import load_file, save_file
+
+from experiments.prompts import Prompt
+from experiments.testbed import load
+from experiments.testbed.assemble import AssembleSettings, assemble
+from experiments.testbed.clap import clap_config
+from experiments.testbed.classifier import EventClassifier
+from experiments.testbed.corpus import sample_scene
+from experiments.testbed.judges import TestbedClapEmbedder, TestbedClassifierEmbedder
+from experiments.testbed.judges_training import save_half, seeded
+from experiments.testbed.load import check_file, load_clap, load_classifier, load_testbed_pipeline, write_manifest
+from experiments.testbed.text import make_roberta_tokenizer, make_text_parts
+from experiments.testbed.train_clap import save_clap
+from experiments.testbed.train_text import save_text_parts
+from experiments.testbed.unet import export_unet, make_unet
+from experiments.testbed.vae import make_vae
+from experiments.testbed.vocoder import build_vocoder
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> AssembleSettings:
+    """Untrained parts as the training programs write them."""
+    from transformers import ClapModel
+
+    folder = tmp_path_factory.mktemp("parts")
+    captions = [sample_scene(i, split="train").caption for i in range(200)]
+    make_vae((8, 16, 16)).save_pretrained(folder / "vae")
+    export_unet(make_unet((16, 16, 16))).save_pretrained(folder / "unet")
+    save_text_parts(make_text_parts(captions), folder / "text")
+    seeded(lambda: build_vocoder(32), 0).save_pretrained(folder / "vocoder")
+    save_half(seeded(EventClassifier, 0), folder / "classifier.safetensors")
+    tokenizer = make_roberta_tokenizer(captions)
+    save_clap(seeded(lambda: ClapModel(clap_config(tokenizer, width=16)), 0), tokenizer, folder / "clap")
+    names = ("vae", "unet", "text", "vocoder", "clap")
+    return AssembleSettings(
+        **{name: str(folder / name) for name in names}, classifier=str(folder / "classifier.safetensors")
+    )
+
+
+@pytest.fixture(scope="module")
+def weights(parts: AssembleSettings, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("weights")
+    assemble(AssembleSettings(**{**parts.__dict__, "out": str(out)}))
+    return out
+
+
+@pytest.fixture
+def copy(weights: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(weights, tmp_path / "copy"))
+
+
+def generate(pipe: AudioLDM2Pipeline, duration_s: float) -> np.ndarray:
+    generator = torch.Generator().manual_seed(0)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe(
+        ["a dog barks"], audio_length_in_s=duration_s, num_inference_steps=2, guidance_scale=3.0, generator=generator
+    ).audios
+
+
+@pytest.mark.parametrize("duration_s", [5.12, 10.24])
+def test_a_prompt_becomes_audio_of_the_asked_length(weights: Path, duration_s: float) -> None:
+    pipe = load_testbed_pipeline(weights)
+    audio = generate(pipe, duration_s)
+    assert audio.shape == (1, int(duration_s * 16000))
+    assert np.isfinite(audio).all()
+    assert np.array_equal(audio, generate(load_testbed_pipeline(weights), duration_s))
+
+
+def test_it_is_a_stock_pipeline_in_single_precision(weights: Path) -> None:
+    stock = AudioLDM2Pipeline.from_pretrained(weights, dtype=torch.float32)
+    ours = load_testbed_pipeline(weights)
+    names = ("vae", "unet", "text_encoder", "text_encoder_2", "projection_model", "language_model", "vocoder")
+    for name in names:
+        module = getattr(ours, name)
+        assert {p.dtype for p in module.parameters()} == {torch.float32}, name
+        assert not module.training, name
+        for a, b in zip(module.parameters(), getattr(stock, name).parameters(), strict=True):
+            assert torch.equal(a, b), name
+    assert ours.scheduler.config.prediction_type == "v_prediction"
+    assert ours.vocoder.config.model_in_dim == 64
+
+
+def test_shipped_tensors_are_the_trained_ones_in_half_precision(parts: AssembleSettings, weights: Path) -> None:
+    name = "diffusion_pytorch_model.safetensors"
+    trained, shipped = load_file(Path(parts.unet) / name), load_file(weights / "unet" / name)
+    assert trained.keys() == shipped.keys()
+    assert all(torch.equal(trained[key].half(), shipped[key]) for key in trained)
+
+
+def test_parts_may_come_one_after_the_other(parts: AssembleSettings, tmp_path: Path) -> None:
+    assemble(AssembleSettings(vocoder=parts.vocoder, classifier=parts.classifier, out=str(tmp_path)))
+    assert not (tmp_path / "model_index.json").exists()
+    with pytest.raises(ValueError, match=r"model_index\.json is not in"):
+        load_testbed_pipeline(tmp_path)
+    assert load_classifier(check_file(tmp_path, "classifier.safetensors")).head.out_features == 28
+    assemble(AssembleSettings(**{**parts.__dict__, "vocoder": "", "classifier": "", "out": str(tmp_path)}))
+    assert generate(load_testbed_pipeline(tmp_path), 5.12).shape == (1, 81920)
+
+
+@pytest.mark.parametrize("victim", ["unet/diffusion_pytorch_model.safetensors", "vocoder/config.json"])
+def test_a_changed_file_is_refused_in_one_line(copy: Path, victim: str) -> None:
+    content = bytearray((copy / victim).read_bytes())
+    content[-3] ^= 1
+    (copy / victim).write_bytes(content)
+    with pytest.raises(ValueError, match=f"{victim} has sha256 .* expected .*: restore the file") as error:
+        load_testbed_pipeline(copy)
+    assert "\n" not in str(error.value)
+
+
+def test_missing_and_foreign_files_are_refused(copy: Path) -> None:
+    (copy / "unet" / "extra.bin").write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"unet/extra\.bin is not in"):
+        load_testbed_pipeline(copy)
+    (copy / "unet" / "extra.bin").unlink()
+    (copy / "unet" / "config.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"config\.json is missing"):
+        load_testbed_pipeline(copy)
+    (copy / "manifest.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"no manifest\.json in"):
+        load_testbed_pipeline(copy)
+
+
+def test_the_manifest_lists_every_file_and_refuses_large_ones(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (copy / "README.md").write_text("card")
+    listed = json.loads(write_manifest(copy).read_text())["files"]
+    present = {p.relative_to(copy).as_posix() for p in copy.rglob("*") if p.is_file()}
+    assert set(listed) == present - {"README.md", "manifest.json"}
+    assert listed["clap/config.json"]["bytes"] == (copy / "clap" / "config.json").stat().st_size
+    save_file({"x": torch.zeros(2**20)}, copy / "large.safetensors")
+    monkeypatch.setattr(load, "FILE_LIMIT_BYTES", 2**21)
+    with pytest.raises(ValueError, match="large.safetensors has 41"):
+        write_manifest(copy)
+    monkeypatch.setattr(load, "FILE_LIMIT_BYTES", 2**23)
+    monkeypatch.setattr(load, "FOLDER_LIMIT_BYTES", 2**21)
+    with pytest.raises(ValueError, match="must stay below 2097152"):
+        write_manifest(copy)
+
+
+def test_a_missing_source_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no part at .*nowhere"):
+        assemble(AssembleSettings(vae=str(tmp_path / "nowhere"), out=str(tmp_path / "out")))
+
+
+def test_the_embedders_take_the_shipped_weights_and_check_them(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("experiments.testbed.judges.WEIGHTS", copy)
+    wave = 0.1 * np.random.default_rng(0).standard_normal(81920).astype(np.float32)
+    features = TestbedClassifierEmbedder().embed([wave, wave[:20000]])
+    assert features[0]["logits"].shape == (28,)
+    assert features[1]["embedding"].shape == (64,)
+    clap = TestbedClapEmbedder()
+    assert np.linalg.norm(clap.embed([wave])[0]["embedding"]) == pytest.approx(1.0, abs=1e-5)
+    model, _ = load_clap(copy / "clap")
+    assert next(model.parameters()).dtype == torch.float32
+    assert TestbedClassifierEmbedder().identity != clap.identity
+    with (copy / "classifier.safetensors").open("ab") as handle:
+        handle.write(b"0")
+    with pytest.raises(ValueError, match=r"classifier\.safetensors has sha256"):
+        TestbedClassifierEmbedder()
+
+
+def test_the_harness_loads_it_and_its_identity_is_that_of_the_pipelines_parts(copy: Path) -> None:
+    arguments = {"name": "testbed", "path": str(copy), "trained": True, "training_length_s": 5.12}
+    pipeline = load.load_pipeline(torch.device("cpu"), torch.float32, **arguments)
+    assert pipeline.latent_grid(5.12) == (80, 16)
+    assert pipeline.sample_rate == 16000
+    clip = pipeline.generate([Prompt("a", "a dog barks")], [0], 5.12, 1, 1.0)[0]
+    assert clip.samples.shape == (81920,)
+    (copy / "classifier.safetensors").write_bytes(b"another judge")
+    write_manifest(copy)
+    assert load.load_pipeline(torch.device("cpu"), torch.float32, **arguments).weights == pipeline.weights
+    shutil.copy(copy / "clap" / "model.safetensors", copy / "vocoder" / "other.safetensors")
+    write_manifest(copy)
+    assert load.load_pipeline(torch.device("cpu"), torch.float32, **arguments).weights != pipeline.weights

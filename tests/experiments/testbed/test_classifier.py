@@ -1,0 +1,121 @@
+"""The event classifier: shapes, any length, independence of the batch, augmentation, resumable training."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from experiments.testbed import judges_training
+from experiments.testbed.classifier import ClassifierOutput, EventClassifier, exact_sets, smear
+from experiments.testbed.corpus import EVENT_NAMES
+from experiments.testbed.judges_data import ClipSet, render_clips
+from experiments.testbed.judges_training import seeded
+from experiments.testbed.train_classifier import ClassifierSettings, augment, draw_crops, train_classifier
+
+
+@pytest.fixture(scope="module")
+def classifier() -> EventClassifier:
+    return seeded(EventClassifier, 0).eval()
+
+
+@pytest.mark.parametrize("frames", [62, 320, 2561])
+def test_any_length_from_a_second_up_gives_one_row_of_events(classifier: EventClassifier, frames: int) -> None:
+    with torch.no_grad():
+        output = classifier(torch.randn(2, frames, 64, generator=torch.Generator().manual_seed(0)))
+    assert output.logits.shape == (2, len(EVENT_NAMES))
+    assert output.embedding.shape == (2, 64)
+    assert (output.embedding >= 0).all()
+
+
+def test_a_clip_does_not_depend_on_its_neighbours(classifier: EventClassifier) -> None:
+    mels = torch.randn(3, 100, 64, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        torch.testing.assert_close(classifier(mels).logits[1:2], classifier(mels[1:2]).logits, atol=1e-5, rtol=1e-5)
+
+
+def test_size_is_within_the_budget(classifier: EventClassifier) -> None:
+    assert 0.2e6 < sum(p.numel() for p in classifier.parameters()) < 1.0e6
+
+
+def test_short_or_misshapen_input_is_refused(classifier: EventClassifier) -> None:
+    with pytest.raises(ValueError, match=r"frames >= 62, 64\), got \(1, 61, 64\)"):
+        classifier(torch.zeros(1, 61, 64))
+    with pytest.raises(ValueError, match="got \\(1, 64, 100\\)"):
+        classifier(torch.zeros(1, 64, 100))
+
+
+def test_exact_sets_need_every_event_and_no_other() -> None:
+    labels = torch.tensor([[1.0, 1.0, 0.0]] * 4)
+    logits = torch.tensor([[2.0, 2.0, -2.0], [2.0, -2.0, -2.0], [2.0, 2.0, 2.0], [0.1, 0.1, -0.1]])
+    assert exact_sets(labels, logits).tolist() == [True, False, False, True]
+
+
+def test_smear_keeps_constants_up_to_its_noise_and_blurs_single_frames() -> None:
+    flat = torch.full((64, 70, 64), -2.0)
+    assert (smear(flat, torch.Generator().manual_seed(0)) - flat).std() < 0.3
+    click = flat.clone()
+    click[:, 35] = 4.0
+    peaks = smear(click, torch.Generator().manual_seed(0))[:, 35].mean(dim=1)
+    assert peaks.min() < 1.0 < 3.5 < peaks.max()
+
+
+def test_crops_never_cut_a_scene_of_two_events_in_order(tmp_path: Path) -> None:
+    clips = render_clips(tmp_path, "train", 24, 0, duration_s=4.096)
+    relations = {scene.relation for scene in clips.scenes}
+    assert "then" in relations
+    labels_of_then = {tuple(clips.labels([i])[0].tolist()) for i in range(24) if clips.scenes[i].relation == "then"}
+    others = {tuple(clips.labels([i])[0].tolist()) for i in range(24) if clips.scenes[i].relation != "then"}
+    lengths = set()
+    for seed in range(12):
+        mels, labels = draw_crops(clips, 8, torch.Generator().manual_seed(seed))
+        lengths.add(mels.shape[1])
+        if mels.shape[1] < 256:
+            assert {tuple(row) for row in labels.tolist()} <= others
+            assert not {tuple(row) for row in labels.tolist()} & (labels_of_then - others)
+    assert 256 in lengths
+    assert len(lengths) > 3
+    assert min(lengths) >= 240
+
+
+def test_augmentation_is_seeded_and_changes_level_by_at_most_half_a_nat_without_smear() -> None:
+    mels = torch.randn(4, 100, 64, generator=torch.Generator().manual_seed(0))
+    once = augment(mels, torch.Generator().manual_seed(5))
+    assert torch.equal(once, augment(mels, torch.Generator().manual_seed(5)))
+    assert (once.mean(dim=(1, 2)) - mels.mean(dim=(1, 2))).abs().max() < 0.55
+
+
+def test_a_killed_training_ends_bit_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {"cache": str(tmp_path / "clips"), "clips": 8, "steps": 3, "batch_size": 4, "checkpoint_every": 1}
+    whole = train_classifier(ClassifierSettings(run=str(tmp_path / "a"), **settings))
+    optimise, calls = judges_training._optimise, []
+
+    def killed(*args):  # type: ignore[no-untyped-def]
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return optimise(*args)
+
+    monkeypatch.setattr(judges_training, "_optimise", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train_classifier(ClassifierSettings(run=str(tmp_path / "b"), **settings))
+    monkeypatch.undo()
+    resumed = train_classifier(ClassifierSettings(run=str(tmp_path / "b"), **settings))
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+    assert (tmp_path / "b" / "classifier.safetensors").stat().st_size < 2**20
+
+
+def test_it_learns_a_few_clips_by_heart(tmp_path: Path) -> None:
+    clips: ClipSet = render_clips(tmp_path, "train", 8, 0, duration_s=2.048)
+    from experiments.testbed.mel import log_mel
+
+    mels, labels = log_mel(clips.audio(range(8))), clips.labels(range(8))
+    model = seeded(EventClassifier, 0)
+    optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
+    for _ in range(40):
+        output: ClassifierOutput = model(mels)
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(output.logits, labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert exact_sets(labels, output.logits).all()
