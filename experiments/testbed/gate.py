@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,11 @@ class GateSettings:
 
 @dataclass(frozen=True)
 class GateReading:
-    """The gate at one length. Losses are per noise level of LOSS_LEVELS; errors are standard errors over clips."""
+    """The gate at one length. Losses are per noise level of LOSS_LEVELS; errors are standard errors over clips.
+
+    `same_frequency_by_site`: mass per site, mean over STRUCTURE_LEVELS. `frequency_mass` and `time_mass`: attention
+    by |offset| over that of uniform attention, in bins and in octaves of token frames (0, 1, 2-3, 4-7, ...).
+    """
 
     length: int
     clips: int
@@ -73,6 +78,9 @@ class GateReading:
     compensation_minus_dense: dict[str, float]
     compensation_errors: dict[str, float]
     loss: dict[str, dict[str, float]]
+    same_frequency_by_site: list[float]
+    frequency_mass: list[float]
+    time_mass: list[float]
 
     def verdicts(self) -> dict[str, bool]:
         """Pass or fail of the five criteria; those on losses hold at every noise level of LOSS_LEVELS."""
@@ -142,7 +150,26 @@ def read_gate(unet: Any, scheduler: Any, clips: ProbeClips, length: int, structu
         compensation_minus_dense=means,
         compensation_errors={t: means[t] / errors[t] for t in means},
         loss={name: {str(t): float(x.mean()) for t, x in by_t.items()} for name, by_t in losses.items()},
+        same_frequency_by_site=_by_site(structure),
+        frequency_mass=_over_uniform(structure, "frequency", [[o] for o in range(len(structure[0].frequency_mass))]),
+        time_mass=_over_uniform(structure, "time", _octaves(structure[0].frames)),
     )
+
+
+def _by_site(structure: list[SiteStructure]) -> list[float]:
+    names = list(dict.fromkeys(site.site for site in structure))
+    return [float(np.mean([s.same_frequency for s in structure if s.site == name])) for name in names]
+
+
+def _octaves(frames: int) -> list[list[int]]:
+    edges = [0, *(2**k for k in range(frames.bit_length()) if 2**k < frames), frames]
+    return [list(range(low, high)) for low, high in pairwise(edges)]
+
+
+def _over_uniform(structure: list[SiteStructure], axis: str, groups: list[list[int]]) -> list[float]:
+    mass = np.mean([getattr(site, f"{axis}_mass") for site in structure], axis=0)
+    uniform = np.asarray(getattr(structure[0], f"{axis}_uniform"))
+    return [float(mass[group].sum() / uniform[group].sum()) for group in groups]
 
 
 def describe(reading: GateReading) -> str:
