@@ -36,7 +36,7 @@ class Grid:
     Attributes:
         labels: arm -> text for readers. captions: prompt id -> caption (the id where no clip tells the caption).
         gaps: cell -> why there is nothing to hear.
-        scores: cell -> metric -> value of this clip. better: metric -> whether higher is better.
+        scores: cell -> metric -> value of this clip. better: metric -> whether higher is better, None for neither.
     """
 
     labels: dict[Arm, str]
@@ -46,7 +46,7 @@ class Grid:
     clips: dict[Cell, ClipRecord]
     gaps: dict[Cell, str]
     scores: dict[Cell, dict[str, float]]
-    better: dict[str, bool]
+    better: dict[str, bool | None]
 
 
 def gather(records: list[Record], run_dir: Path) -> Grid:
@@ -120,7 +120,7 @@ def _labels(runs: Sequence[RunRecord], arms: Iterable[Arm]) -> dict[Arm, str]:
 
 def clip_scores(
     records: list[Record], clips: dict[Cell, ClipRecord]
-) -> tuple[dict[Cell, dict[str, float]], dict[str, bool]]:
+) -> tuple[dict[Cell, dict[str, float]], dict[str, bool | None]]:
     """Scores of single clips: metric records whose `details["per_clip"]` maps a wav's stem to a value.
 
     Returns:

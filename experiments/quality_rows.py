@@ -81,8 +81,8 @@ def _name(node: Mapping[str, Any]) -> str:
     return str(node["name"])
 
 
-def metric_names(records: Iterable[MetricRecord]) -> dict[str, bool]:
-    """Metric -> higher_is_better, in order of appearance."""
+def metric_names(records: Iterable[MetricRecord]) -> dict[str, bool | None]:
+    """Metric -> higher_is_better (None: neither direction is better), in order of appearance."""
     return {record.metric: record.higher_is_better for record in records}
 
 
@@ -133,12 +133,15 @@ def beats(difference: MetricRecord | None, reverse: bool = False) -> bool:
 
 
 def verdict(difference: MetricRecord) -> str:
-    """ "better" or "worse" where the interval of a paired difference excludes zero, else empty."""
-    if difference.low > 0:
-        return "better" if difference.higher_is_better else "worse"
-    if difference.high < 0:
-        return "worse" if difference.higher_is_better else "better"
-    return ""
+    """Better or worse where the interval of a paired difference excludes zero, else empty.
+
+    A metric without a better direction differs.
+    """
+    if not (difference.low > 0 or difference.high < 0):
+        return ""
+    if difference.higher_is_better is None:
+        return "differs"
+    return "better" if (difference.low > 0) == difference.higher_is_better else "worse"
 
 
 def is_best(row: QualityRow, metric: str, rows: Sequence[QualityRow], paired: Differences) -> bool:

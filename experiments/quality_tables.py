@@ -24,6 +24,8 @@ from experiments.quality_rows import (
 from experiments.records import MetricRecord, Record, RunRecord, of_kind
 from experiments.table_formats import Cell, Estimate, ResultTable, to_csv, to_latex, to_markdown
 
+ARROWS = {True: "↑", False: "↓", None: ""}
+
 
 def _estimate(record: MetricRecord | None, best: bool = False) -> Estimate | None:
     if record is None or math.isnan(record.value):
@@ -62,7 +64,7 @@ def _reading(records: list[Record], preset: str) -> list[str]:
 def _metric_columns(rows: Sequence[QualityRow]) -> tuple[list[str], list[str]]:
     """Names and headings of the metrics, with an arrow to the better side."""
     better = metric_names(record for row in rows for record in row.metrics.values())
-    return list(better), [f"{metric_label(metric)} {'↑' if higher else '↓'}" for metric, higher in better.items()]
+    return list(better), [f"{metric_label(metric)} {ARROWS[higher]}".strip() for metric, higher in better.items()]
 
 
 def quality_table(

@@ -42,7 +42,7 @@ function sorted(prompts) {
     return prompts.sort((a, b) => data.prompts[a].caption.localeCompare(data.prompts[b].caption));
   }
   const [kind, metric] = state.sort.split(":");
-  const sign = kind === "spread" || data.metrics[metric].higher ? -1 : 1;
+  const sign = kind === "spread" || data.metrics[metric].higher !== false ? -1 : 1;
   const keys = new Map(prompts.map((p) => [p, score(p, Number(metric), kind === "spread")]));
   const last = (p) => (keys.get(p) === null ? 1 : 0);
   return prompts.sort((a, b) => last(a) - last(b) || sign * (keys.get(a) - keys.get(b)));
@@ -146,7 +146,8 @@ function fillTools() {
   toggleChips("arms", data.arms.map((arm) => ({ text: arm.label, arm })), state.arms);
   const sorts = [["run", "as in the run"], ["caption", "by caption"]];
   data.metrics.forEach((metric, i) => {
-    sorts.push([`mean:${i}`, `${metric.name}, best first`], [`spread:${i}`, `${metric.name}, methods differ most`]);
+    const order = metric.higher === null ? "highest" : "best";
+    sorts.push([`mean:${i}`, `${metric.name}, ${order} first`], [`spread:${i}`, `${metric.name}, methods differ most`]);
   });
   byId("sort").append(...sorts.map(([value, text]) => new Option(text, value)));
   byId("seed").append(...data.seeds.map((seed, index) => new Option(seed, index)));

@@ -68,6 +68,8 @@ def test_the_direction_decides_who_is_better():
     assert not beats(up)
     assert beats(up, reverse=True)
     assert not beats(None)
+    neither = difference(LITE, DENSE, -1.0, higher_is_better=None)
+    assert (verdict(neither), beats(neither), beats(neither, reverse=True)) == ("differs", False, False)
     undefined = difference(LITE, DENSE, math.nan)
     assert verdict(undefined) == ""
 

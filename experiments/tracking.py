@@ -1,0 +1,158 @@
+"""Experiment tracking: a finished (or half-finished) run folder, sent to Weights & Biases from its records.
+
+Nothing is imported unless `tracking=wandb` is chosen. The W&B id depends on the records alone, so that tracking the
+same run again, from any machine or folder, continues the same W&B run: configuration, summary, tables and figures are
+replaced, the history grows.
+"""
+
+import csv
+import hashlib
+import logging
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from experiments.listen_data import Cell, Grid, gather
+from experiments.provenance import provenance, quality_notes
+from experiments.records import MetricRecord, Record, RunRecord, TimingRecord, of_kind, read_records
+from experiments.tables import safe_cell, speed_rows
+
+logger = logging.getLogger(__name__)
+
+MODES = ("online", "offline")
+TRACKERS = ("none", "wandb")
+
+
+def track(run_dir: Path, config: Mapping[str, Any]) -> None:
+    """Send a run folder's results to the configured tracker; the report stage calls it after rendering.
+
+    Args:
+        config: the run's configuration; `config["tracking"]` names the tracker and its options.
+    Raises:
+        ValueError: an unknown tracker or mode, or a folder without records.
+        ModuleNotFoundError: wandb is not installed; names the extra.
+    """
+    options = config["tracking"]
+    if options["name"] not in TRACKERS:
+        raise ValueError(f"tracking.name {options['name']!r}: accepted are {', '.join(TRACKERS)}")
+    if options["name"] == "none":
+        return
+    if options["mode"] not in MODES:
+        raise ValueError(f"tracking.mode {options['mode']!r}: accepted are {', '.join(MODES)}")
+    records = read_records(run_dir)
+    if not of_kind(records, RunRecord):
+        raise ValueError(f"{run_dir}: no records to track; run the generate or timing stage first")
+    _send(run_dir, records, options)
+
+
+def _send(run_dir: Path, records: list[Record], options: Mapping[str, Any]) -> None:
+    try:
+        import wandb
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("tracking=wandb needs wandb: pip install 'litefocus[wandb]'") from error
+    newest = of_kind(records, RunRecord)[-1]
+    # Neither console output, code nor git state is uploaded: the records already hold what is needed.
+    settings = wandb.Settings(console="off", disable_git=True, save_code=False, x_disable_stats=True, silent=True)
+    with wandb.init(
+        id=tracking_id(records),
+        name=str(newest.config.get("name", run_dir.name)),
+        project=options["project"],
+        entity=options["entity"],
+        group=options["group"],
+        mode=options["mode"],
+        dir=str(run_dir),
+        resume="allow",
+        notes="\n".join([provenance(newest), *quality_notes(newest)]),
+        config={"run": newest.config, "environment": newest.environment, "pipeline": newest.pipeline},
+        settings=settings,
+    ) as run:
+        run.define_metric("duration_s")
+        run.define_metric("*", step_metric="duration_s")
+        for row in history(records):
+            run.log(row)
+        run.summary.update(summary(records))
+        run.log(_media(run_dir, gather(records, run_dir), int(options["audio_prompts"]), wandb))
+    logger.info("%s: tracked as W&B run %s", run_dir, tracking_id(records))
+
+
+def tracking_id(records: list[Record]) -> str:
+    """The W&B run id: the same for the same run whenever and wherever it is tracked, another for a fresh run."""
+    first = of_kind(records, RunRecord)[0]
+    return hashlib.sha256(f"{first.config.get('name')}\0{first.run_id}".encode()).hexdigest()[:16]
+
+
+def summary(records: list[Record]) -> dict[str, float]:
+    """Name -> number: `fad/litefocus/10s`, its `.low` and `.high`, `step_s/litefocus/10s`, `speedup/litefocus/10s`."""
+    numbers: dict[str, float] = {}
+    for row in speed_rows(records):
+        where = f"{row.method}/{row.duration_s:g}s"
+        values = {"step_s": row.step_s, "clip_s": row.clip_s, "speedup": row.speedup and row.speedup.median}
+        numbers |= {f"{name}/{where}": value for name, value in values.items() if value is not None}
+    for record in _whole(records):
+        name = f"{record.metric}/{_method(record)}/{record.duration_s:g}s"
+        numbers |= {name: record.value, f"{name}.low": record.low, f"{name}.high": record.high}
+    return {name: value for name, value in numbers.items() if math.isfinite(value)}
+
+
+def _whole(records: list[Record]) -> list[MetricRecord]:
+    return [record for record in of_kind(records, MetricRecord) if record.window < 0]
+
+
+def _method(record: MetricRecord) -> str:
+    return f"{record.method}-{record.baseline}" if record.baseline else record.method
+
+
+def history(records: list[Record]) -> Iterator[dict[str, float]]:
+    """One row per length, for curves against `duration_s`: every summary number, and the timing rounds' spread."""
+    numbers = summary(records)
+    for duration in sorted({row.duration_s for row in speed_rows(records)} | {r.duration_s for r in _whole(records)}):
+        suffix = f"/{duration:g}s"
+        row = {name.replace(suffix, ""): value for name, value in numbers.items() if f"{name}.".count(f"{suffix}.")}
+        yield {"duration_s": duration, **row}
+
+
+def _media(run_dir: Path, grid: Grid, audio_prompts: int, wandb: Any) -> dict[str, Any]:
+    """Tables from csv files, figures from png files, the timing rounds, and clips to hear."""
+    media: dict[str, Any] = {}
+    for path in sorted([*run_dir.glob("*.csv"), *run_dir.glob("tables/*.csv")]):
+        with path.open(newline="", encoding="utf-8") as file:
+            header, *rows = csv.reader(file)
+        media[f"tables/{path.stem}"] = wandb.Table(columns=header, data=rows)
+    for path in sorted(run_dir.glob("figures/*.png")):
+        media[f"figures/{path.stem}"] = wandb.Image(str(path))
+    media["timing_rounds"] = _timing_table(read_records(run_dir), wandb)
+    media["clips"] = _clip_table(grid, wandb)
+    first = set(list(grid.captions)[:audio_prompts])
+    for cell, clip in grid.clips.items():
+        if cell.prompt_id in first:
+            audio = wandb.Audio(str(run_dir / clip.audio), caption=" · ".join(map(str, _place(cell, grid))))
+            media.setdefault(f"audio/{cell.duration_s:g}s", []).append(audio)
+    return media
+
+
+def _timing_table(records: list[Record], wandb: Any) -> Any:
+    rows = [
+        [timing.duration_s, arm, index, latency]
+        for timing in of_kind(records, TimingRecord)
+        for arm, latencies in timing.latencies_s.items()
+        for index, latency in enumerate(latencies)
+    ]
+    return wandb.Table(columns=["duration_s", "arm", "round", "step_s"], data=rows)
+
+
+def _clip_table(grid: Grid, wandb: Any) -> Any:
+    """Every clip with its scores, and every gap with its reason. Captions are plain cells."""
+    metrics = list(grid.better)
+    rows = [
+        [*_place(cell, grid), clip.latency_s, *(grid.scores.get(cell, {}).get(metric) for metric in metrics), ""]
+        for cell, clip in grid.clips.items()
+    ]
+    rows += [[*_place(cell, grid), None, *(None for _ in metrics), reason] for cell, reason in grid.gaps.items()]
+    columns = ["prompt", "caption", "duration_s", "method", "seed", "latency_s", *metrics, "gap"]
+    return wandb.Table(columns=columns, data=rows)
+
+
+def _place(cell: Cell, grid: Grid) -> list[str | float]:
+    caption = safe_cell(grid.captions[cell.prompt_id])
+    return [safe_cell(cell.prompt_id), caption, cell.duration_s, grid.labels[cell.arm], cell.seed]

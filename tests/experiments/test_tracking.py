@@ -1,0 +1,185 @@
+"""Tracking with the real wandb library, offline: what was sent is read back from its transaction log."""
+
+import hashlib
+import json
+import struct
+import subprocess
+import sys
+
+import pytest
+from listen_material import make_run, metric, run_record
+from PIL import Image
+from test_quality_tables import HOSTILE, timing
+
+from experiments.records import ClipRecord, append_record, of_kind, read_records
+from experiments.tracking import history, summary, track, tracking_id
+
+CAPTIONS = {f"p{index}": caption for index, caption in enumerate(["Rain", *HOSTILE[:4]])}
+
+
+def config(name="wandb", **changes):
+    options = {"name": name, "project": "litefocus", "entity": None, "group": "sweep", "mode": "offline"}
+    return {"tracking": {**options, "audio_prompts": 2, **changes}}
+
+
+@pytest.fixture
+def run_dir(tmp_path, monkeypatch):
+    for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / "staged"))
+    make_run(tmp_path, CAPTIONS, [0.1], {"dense": "Dense", "litefocus": "LiteFocus"}, fail=[("p4", 0.1, "dense")])
+    append_record(tmp_path, timing(0.1, dense=[4.0, 6.0], litefocus=[2.0, 2.0]))
+    append_record(tmp_path, metric("c", "litefocus", 0.1, "clap", 0.02, baseline="dense"))
+    (tmp_path / "speed.csv").write_text("duration_s,method\n0.1,dense\n")
+    figures = tmp_path / "figures"
+    figures.mkdir()
+    Image.new("RGB", (4, 4)).save(figures / "latency.png")
+    return tmp_path
+
+
+def offline_records(run_dir):
+    """The protobuf records of the newest offline run; the file is a LevelDB log after a seven-byte header."""
+    from wandb.proto import wandb_internal_pb2
+
+    (path,) = sorted(run_dir.glob("wandb/offline-run-*/*.wandb"))[-1:]
+    content, position, parts, found = path.read_bytes(), 7, [], []
+    while position + 7 <= len(content):
+        left = 32768 - position % 32768
+        if left < 7:
+            position += left
+            continue
+        _, length, kind = struct.unpack("<IHB", content[position : position + 7])
+        parts.append(content[position + 7 : position + 7 + length])
+        position += 7 + length
+        if kind in (1, 4):
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(b"".join(parts))
+            found.append(record)
+            parts = []
+    return found
+
+
+def values(items):
+    return {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
+
+
+def read_back(run_dir):
+    import wandb
+
+    wandb.teardown()
+    records = offline_records(run_dir)
+    runs = [record.run for record in records if record.WhichOneof("record_type") == "run"]
+    rows = [values(record.history.item) for record in records if record.WhichOneof("record_type") == "history"]
+    totals = {}
+    for record in records:
+        if record.WhichOneof("record_type") == "summary":
+            totals |= values(record.summary.update)
+    return runs[0], rows, totals
+
+
+def files(run_dir, folder):
+    return sorted(run_dir.glob(f"wandb/offline-run-*/files/media/{folder}/**/*.*"))
+
+
+def table(run_dir, name):
+    (path,) = [path for path in files(run_dir, "table") if path.name.startswith(f"{name}_")][-1:]
+    return json.loads(path.read_text())
+
+
+@pytest.mark.slow
+def test_what_was_sent_offline_reads_back(run_dir):
+    pytest.importorskip("wandb", reason="needs the extra wandb")
+    track(run_dir, config())
+    run, rows, totals = read_back(run_dir)
+    assert (run.run_id, run.run_group, run.project, run.display_name) == (
+        tracking_id(read_records(run_dir)),
+        "sweep",
+        "litefocus",
+        "synthetic",
+    )
+    sent = {item.key: json.loads(item.value_json) for item in run.config.update}
+    assert sent["run"]["steps"] == 2
+    assert sent["pipeline"]["name"] == "synthetic"
+    assert rows[0]["duration_s"] == 0.1
+    assert rows[0]["step_s/dense"] == 5.0
+    assert rows[0]["speedup/litefocus"] == 2.5
+    assert rows[0]["clap/litefocus-dense"] == 0.02
+    assert totals["clap/litefocus/0.1s.low"] == pytest.approx(0.28)
+    assert [path.suffix for path in files(run_dir, "images")] == [".png"]
+    assert table(run_dir, "timing_rounds")["data"][1] == [0.1, "dense", 1, 6.0]
+    assert table(run_dir, "speed")["data"] == [["0.1", "dense"]]
+
+    clips = table(run_dir, "clips")
+    columns = clips["columns"]
+    cells = [dict(zip(columns, row, strict=True)) for row in clips["data"]]
+    assert {cell["caption"] for cell in cells} == {"Rain", "'=cmd()", *HOSTILE[1:4]}
+    assert [cell["gap"] for cell in cells if cell["gap"]] == ["failed: 7 non-finite samples in the generated audio"]
+    assert len(cells) == 10
+    heard = next(row["audio/0.1s/captions"] for row in rows if "audio/0.1s/captions" in row)
+    assert heard == [
+        f"p{index} · {caption} · 0.1 · {method} · 0"
+        for index, caption in enumerate(["Rain", "'=cmd()"])
+        for method in ("Dense", "LiteFocus")
+    ]
+    recorded = {clip.sha256 for clip in of_kind(read_records(run_dir), ClipRecord) if clip.prompt_id in ("p0", "p1")}
+    assert {hashlib.sha256(path.read_bytes()).hexdigest() for path in files(run_dir, "audio")} == recorded
+
+
+@pytest.mark.slow
+def test_tracking_again_continues_the_same_run(run_dir):
+    pytest.importorskip("wandb", reason="needs the extra wandb")
+    track(run_dir, config())
+    append_record(run_dir, run_record(CAPTIONS, [0.1]))
+    track(run_dir, config())
+    logs = list(run_dir.glob("wandb/offline-run-*/*.wandb"))
+    assert len({path.name for path in logs}) == 1
+
+
+def test_the_id_belongs_to_the_run_not_to_the_folder(run_dir, tmp_path):
+    records = read_records(run_dir)
+    assert tracking_id(records) == tracking_id([*records, run_record(["x"], [1.0])])
+    other = run_record(CAPTIONS, [0.1])
+    object.__setattr__(other, "run_id", "another")
+    assert tracking_id(records) != tracking_id([other])
+    assert tracking_id(records) != tracking_id([run_record(CAPTIONS, [0.1], name="renamed")])
+
+
+def test_summary_leaves_out_what_is_not_a_number():
+    nan = float("nan")
+    records = [metric("c", "dense", 10, value=nan, low=nan, high=nan), metric("c", "dense", 10, "kl", 1.0, window=2)]
+    assert summary(records) == {}
+
+
+def test_history_has_one_row_per_length_and_keeps_lengths_apart():
+    records = [metric("c", "dense", 1, value=0.5), metric("c", "dense", 1.5, value=0.7), metric("c", "dense", 10)]
+    rows = list(history(records))
+    assert [row["duration_s"] for row in rows] == [1, 1.5, 10]
+    assert [row["clap/dense"] for row in rows] == [0.5, 0.7, 0.3]
+    assert set(rows[0]) == {"duration_s", "clap/dense", "clap/dense.low", "clap/dense.high"}
+
+
+def test_tracking_off_imports_nothing_and_touches_nothing(tmp_path):
+    program = (
+        "import sys; from pathlib import Path; from experiments.tracking import track;"
+        "track(Path('absent'), {'tracking': {'name': 'none'}}); print('wandb' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "mlflow"}, r"tracking.name 'mlflow': accepted are none, wandb"),
+        ({"mode": "shared"}, r"tracking.mode 'shared': accepted are online, offline"),
+        ({}, r"no records to track"),
+    ],
+)
+def test_mistakes_are_said(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        track(tmp_path, config(**options))
+
+
+def test_a_missing_library_names_the_extra(run_dir, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'litefocus\[wandb\]'"):
+        track(run_dir, config())
