@@ -16,7 +16,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-STAGES = ("generate", "timing", "report")
+STAGES = ("generate", "timing", "score", "report")
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,15 @@ A clip's record is appended only after its audio file is complete on disk, so a 
 in flight, and a restart generates exactly the missing ones.
 """
 
-import hashlib
 import logging
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
+from experiments.audio_files import sha256_file, write_wav
 from experiments.conditions import Condition
 from experiments.pipelines import GeneratedClip, Pipeline
 from experiments.progress import progress
@@ -176,20 +174,6 @@ def store_clip(clip: Clip, result: GeneratedClip, sample_rate: int, run_dir: Pat
     )
 
 
-def write_wav(path: Path, samples: np.ndarray, sample_rate: int) -> None:
-    """Write 16-bit PCM atomically: temporary name, fsync, rename. Samples beyond [-1, 1] are clipped, as players do."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            soundfile.write(file, np.clip(samples, -1, 1), sample_rate, subtype="PCM_16", format="WAV")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def check_disk(clips: Sequence[Clip], sample_rate: int, run_dir: Path) -> None:
     """Raise OSError, before any work, if the audio of the clips would not fit on the disk."""
     needed = sum(round(clip.condition.duration_s * sample_rate) * BYTES_PER_SAMPLE + 4096 for clip in clips)
@@ -199,9 +183,3 @@ def check_disk(clips: Sequence[Clip], sample_rate: int, run_dir: Path) -> None:
             f"no disk space: {needed / 2**20:.0f} MiB of audio (and {SPARE_BYTES / 2**20:.0f} MiB spare) asked for, "
             f"{free / 2**20:.0f} MiB free; free some or set out_dir to another disk"
         )
-
-
-def sha256_file(path: Path) -> str:
-    """Hex digest of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

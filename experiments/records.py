@@ -137,7 +137,7 @@ class MetricRecord:
     n_scored: int
     n_failed: int
     unit: str
-    higher_is_better: bool
+    higher_is_better: bool | None
     baseline: str = ""
     window: int = -1
     details: dict[str, Any] = field(default_factory=dict)

@@ -18,6 +18,7 @@ NOT_AUDIO = (
     "pipeline.steps",
     "pipeline.guidance",
     "pipeline.timing_rounds",
+    "pipeline.stages",
     "pipeline.max_duration_s",
 )
 SHOWN = 5

@@ -25,12 +25,13 @@ from experiments.prompts import Prompt
 from experiments.records import RunRecord, append_record, of_kind, read_records
 from experiments.report import report
 from experiments.resume import check_same_settings, locked
+from experiments.score import check_scorable, score_run
 from experiments.timing import time_duration
 
 logger = logging.getLogger(__name__)
 
 NEEDS_PIPELINE = ("generate", "timing")
-PIPELINE_SETTINGS = ("durations", "steps", "guidance", "timing_rounds", "max_duration_s")
+PIPELINE_SETTINGS = ("stages", "durations", "steps", "guidance", "timing_rounds", "max_duration_s")
 
 
 def run(config: DictConfig) -> str:
@@ -44,9 +45,11 @@ def run(config: DictConfig) -> str:
 
 
 def _run_stages(config: DictConfig, conditions: list[Condition], arms: dict[str, Method], run_dir: Path) -> str:
+    if "score" in config.stages:
+        check_scorable(config)
     if any(stage in NEEDS_PIPELINE for stage in config.stages):
         check_same_settings(of_kind(read_records(run_dir), RunRecord), resolved(config))
-        prompts: list[Prompt] = instantiate(config.data)
+        prompts = load_prompts(config)
         pipeline = load_pipeline(config)
         for duration in config.durations:
             pipeline.check_duration(float(duration))
@@ -57,7 +60,21 @@ def _run_stages(config: DictConfig, conditions: list[Condition], arms: dict[str,
         if "timing" in config.stages:
             for duration in config.durations:
                 time_duration(pipeline, arms, float(duration), config.timing, run_id, run_dir)
+    if "score" in config.stages:
+        score_run(config, conditions, load_prompts(config), run_dir, _newest_run_id(run_dir))
     return report(run_dir) if "report" in config.stages else ""
+
+
+def _newest_run_id(run_dir: Path) -> str:
+    runs = of_kind(read_records(run_dir), RunRecord)
+    if not runs:
+        raise ValueError(f"{run_dir}: nothing to score; run the generate stage first")
+    return runs[-1].run_id
+
+
+def load_prompts(config: DictConfig) -> list[Prompt]:
+    """The configured prompts."""
+    return instantiate({key: value for key, value in config.data.items() if key != "references"})
 
 
 def load_pipeline(config: DictConfig) -> Pipeline:

@@ -7,6 +7,7 @@ import pytest
 import soundfile
 
 from experiments import generate
+from experiments.audio_files import sha256_file
 from experiments.conditions import Condition, Method
 from experiments.generate import batches, generate_clips, plan_clips
 from experiments.pipelines import GeneratedClip
@@ -62,7 +63,7 @@ def test_wavs_have_the_asked_length_and_their_hash_in_the_record(tmp_path):
         samples, rate = soundfile.read(tmp_path / record.audio)
         assert (len(samples), rate) == (8000, 16000)
         assert samples[0] == pytest.approx(ord(record.prompt_id) / 256, abs=2**-15)
-        assert generate.sha256_file(tmp_path / record.audio) == record.sha256
+        assert sha256_file(tmp_path / record.audio) == record.sha256
 
 
 def test_a_restart_generates_only_what_is_missing(tmp_path):
@@ -116,7 +117,7 @@ def test_a_failing_write_leaves_no_partial_file(tmp_path, monkeypatch):
     def full(*args, **kwargs):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(generate.soundfile, "write", full)
+    monkeypatch.setattr(soundfile, "write", full)
     with pytest.raises(OSError, match="No space left"):
         generate_clips(FakePipeline(), plan_clips(conditions("x"), PROMPTS, [0]), tmp_path, "run")
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

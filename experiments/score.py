@@ -1,0 +1,169 @@
+"""The score stage: quality metrics of every method at every duration, paired against the baseline, as records.
+
+All arithmetic is `evaluation`'s; this module finds the clips of a run, the references they are compared with, and
+turns results into records. A trained pipeline is required: noise has no quality.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from evaluation.pairing import Clip
+from evaluation.results import MetricResult
+from evaluation.scorer import Scorer, make_scorer, score_folder
+from evaluation.scoring import FolderScore, compare
+from experiments.conditions import Condition
+from experiments.prompts import Prompt
+from experiments.records import ClipRecord, FailureRecord, MetricRecord, append_record, of_kind, read_records
+
+logger = logging.getLogger(__name__)
+
+# (prompts, duration_s) -> (prompt id -> reference file, whether references are as long as the clips)
+References = Callable[[Sequence[Prompt], float], tuple[dict[str, Path], bool]]
+
+
+def check_scorable(config: DictConfig) -> None:
+    """Raise ValueError for a pipeline that declares itself untrained."""
+    if not config.pipeline.trained:
+        raise ValueError(
+            f"stage score: pipeline {config.pipeline.name} has random weights, its audio is noise and has no quality; "
+            "use a trained pipeline, or leave score out of stages"
+        )
+
+
+def score_run(
+    config: DictConfig, conditions: Sequence[Condition], prompts: Sequence[Prompt], run_dir: Path, run_id: str
+) -> None:
+    """Score every generated condition and append metric records.
+
+    Raises:
+        ValueError: an untrained pipeline, or nothing generated yet.
+    """
+    check_scorable(config)
+    clips = of_kind(read_records(run_dir), ClipRecord)
+    references = build_references(config)
+    for duration in dict.fromkeys(condition.duration_s for condition in conditions):
+        files, aligned = references(prompts, duration)
+        scorer = build_scorer(config, duration, aligned)
+        score_duration(scorer, _at(conditions, duration), clips, files, config.timing.baseline, run_dir, run_id)
+
+
+def _at(conditions: Sequence[Condition], duration: float) -> list[Condition]:
+    return [c for c in conditions if c.duration_s == duration and not c.method.timing_only]
+
+
+def build_references(config: DictConfig) -> References:
+    """The source of reference audio: a folder of `<prompt id>.wav`, a provider, or none."""
+    source = config.data.references
+    if source is None:
+        return lambda prompts, duration_s: ({}, False)
+    if isinstance(source, str):
+        return lambda prompts, duration_s: (folder_references(Path(source).expanduser(), prompts), False)
+    return instantiate(source)
+
+
+def folder_references(folder: Path, prompts: Sequence[Prompt]) -> dict[str, Path]:
+    """Prompt id to `<id>.wav` or `<id>.flac` in a folder.
+
+    Raises:
+        FileNotFoundError: no such folder, or prompts without a file (the first is named).
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"no reference folder at {folder}; set data.references to a folder of <prompt id>.wav files"
+        )
+    found = {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in (".wav", ".flac")}
+    missing = [prompt.id for prompt in prompts if prompt.id not in found]
+    if missing:
+        raise FileNotFoundError(
+            f"{folder}: {len(missing)} of {len(prompts)} references missing, first {missing[0]}.wav"
+        )
+    return {prompt.id: found[prompt.id] for prompt in prompts}
+
+
+def build_scorer(config: DictConfig, duration_s: float, aligned: bool) -> Scorer:
+    """A scorer of the configured preset for clips of one duration; windows follow the model's training length."""
+    metrics = config.metrics
+    window_s = min(float(metrics.window_s or config.pipeline.training_length_s), duration_s)
+    return make_scorer(
+        metrics.preset,
+        metrics=metrics.metrics,
+        embedders={role: instantiate(node) for role, node in metrics.embedders.items()},
+        weights=dict(metrics.weights),
+        cache_dir=metrics.cache_dir,
+        window_s=window_s,
+        duration_s=duration_s,
+        aligned_references=aligned,
+        device=metrics.device,
+        batch_size=metrics.batch_size,
+        half=metrics.half,
+    )
+
+
+def score_duration(
+    scorer: Scorer,
+    conditions: Sequence[Condition],
+    clips: Sequence[ClipRecord],
+    references: Mapping[str, Path],
+    baseline: str,
+    run_dir: Path,
+    run_id: str,
+) -> None:
+    """Score the conditions of one duration, then each against the baseline on the clips that both have."""
+    scores: dict[str, FolderScore] = {}
+    for condition in conditions:
+        chosen = [clip for clip in clips if clip.condition == condition.id]
+        if not chosen:
+            reason = "no clips were generated"
+            append_record(run_dir, _failure(run_id, condition, reason))
+            continue
+        scores[condition.method.name] = score_folder(scorer, condition.id, to_clips(chosen, run_dir), references)
+    for condition in conditions:
+        name = condition.method.name
+        if name not in scores:
+            continue
+        results: list[MetricResult] = list(scores[name].results)
+        if name != baseline and baseline in scores:
+            results += compare(scores[baseline], scores[name], seed=scorer.seed)
+        for result in results:
+            append_record(run_dir, to_record(result, condition, baseline, run_id))
+
+
+def _failure(run_id: str, condition: Condition, reason: str) -> FailureRecord:
+    return FailureRecord(run_id, "score", condition.id, condition.method.name, condition.duration_s, reason)
+
+
+def to_clips(records: Sequence[ClipRecord], run_dir: Path) -> list[Clip]:
+    """Clip records as evaluation's clips; the newest record of a file counts. Seeds of one prompt share its id."""
+    newest = {record.audio: record for record in records}
+    return [
+        Clip(f"{record.prompt_id}_{record.seed}", run_dir / record.audio, record.prompt_id, record.caption)
+        for record in newest.values()
+    ]
+
+
+def to_record(result: MetricResult, condition: Condition, baseline: str, run_id: str) -> MetricRecord:
+    """One result as a record; paired differences carry the baseline method's name."""
+    details: dict[str, Any] = dict(result.details)
+    return MetricRecord(
+        run_id=run_id,
+        condition=condition.id,
+        method=condition.method.name,
+        duration_s=condition.duration_s,
+        preset=result.preset,
+        metric=result.metric,
+        value=result.value,
+        low=result.low,
+        high=result.high,
+        n_scored=result.n_scored,
+        n_failed=result.n_failed,
+        unit=result.unit,
+        higher_is_better=result.higher_is_better,
+        baseline=baseline if result.baseline else "",
+        window=result.window,
+        details=details,
+    )

@@ -1,0 +1,91 @@
+"""The score stage: values by hand on known audio, paired with the baseline, refused for untrained pipelines."""
+
+import math
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from evaluation.scorer import make_scorer
+from experiments.audio_files import sha256_file, write_wav
+from experiments.conditions import Condition, Method
+from experiments.prompts import Prompt
+from experiments.records import ClipRecord, FailureRecord, MetricRecord, append_record, of_kind, read_records
+from experiments.score import check_scorable, folder_references, score_duration, to_clips
+
+PROMPTS = [Prompt(name, f"caption {name}") for name in "abcdefgh"]
+
+
+def condition(name):
+    return Condition(Method(name, name, lambda pipe: None), 2.0, 2, 3.5)
+
+
+def add_clip(run_dir, cond, prompt, amplitude):
+    audio = f"audio/{cond.id}/{prompt.id}_0.wav"
+    tone = amplitude * np.sin(2 * np.pi * 440 * np.arange(32000) / 16000)
+    write_wav(run_dir / audio, tone.astype(np.float32), 16000)
+    record = ClipRecord(
+        "r", cond.id, cond.method.name, 2.0, 2, 3.5, prompt.id, prompt.text, 0, audio,
+        sha256_file(run_dir / audio), 16000, 32000, 1.0, 0.5, 0.1,
+    )  # fmt: skip
+    append_record(run_dir, record)
+    return record
+
+
+@pytest.fixture
+def scored(tmp_path):
+    dense, lite, absent = condition("dense"), condition("litefocus"), condition("focus_only")
+    for prompt in PROMPTS:
+        add_clip(tmp_path, dense, prompt, 0.1)
+        add_clip(tmp_path, lite, prompt, 0.2)
+    scorer = make_scorer("strict", metrics=["level"], cache_dir=None, window_s=1.0, duration_s=2.0)
+    clips = of_kind(read_records(tmp_path), ClipRecord)
+    score_duration(scorer, [dense, lite, absent], clips, {}, "dense", tmp_path, "run")
+    return read_records(tmp_path)
+
+
+def metric(records, method, name="level", baseline="", window=-1):
+    chosen = [
+        r
+        for r in of_kind(records, MetricRecord)
+        if (r.method, r.metric, r.baseline, r.window) == (method, name, baseline, window)
+    ]
+    assert len(chosen) == 1, [(r.metric, r.baseline, r.window) for r in of_kind(records, MetricRecord)]
+    return chosen[0]
+
+
+def test_level_and_its_paired_difference_are_those_of_the_tones(scored):
+    # A sine of amplitude A has an RMS of A / sqrt(2); twice the amplitude is 6.02 dB more.
+    assert metric(scored, "dense").value == pytest.approx(20 * math.log10(0.1 / math.sqrt(2)), abs=0.01)
+    difference = metric(scored, "litefocus", baseline="dense")
+    assert difference.value == pytest.approx(20 * math.log10(2), abs=0.01)
+    assert difference.low <= difference.value <= difference.high
+    assert (difference.n_scored, difference.n_failed, difference.preset) == (8, 0, "strict")
+
+
+def test_a_condition_without_clips_is_a_failure_with_its_reason(scored):
+    (failure,) = of_kind(scored, FailureRecord)
+    assert (failure.method, failure.stage, failure.reason) == ("focus_only", "score", "no clips were generated")
+
+
+def test_the_newest_record_of_a_file_counts_and_seeds_share_the_prompt(tmp_path):
+    first = add_clip(tmp_path, condition("dense"), PROMPTS[0], 0.1)
+    clips = to_clips([first, first], tmp_path)
+    assert [(clip.id, clip.prompt, clip.caption) for clip in clips] == [("a_0", "a", "caption a")]
+
+
+def test_untrained_pipelines_are_refused_by_name():
+    config = OmegaConf.create({"pipeline": {"name": "audioldm2_untrained", "trained": False}})
+    with pytest.raises(ValueError, match="pipeline audioldm2_untrained has random weights"):
+        check_scorable(config)
+
+
+def test_folder_references(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no reference folder at .*nowhere; set data\.references"):
+        folder_references(tmp_path / "nowhere", PROMPTS)
+    for name in "abcdefg":
+        (tmp_path / f"{name}.wav").touch()
+    with pytest.raises(FileNotFoundError, match=r"1 of 8 references missing, first h\.wav"):
+        folder_references(tmp_path, PROMPTS)
+    (tmp_path / "h.flac").touch()
+    assert folder_references(tmp_path, PROMPTS)["h"] == tmp_path / "h.flac"
