@@ -1,0 +1,91 @@
+"""The gate's verdicts at and around its thresholds, its arithmetic, and its figures."""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from experiments.probes import METHODS, ProbeClips, attention_structure, denoising_loss
+from experiments.testbed.gate import GateReading, describe, heldout_scenes, read_gate
+from experiments.testbed.gate_figures import FigureSettings, draw, read_record
+from experiments.testbed.train_unet import make_scheduler
+from experiments.testbed.unet import make_unet
+
+PASSING = GateReading(
+    length=1,
+    clips=16,
+    same_frequency_ratio=2.0,
+    entropy_gap_nat=1.0,
+    far_same_frequency=0.2,
+    deletion_share={"500": 0.05, "700": 0.06},
+    focus_minus_deleted={"500": -0.01, "700": -0.01},
+    compensation_minus_dense={"500": 0.02, "700": 0.02},
+    compensation_errors={"500": 3.1, "700": 3.1},
+    loss={"dense": {"500": 0.4, "700": 0.7}},
+    same_frequency_by_site=[0.25] * 12,
+    frequency_mass=[2.0] + [0.9] * 7,
+    time_mass=[3.0, 1.0],
+)
+
+
+def test_thresholds() -> None:
+    assert all(PASSING.verdicts().values())
+    failing = {
+        "same_frequency": replace(PASSING, same_frequency_ratio=1.99),
+        "entropy_gap": replace(PASSING, entropy_gap_nat=0.99),
+        "deletion": replace(PASSING, deletion_share={"500": 0.5, "700": 0.049}),
+        "focus_beats_deleted": replace(PASSING, focus_minus_deleted={"500": -0.1, "700": 0.001}),
+        "compensation_worse": replace(PASSING, compensation_errors={"500": 9.0, "700": 3.0}),
+    }
+    for name, reading in failing.items():
+        assert [key for key, passed in reading.verdicts().items() if not passed] == [name]
+        assert describe(reading).count("FAIL") == 1
+
+
+def clips() -> ProbeClips:
+    generator = torch.Generator().manual_seed(0)
+    text = {
+        "encoder_hidden_states": torch.randn(3, 8, 64, generator=generator),
+        "encoder_hidden_states_1": torch.randn(3, 10, 64, generator=generator),
+        "encoder_attention_mask_1": torch.ones(3, 10, dtype=torch.long),
+    }
+    return ProbeClips(torch.randn(3, 8, 16, 16, generator=generator), text)
+
+
+def test_reading_is_made_of_paired_losses_and_site_means() -> None:
+    unet, scheduler, real = make_unet().eval(), make_scheduler(), clips()
+    reading = read_gate(unet, scheduler, real, 1, structure_clips=2)
+    dense, deleted, sampled = (
+        denoising_loss(unet, scheduler, real, 700, METHODS[name]) for name in ("dense", "deleted", "compensation_only")
+    )
+    assert reading.deletion_share["700"] == pytest.approx((deleted.mean() - dense.mean()) / dense.mean(), rel=1e-6)
+    difference = sampled - dense
+    assert reading.compensation_errors["700"] == pytest.approx(
+        difference.mean() / (difference.std(ddof=1) / np.sqrt(3)), rel=1e-6
+    )
+    few = real.batch(slice(0, 2), 16)
+    sites = [s for t in (500, 600, 700, 800) for s in attention_structure(unet, scheduler, few, t)]
+    assert reading.same_frequency_ratio == pytest.approx(8 * np.mean([s.same_frequency for s in sites]), rel=1e-6)
+    assert reading.entropy_gap_nat == pytest.approx(np.mean([s.entropy_gap_nat for s in sites]), rel=1e-6)
+    assert len(reading.same_frequency_by_site) == 12
+    assert reading.frequency_mass[0] == pytest.approx(reading.same_frequency_ratio, rel=1e-6)
+
+
+def test_heldout_scenes_have_no_order_in_time() -> None:
+    scenes = heldout_scenes(6)
+    assert [scene.relation for scene in scenes] == ["single", "while"] * 3
+    assert heldout_scenes(4) == scenes[:4]
+
+
+def test_figures_are_drawn_from_the_record(tmp_path: Path) -> None:
+    record = tmp_path / "gate.jsonl"
+    lines = [{"label": "tied", "step": step} | asdict(PASSING) for step in (100, 200, 200)]
+    record.write_text("\n".join(map(json.dumps, lines)) + "\n")
+    assert len(read_record(record)) == 2
+    for path in draw(FigureSettings(record=str(record), out=str(tmp_path))):
+        assert path.stat().st_size > 5000
+    with pytest.raises(FileNotFoundError, match="gate"):
+        read_record(tmp_path / "missing.jsonl")
