@@ -85,6 +85,9 @@ def test_wavs_with_other_chunks_or_of_streamed_length_are_whole(tmp_path):
     odd = b"LIST" + struct.pack("<I", 3) + b"abc\0"
     path.write_bytes(content[:at] + odd + content[at:])
     assert load_audio(path).samples.shape == (1, 8000)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(TruncatedAudioError, match="declares 16000 bytes of samples, 15900 are there"):
+        load_audio(path)
     path.write_bytes(content[: at + 4] + b"\xff" * 4 + content[at + 8 :])  # what a pipe writes: length unknown
     assert load_audio(path).samples.shape == (1, 8000)
 

@@ -114,6 +114,7 @@ def test_profile_by_hand():
     np.testing.assert_allclose(result.curve, [1, 2, 6])
     assert (result.mean, result.drift) == (3, 5)
     assert result.slope == pytest.approx(2.5, rel=1e-12)
+    assert profile(lambda r, g: g.mean(), np.zeros(2), generated[:, [1, 2, 0]]).drift == -1  # last minus first
     single = profile(lambda r, g: g.mean(), np.zeros(2), generated[:, :1])
     assert single.mean == 2
     assert np.isnan([single.drift, single.slope]).all()  # one window: drift is unknown, not zero
