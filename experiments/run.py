@@ -85,6 +85,8 @@ def load_pipeline(config: DictConfig) -> Pipeline:
     """
     if config.dtype not in DTYPES:
         raise ValueError(f"dtype {config.dtype!r}: accepted are {', '.join(DTYPES)}")
+    if config.keep_freed_memory:
+        keep_freed_memory()
     if config.threads is not None:
         torch.set_num_threads(int(config.threads))
     arguments = {key: value for key, value in config.pipeline.items() if key not in PIPELINE_SETTINGS}
@@ -95,12 +97,11 @@ def load_pipeline(config: DictConfig) -> Pipeline:
 def start_record(config: DictConfig, pipeline: Pipeline, prompts: list[Prompt], run_dir: Path) -> str:
     """Append the run record of this start and return its id."""
     run_id = uuid.uuid4().hex[:12]
-    environment = {**describe(pipeline.device, pipeline.dtype), "allocator": keep_freed_memory()}
     record = RunRecord(
         run_id=run_id,
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
         config=resolved(config),
-        environment=environment,
+        environment=describe(pipeline.device, pipeline.dtype),
         pipeline=pipeline.describe(),
         prompt_ids=[prompt.id for prompt in prompts],
     )
