@@ -8,9 +8,11 @@ import numpy as np
 import soundfile
 import torch
 
+from evaluation.embedders.network import NetworkEmbedder
 from evaluation.embedders.panns import FRONT_ENDS, Cnn14
 from evaluation.embedders.protocol import check_waveforms, identity_of
 from evaluation.embedders.vggish import VGGish
+from evaluation.weights import load_exactly, read_state_dict
 
 WORDS = ["dog", "cat", "rain", "bell", "horn", "train", "wind", "bird", "drum", "door"]
 
@@ -47,6 +49,32 @@ class BandEmbedder:
         return {"frames": bands.astype(np.float32), "embedding": mean.astype(np.float32), "logits": 3 * mean}
 
 
+class TinyEmbedder(NetworkEmbedder):
+    """A linear layer as a network, to test what all networks share."""
+
+    name = "tiny"
+    outputs = ("embedding",)
+    sample_rate = 100
+    min_samples = 10
+
+    def _front_end(self):
+        return "none"
+
+    def _load(self, path):
+        network = torch.nn.Linear(10, 2)
+        load_exactly(network, read_state_dict(path), path)
+        return network
+
+    def _forward(self, waveforms):
+        return {"embedding": self.network(waveforms[:, :10])}
+
+
+def save_tiny(path, seed=0):
+    torch.manual_seed(seed)
+    torch.save(torch.nn.Linear(10, 2).state_dict(), path)
+    return path
+
+
 def noise_clip(seed, seconds, rate=8000, colour=0.0):
     """Seeded noise; `colour` in [0, 1) moves its energy to low frequencies."""
     samples = np.random.default_rng(seed).standard_normal(round(seconds * rate)) * 0.1
@@ -63,9 +91,17 @@ def write_folder(folder, clips, rate=8000):
     return folder
 
 
+def he_initialised(network, seed):
+    """Random weights that keep the signal's scale through all layers, so that outputs depend on the input."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in network.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.kaiming_normal_(parameter, generator=generator)
+    return network
+
+
 def save_vggish(path, seed=0):
-    torch.manual_seed(seed)
-    torch.save(VGGish().state_dict(), path)
+    torch.save(he_initialised(VGGish(), seed).state_dict(), path)
     return path
 
 
@@ -78,9 +114,8 @@ def stft_kernels(n_fft):
 
 
 def save_cnn14(path, sample_rate=16_000, seed=0):
-    torch.manual_seed(seed)
     front_end = FRONT_ENDS[sample_rate]
-    state = Cnn14(front_end).state_dict()
+    state = he_initialised(Cnn14(front_end), seed).state_dict()
     real, imaginary = stft_kernels(front_end.n_fft)
     state["spectrogram_extractor.stft.conv_real.weight"] = real
     state["spectrogram_extractor.stft.conv_imag.weight"] = imaginary

@@ -1,0 +1,141 @@
+"""Pairing by name: shuffled order, renamed, missing, extra and duplicate files, captions."""
+
+import random
+
+import pytest
+
+from evaluation.pairing import PairingError, list_audio, pair_folders, read_captions
+
+
+def make_folder(folder, names, suffix=".wav"):
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        (folder / f"{name}{suffix}").write_bytes(b"")
+    return folder
+
+
+@pytest.fixture
+def folders(tmp_path):
+    names = [f"clip{i}" for i in range(5)]
+    return make_folder(tmp_path / "ref", names), make_folder(tmp_path / "gen", random.Random(0).sample(names, 5))
+
+
+CAPTIONS = {f"clip{i}": f"sound {i}" for i in range(5)}
+
+
+def test_pairs_by_name_whatever_the_order_of_the_folder(folders):
+    reference, generated = folders
+    pairing = pair_folders(reference, generated, CAPTIONS)
+    assert [clip.id for clip in pairing.clips] == [f"clip{i}" for i in range(5)]
+    for clip in pairing.clips:
+        assert clip.generated == generated / f"{clip.id}.wav"
+        assert pairing.references[clip.prompt] == reference / f"{clip.id}.wav"
+        assert clip.caption == f"sound {clip.id[-1]}"
+    assert pairing.report.problems() == []
+
+
+def test_strict_mode_names_what_does_not_match(folders):
+    reference, generated = folders
+    (generated / "clip3.wav").rename(generated / "klip3.wav")
+    with pytest.raises(PairingError, match=r"1 without a generated clip: clip3; 1 without a reference: klip3"):
+        pair_folders(reference, generated)
+
+
+def test_common_clips_and_a_report_without_strict_mode(folders):
+    reference, generated = folders
+    (generated / "clip3.wav").rename(generated / "klip3.wav")
+    (reference / "clip4.wav").unlink()
+    (generated / "notes.txt").write_text("x")
+    pairing = pair_folders(reference, generated, CAPTIONS, strict=False)
+    assert [clip.id for clip in pairing.clips] == ["clip0", "clip1", "clip2"]
+    assert sorted(pairing.references) == ["clip0", "clip1", "clip2"]
+    assert pairing.report.missing_generated == ["clip3"]
+    assert pairing.report.missing_reference == ["clip4", "klip3"]
+    assert pairing.report.missing_caption == ["klip3"]
+    assert pairing.report.not_audio == ["notes.txt"]
+
+
+def test_two_files_of_one_name_are_ambiguous(folders):
+    reference, generated = folders
+    (generated / "clip1.flac").write_bytes(b"")
+    with pytest.raises(PairingError, match="1 present more than once: clip1"):
+        pair_folders(reference, generated)
+    pairing = pair_folders(reference, generated, strict=False)
+    assert [clip.id for clip in pairing.clips] == ["clip0", "clip2", "clip3", "clip4"]
+    assert pairing.report.duplicates == ["clip1"]
+
+
+def test_several_seeds_share_a_prompt(tmp_path):
+    reference = make_folder(tmp_path / "ref", ["a_1", "b"])
+    generated = make_folder(tmp_path / "gen", ["a_1_0", "a_1_1", "b_0", "b_1"])
+    pairing = pair_folders(reference, generated, {"a_1": "x", "b": "y"}, id_pattern="(.*)_[0-9]+")
+    assert [(clip.id, clip.prompt, clip.caption) for clip in pairing.clips] == [
+        ("a_1_0", "a_1", "x"), ("a_1_1", "a_1", "x"), ("b_0", "b", "y"), ("b_1", "b", "y"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"), [("(.*)_x", "does not match"), (".*", "exactly one group"), ("(", "no regular expression")]
+)
+def test_a_pattern_that_takes_no_id_is_an_error(folders, pattern, message):
+    with pytest.raises(PairingError, match=message):
+        pair_folders(*folders, id_pattern=pattern)
+
+
+def test_nothing_in_common_is_an_error(tmp_path):
+    reference, generated = make_folder(tmp_path / "ref", ["a"]), make_folder(tmp_path / "gen", ["b"])
+    with pytest.raises(PairingError, match="no clip matches"):
+        pair_folders(reference, generated, strict=False)
+    with pytest.raises(PairingError, match="it holds no audio"):
+        pair_folders(None, make_folder(tmp_path / "empty", []))
+
+
+def test_captions_alone_can_be_paired(folders):
+    pairing = pair_folders(None, folders[1], {**CAPTIONS, "other": "x"}, strict=False)
+    assert len(pairing.clips) == 5
+    assert pairing.references == {}
+    assert pairing.report.missing_generated == ["other"]
+
+
+def test_only_some_names_are_shown(tmp_path):
+    reference = make_folder(tmp_path / "ref", [f"r{i:02}" for i in range(20)])
+    with pytest.raises(PairingError, match=r"20 without a generated clip: r00, r01, r02, r03, r04 and 15 more"):
+        pair_folders(reference, make_folder(tmp_path / "gen", ["g"]))
+
+
+def test_folders_must_exist(tmp_path):
+    with pytest.raises(FileNotFoundError, match="gen: no such folder of audio"):
+        list_audio(tmp_path / "gen")
+
+
+def test_hidden_files_and_folders_are_not_clips(tmp_path):
+    (tmp_path / ".a.wav").write_bytes(b"")
+    (tmp_path / "sub.wav").mkdir()
+    assert list_audio(tmp_path) == ({}, [], [])
+
+
+def test_captions_with_commas_endings_and_a_byte_order_mark(tmp_path):
+    path = tmp_path / "captions.csv"
+    path.write_text('file,caption,other\na.wav," a dog, barking ",1\nb.c,rain,2\n', encoding="utf-8-sig")
+    assert read_captions(path) == {"a": "a dog, barking", "b.c": "rain"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("id,words\na,b\n", r"columns are \['id', 'words'\]; one of caption, text, prompt is needed"),
+        ("id,caption\na,b\na,c\n", r":3: id 'a' twice"),
+        ("id,caption\na,\n", r":2: 'a' empty"),
+        ("id,caption\n,x\n", r":2: no id"),
+        ("", r"columns are \[\]"),
+    ],
+)
+def test_captions_files_that_are_refused(tmp_path, text, message):
+    (tmp_path / "captions.csv").write_text(text)
+    with pytest.raises(PairingError, match=message):
+        read_captions(tmp_path / "captions.csv")
+
+
+def test_captions_file_must_exist(folders, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such captions file"):
+        pair_folders(*folders, tmp_path / "none.csv")
