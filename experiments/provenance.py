@@ -13,8 +13,8 @@ def provenance(run: RunRecord) -> str:
     lines = [f"Measured on {where(run)}, commit {commit(run)}, started {run.started_at}."]
     if not run.pipeline["trained"]:
         lines.append(
-            f"`{run.pipeline['name']}` has random weights: its speed is that of the published architecture, its audio "
-            "is noise, and no quality metric applies."
+            f"`{run.pipeline['name']}` has random weights: its timings are those of its architecture, its audio is "
+            "noise, and no quality metric applies."
         )
     return "\n".join(lines)
 

@@ -9,7 +9,10 @@ from experiments.provenance import method_labels, methods_of
 from experiments.records import ClipRecord, FailureRecord, MetricRecord, Record, RunRecord, of_kind
 from experiments.tables import Ratio, speed_rows
 
-METRIC_LABELS = {"fad": "FAD", "fad_infinity": "FAD∞", "kad": "KAD", "kl": "KL", "clap": "CLAP", "is": "IS"}
+ABBREVIATIONS = {word: word.upper() for word in ("fad", "fd", "kad", "kl", "clap", "is")}
+ARROWS = {True: "↑", False: "↓", None: ""}
+# What the main table and figures show, where it was scored; the table all_metrics holds the rest.
+HEADLINE = ("fad", "fd", "kl", "clap", "hit_rate", "consistency", "fad_drift", "clap_drift")
 Differences = dict[tuple[float, str, str, str], MetricRecord]
 
 
@@ -42,7 +45,13 @@ class QualityRow:
 
 def metric_label(metric: str) -> str:
     """A metric's name for readers."""
-    return METRIC_LABELS.get(metric, metric.replace("_", " "))
+    return " ".join(ABBREVIATIONS.get(word, word) for word in metric.split("_"))
+
+
+def headline(metrics: Iterable[str]) -> list[str]:
+    """The metrics to show first: those of HEADLINE that were scored, or all where none of them was."""
+    found = list(metrics)
+    return [metric for metric in HEADLINE if metric in found] or found
 
 
 def presets(records: Sequence[Record]) -> list[str]:
@@ -62,7 +71,7 @@ def quality_rows(records: list[Record], preset: str) -> list[QualityRow]:
     labels = method_labels(runs)
     asked = [(float(d), name) for run in runs for d in run.config["durations"] for name in map(_name, methods_of(run))]
     speedups = {(row.duration_s, row.method): row.speedup for row in speed_rows(records)}
-    wanted = metric_names(scored)
+    wanted = headline(metric_names(scored))
     order = {name: index for index, name in enumerate(dict.fromkeys(name for _, name in [*asked, *values]))}
     return [
         QualityRow(

@@ -10,10 +10,12 @@ from pathlib import Path
 
 from experiments.provenance import quality_notes
 from experiments.quality_rows import (
+    ARROWS,
     Differences,
     Mechanisms,
     QualityRow,
     differences,
+    headline,
     is_best,
     metric_label,
     metric_names,
@@ -23,8 +25,6 @@ from experiments.quality_rows import (
 )
 from experiments.records import MetricRecord, Record, RunRecord, of_kind
 from experiments.table_formats import Cell, Estimate, ResultTable, to_csv, to_latex, to_markdown
-
-ARROWS = {True: "↑", False: "↓", None: ""}
 
 
 def _estimate(record: MetricRecord | None, best: bool = False) -> Estimate | None:
@@ -44,6 +44,7 @@ def result_tables(records: list[Record]) -> list[ResultTable]:
         suffix = f"_{preset.replace('-', '_')}" if len(found) > 1 else ""
         notes = [*_reading(records, preset), *(quality_notes(runs[-1]) if runs else [])]
         tables += [quality_table(rows, paired, f"quality{suffix}", f"Quality, preset {preset}", notes)]
+        tables.append(all_metrics_table(rows, f"all_metrics{suffix}", f"Every metric, preset {preset}", notes))
         tables += difference_tables(rows, paired, suffix, notes)
         forms = [row.mechanisms for row in rows if row.mechanisms]
         if len({form.sparse_ratio for form in forms if form.cross_frequency}) > 1:
@@ -62,15 +63,20 @@ def _reading(records: list[Record], preset: str) -> list[str]:
 
 
 def _metric_columns(rows: Sequence[QualityRow]) -> tuple[list[str], list[str]]:
-    """Names and headings of the metrics, with an arrow to the better side."""
+    """Names and headings of the headline metrics, with an arrow to the better side."""
     better = metric_names(record for row in rows for record in row.metrics.values())
-    return list(better), [f"{metric_label(metric)} {ARROWS[higher]}".strip() for metric, higher in better.items()]
+    metrics = headline(better)
+    return metrics, [_heading(metric, better[metric]) for metric in metrics]
+
+
+def _heading(metric: str, better: bool | None) -> str:
+    return f"{metric_label(metric)} {ARROWS[better]}".strip()
 
 
 def quality_table(
     rows: Sequence[QualityRow], paired: Differences, name: str, title: str, notes: Sequence[str]
 ) -> ResultTable:
-    """Every metric by duration and method."""
+    """The headline metrics by duration and method."""
     metrics, headings = _metric_columns(rows)
     body: list[list[Cell]] = [
         [
@@ -83,6 +89,22 @@ def quality_table(
     ]
     header, keys = ["length (s)", "method", *headings, "note"], ["duration_s", "method", *metrics, "note"]
     return ResultTable(name, title, header, keys, body, notes)
+
+
+def all_metrics_table(rows: Sequence[QualityRow], name: str, title: str, notes: Sequence[str]) -> ResultTable:
+    """Every metric that was scored, one line each, with the clips behind it."""
+    body: list[list[Cell]] = [
+        [
+            *(row.duration_s, row.label, _heading(metric, record.higher_is_better)),
+            *(_estimate(record), record.n_scored, record.n_failed),
+        ]
+        for row in rows
+        for metric, record in row.metrics.items()
+    ]
+    header = ["length (s)", "method", "metric", "value", "scored", "not scored"]
+    return ResultTable(
+        name, title, header, ["duration_s", "method", "metric", "value", "n_scored", "n_failed"], body, notes
+    )
 
 
 def difference_tables(

@@ -1,18 +1,31 @@
-"""The report stage: tables and figures of a run, rendered from its records and nothing else."""
+"""The report of a run: tables, figures and the listening page, rendered from its records and nothing else.
+
+python -m experiments.report runs/durations
+"""
 
 import logging
+import sys
 from pathlib import Path
 
+from experiments.cli import one_line_errors
 from experiments.figures import speed_figures
+from experiments.listen import write_listening_page
 from experiments.provenance import provenance, where
-from experiments.records import RunRecord, TimingRecord, of_kind, read_records
-from experiments.tables import speed_csv, speed_markdown, speed_rows
+from experiments.quality_figures import quality_figures
+from experiments.quality_tables import write_tables
+from experiments.readme import tables_of
+from experiments.records import ClipRecord, RunRecord, TimingRecord, of_kind, read_records
+from experiments.table_formats import to_markdown
+from experiments.tables import speed_rows
 
 logger = logging.getLogger(__name__)
 
+# Tables that are written as files but not shown in the report.
+DETAIL = "all_metrics"
+
 
 def report(run_dir: Path) -> str:
-    """Write report.md, speed.csv and figures/ into a run folder.
+    """Write report.md, tables/, figures/ and listen.html into a run folder.
 
     Returns:
         The report as markdown.
@@ -23,10 +36,29 @@ def report(run_dir: Path) -> str:
     runs = of_kind(records, RunRecord)
     if not runs:
         raise ValueError(f"{run_dir}: no records to report; run the generate or timing stage first")
-    rows = speed_rows(records)
-    text = f"# {runs[-1].config.get('name', run_dir.name)}\n\n{provenance(runs[-1])}\n\n{speed_markdown(rows)}"
+    tables = tables_of(run_dir)
+    write_tables(tables.values(), run_dir / "tables")
+    title = runs[-1].config.get("name", run_dir.name)
+    shown = [to_markdown(table) for name, table in tables.items() if not name.startswith(DETAIL)]
+    text = "\n".join([f"# {title}\n", provenance(runs[-1]), "", *shown])
     (run_dir / "report.md").write_text(text, encoding="utf-8")
-    (run_dir / "speed.csv").write_text(speed_csv(rows), encoding="utf-8")
+    figures = run_dir / "figures"
     if of_kind(records, TimingRecord):
-        speed_figures(rows, run_dir / "figures", where(runs[-1]))
+        speed_figures(speed_rows(records), figures, where(runs[-1]))
+    quality_figures(records, figures)
+    if any((run_dir / clip.audio).exists() for clip in of_kind(records, ClipRecord)):
+        write_listening_page(run_dir)
     return text
+
+
+def main() -> None:
+    """The command line: redraw the report of a run folder."""
+    with one_line_errors():
+        if len(sys.argv) != 2:
+            raise ValueError(f"got {len(sys.argv) - 1} arguments; give one run folder, like runs/durations")
+        run_dir = Path(sys.argv[1])
+        print(f"{report(run_dir)}\nresults: {run_dir}")
+
+
+if __name__ == "__main__":
+    main()

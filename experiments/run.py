@@ -27,6 +27,7 @@ from experiments.report import report
 from experiments.resume import check_same_settings, locked
 from experiments.score import check_scorable, score_run
 from experiments.timing import time_duration
+from experiments.tracking import track
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,11 @@ def _run_stages(config: DictConfig, conditions: list[Condition], arms: dict[str,
                 time_duration(pipeline, arms, float(duration), config.timing, run_id, run_dir)
     if "score" in config.stages:
         score_run(config, conditions, load_prompts(config), run_dir, _newest_run_id(run_dir))
-    return report(run_dir) if "report" in config.stages else ""
+    if "report" not in config.stages:
+        return ""
+    text = report(run_dir)
+    track(run_dir, resolved(config))
+    return text
 
 
 def _newest_run_id(run_dir: Path) -> str:

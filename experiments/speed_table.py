@@ -15,12 +15,12 @@ def speed_table(rows: Sequence[SpeedRow], run: RunRecord, notes: Sequence[str]) 
     """Speed by duration and method; the published column stays empty but for what the abstract states."""
     known = PUBLISHED_SPEEDUP if run.pipeline["name"] in PUBLISHED_PIPELINES else {}
     header = (
-        *("length (s)", "method", "s/step ↓", "s/clip ↓", "peak memory (GiB) ↓"),
+        *("length (s)", "method", "s/step ↓", "s/clip ↓", "real-time factor ↓", "peak memory (GiB) ↓"),
         *("speed-up vs dense ↑ [min, max]", "vs materialised ↑ [min, max]", "share of limit ↑ [min, max]"),
         *("published", "note"),
     )
     keys = (
-        *("duration_s", "method", "step_s", "clip_s", "peak_memory_gib"),
+        *("duration_s", "method", "step_s", "clip_s", "real_time_factor", "peak_memory_gib"),
         *("speedup", "speedup_naive", "share_of_limit", "published", "note"),
     )
     body: list[list[Cell]] = [
@@ -29,6 +29,7 @@ def speed_table(rows: Sequence[SpeedRow], run: RunRecord, notes: Sequence[str]) 
             row.label,
             _rounded(row.step_s),
             _rounded(row.clip_s),
+            _rounded(row.real_time_factor),
             _rounded(row.peak_memory_gib),
             _spread(row.speedup),
             _spread(row.speedup_naive),

@@ -1,11 +1,8 @@
-"""Tables from records: speed by duration and method, as rows for csv and markdown.
+"""Speed by duration and method as rows, and what every table needs to be written safely.
 
 Every ratio is the median of ratios taken within a timing round, with the smallest and the largest.
 """
 
-import csv
-import io
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -123,65 +120,6 @@ def _speed_row(duration: float, name: str, timing: TimingRecord | None, clips: l
         share_of_limit=share_of_limit(baseline, arm, limit) if arm and baseline and limit and name != NAIVE else None,
         note=note,
     )
-
-
-SPEED_HEADER = (
-    "duration (s)",
-    "method",
-    "s/step ↓",
-    "s/clip ↓",
-    "real-time factor ↓",
-    "peak memory (GiB) ↓",
-    "speed-up vs dense ↑ [min, max]",
-    "vs materialised ↑ [min, max]",
-    "share of limit ↑",
-    "note",
-)
-
-
-def speed_markdown(rows: Sequence[SpeedRow]) -> str:
-    """The speed table as GitHub markdown."""
-    body = [
-        [
-            f"{row.duration_s:g}",
-            row.label,
-            number(row.step_s, 3),
-            number(row.clip_s, 2),
-            number(row.real_time_factor, 3),
-            number(row.peak_memory_gib, 2),
-            ratio_text(row.speedup),
-            ratio_text(row.speedup_naive),
-            MISSING if row.share_of_limit is None else f"{row.share_of_limit.median:.0%}",
-            row.note,
-        ]
-        for row in rows
-    ]
-    return markdown_table(SPEED_HEADER, body)
-
-
-def speed_csv(rows: Sequence[SpeedRow]) -> str:
-    """The speed table as csv: one column per number, empty where nothing was measured."""
-    columns = ("duration_s", "method", "step_s", "clip_s", "real_time_factor", "peak_memory_gib")
-    ratios = ("speedup", "speedup_naive", "share_of_limit")
-    header = [*columns, *(f"{name}{part}" for name in ratios for part in ("", "_min", "_max")), "note"]
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(header)
-    for row in rows:
-        plain = [getattr(row, column) for column in columns]
-        spread = [part for name in ratios for part in (getattr(row, name) or ("", "", ""))]
-        writer.writerow([*("" if value is None else value for value in plain), *spread, safe_cell(row.note)])
-    return out.getvalue()
-
-
-def number(value: float | None, digits: int) -> str:
-    """Fixed decimals; a dash for nothing or nan."""
-    return MISSING if value is None or math.isnan(value) else f"{value:.{digits}f}"
-
-
-def ratio_text(ratio: Ratio | None) -> str:
-    """`1.99x [1.90, 2.05]`."""
-    return MISSING if ratio is None else f"{ratio.median:.2f}x [{ratio.low:.2f}, {ratio.high:.2f}]"
 
 
 def safe_cell(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Trains the CLAP judge: `python -m experiments.testbed.train_clap steps=1500`. Resumes where it was killed."""
+"""Trains the CLAP judge: `python -m experiments.testbed.train_clap steps=1200`. Resumes where it was killed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ClapSettings:
     vocoder: str = ""
     clips: int = 8192
     round_trips: int = 1024
-    steps: int = 1500
+    steps: int = 1200
     batch_size: int = 48
     learning_rate: float = 1.5e-3
     seed: int = 0

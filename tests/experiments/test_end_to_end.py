@@ -66,14 +66,19 @@ def test_the_report_shows_every_method_and_says_untrained(finished):
         assert label in text
     assert "random weights" in text
     assert (run_dir / "report.md").read_text() == text
-    assert (run_dir / "speed.csv").exists()
+    assert (run_dir / "tables" / "speed.csv").exists()
+    assert (run_dir / "listen.html").exists()
     names = sorted(path.name for path in (run_dir / "figures").iterdir())
-    assert names == ["latency.png", "latency.svg", "speedup.png", "speedup.svg"]
+    assert {"latency.png", "latency.svg", "speedup.png", "speedup.svg"} <= set(names)
 
 
 def test_the_report_is_redrawn_from_records_byte_for_byte(finished):
     run_dir, text = finished
-    before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.suffix in (".svg", ".png", ".csv", ".md")}
+    before = {
+        path: path.read_bytes()
+        for path in run_dir.rglob("*")
+        if path.suffix in (".svg", ".png", ".csv", ".md", ".tex", ".html")
+    }
     assert report(run_dir) == text
     assert {path: path.read_bytes() for path in before} == before
 

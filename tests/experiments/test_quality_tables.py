@@ -149,8 +149,8 @@ def sweep_record():
 def test_sparsity_and_ablation_tables_appear_where_the_methods_make_them():
     timed = timing(dense=[4.0, 4.0], litefocus=[2.0, 1.0])
     records = [sweep_record(), timed, *(value(name) for name in (DENSE, LITE, FOCUS, "more", "rest"))]
-    assert [t.name for t in result_tables(records)] == ["quality", "sparsity", "ablation"]
-    assert [t.name for t in result_tables(THREE)] == ["quality"]
+    assert [t.name for t in result_tables(records)] == ["quality", "all_metrics", "sparsity", "ablation"]
+    assert [t.name for t in result_tables(THREE)] == ["quality", "all_metrics"]
     rows = {row["method"]: row for row in cells(records, "sparsity")}
     assert [rows[name]["sparse_ratio"] for name in (LITE, FOCUS, "more")] == [0.1, 0.0, 0.4]
     assert (rows[FOCUS]["same_frequency"], rows[FOCUS]["cross_frequency"]) == ("yes", "no")
@@ -166,13 +166,15 @@ def test_the_difference_table_says_better_and_worse():
     assert "+0.50 [0.40, 0.60] worse" in text
     assert "+0.01" not in text
     assert "Dense (SDPA) (same prompts" in text
-    assert {t.name for t in result_tables(records)} == {"quality", "difference_dense", "difference_focus_only"}
+    assert [t.name for t in result_tables(records)][2:] == ["difference_dense", "difference_focus_only"]
 
 
 def test_presets_never_share_a_table():
     records = [*THREE, value(DENSE, number=50.0, preset="stable-audio")]
     tables = {t.name: t for t in result_tables(records)}
-    assert list(tables) == ["quality_strict", "quality_stable_audio"]
+    assert list(tables) == [
+        f"{name}_{preset}" for preset in ("strict", "stable_audio") for name in ("quality", "all_metrics")
+    ]
     assert [row[2] and row[2].value for row in tables["quality_stable_audio"].rows] == [50.0, None, None]
 
 
@@ -231,6 +233,14 @@ def test_latex_numbers_and_rules():
     assert latex_escape("a–b") == "a--b"
 
 
+def test_the_main_table_shows_the_headline_metrics_and_the_other_table_all():
+    records = [*THREE, value(DENSE, "repetition", 0.5, n_scored=7, n_failed=1), value(DENSE, "clap_drift", 0.1)]
+    assert table(records).keys == ["duration_s", "method", "fad", "clap_drift", "note"]
+    rows = [row[1:3] + row[4:] for row in table(records, "all_metrics").rows]
+    assert ["Dense (SDPA)", "repetition ↓", 7, 1] in rows
+    assert len(rows) == 5
+
+
 def test_csv_keeps_every_digit():
     third = 1 / 3
     records = [run_record(["a"], [10.0]), value(DENSE, number=third)]
@@ -287,7 +297,8 @@ def test_a_block_without_its_end_or_its_table_is_an_error(results):
 def test_tables_are_written_in_three_formats_and_byte_stable(results, tmp_path):
     tables = list(tables_of(results / "demo").values())
     written = write_tables(tables, tmp_path / "out")
-    assert [path.name for path in written] == ["quality.md", "quality.csv", "quality.tex"]
+    names = [path.name for path in written]
+    assert names == [f"{name}.{end}" for name in ("quality", "all_metrics") for end in ("md", "csv", "tex")]
     first = [path.read_bytes() for path in written]
     assert [path.read_bytes() for path in write_tables(tables, tmp_path / "out")] == first
 

@@ -5,15 +5,14 @@ import io
 
 import pytest
 
-from experiments.records import ClipRecord, FailureRecord, TimingRecord
+from experiments.records import ClipRecord, FailureRecord, RunRecord, TimingRecord
+from experiments.speed_table import speed_table
+from experiments.table_formats import to_csv
 from experiments.tables import (
     markdown_table,
-    number,
     paired_ratio,
     safe_cell,
     share_of_limit,
-    speed_csv,
-    speed_markdown,
     speed_rows,
 )
 
@@ -79,15 +78,16 @@ def test_a_gap_keeps_its_reason():
     gap = next(row for row in rows if row.method == "naive")
     assert gap.step_s is None
     assert gap.note == "timing: needs 30 GiB"
-    assert "needs 30 GiB" in speed_markdown(rows)
 
 
-def test_csv_reads_back():
-    rows = list(csv.DictReader(io.StringIO(speed_csv(speed_rows([timing(dense=[4.0, 5.0], litefocus=[2.0, 2.0])])))))
-    assert [row["method"] for row in rows] == ["dense", "litefocus"]
-    assert float(rows[1]["speedup"]) == 2.25
-    assert (float(rows[1]["speedup_min"]), float(rows[1]["speedup_max"])) == (2.0, 2.5)
-    assert rows[1]["speedup_naive"] == ""
+def test_speed_table_reads_back_from_csv():
+    rows = speed_rows([timing(dense=[4.0, 5.0], litefocus=[2.0, 2.0])])
+    run = RunRecord("r", "now", {}, {}, {"name": "audioldm2"}, [])
+    read = list(csv.DictReader(io.StringIO(to_csv(speed_table(rows, run, [])))))
+    assert [row["method"] for row in read] == ["DENSE", "LITEFOCUS"]
+    assert float(read[1]["speedup"]) == 2.25
+    assert (float(read[1]["speedup_low"]), float(read[1]["speedup_high"])) == (2.0, 2.5)
+    assert read[1]["speedup_naive"] == ""
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+x", "-x", "@x", "\tx"])
@@ -101,8 +101,3 @@ def test_markdown_cells_stay_cells():
     assert table.splitlines()[2].count(" | ") == 1
     assert "<script" not in table
     assert len(table.splitlines()) == 3
-
-
-def test_numbers():
-    assert number(None, 2) == number(float("nan"), 2) == "–"
-    assert number(1.005, 1) == "1.0"
