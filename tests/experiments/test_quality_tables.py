@@ -21,8 +21,8 @@ DENSE, LITE, FOCUS = METHODS
 
 
 def value(method, name="fad", number=2.0, duration=10, half=0.1, **changes):
-    changes = {"higher_is_better": False, **changes}
-    return metric("c", method, duration, name, number, low=number - half, high=number + half, **changes)
+    changes = {"higher_is_better": False, "low": number - half, "high": number + half, **changes}
+    return metric("c", method, duration, name, number, **changes)
 
 
 def difference(method, baseline, number, half=0.1, **changes):

@@ -1,0 +1,201 @@
+"""What the quality and probe figures show: the numbers behind the ink, gaps, and equal bytes for equal records."""
+
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from listen_material import METHODS, make_run, run_record
+from test_quality_tables import DENSE, LITE, sweep_record, timing, value
+
+from experiments.probe_figures import (
+    attention_figure,
+    attention_ratio,
+    loss_difference,
+    loss_figure,
+    plot_loss_difference,
+    plot_site_map,
+    spectrogram_figure,
+)
+from experiments.probes import SiteStructure
+from experiments.provenance import TESTBED_NOTE
+from experiments.quality_figures import (
+    plot_pareto,
+    plot_profile,
+    plot_quality,
+    plot_step_time,
+    quality_figures,
+    step_shares,
+)
+from experiments.quality_rows import quality_rows
+
+
+@pytest.fixture
+def ax():
+    figure, axes = plt.subplots()
+    yield axes
+    plt.close(figure)
+
+
+def lines(ax):
+    """label -> (x, y) of the error bar lines."""
+    handles, labels = ax.get_legend_handles_labels()
+    return {label: tuple(map(list, handle[0].get_data())) for handle, label in zip(handles, labels, strict=True)}
+
+
+def bars(ax, label):
+    """[(low, high)] of an error bar line."""
+    handles, labels = ax.get_legend_handles_labels()
+    (collection,) = handles[labels.index(label)][2]
+    return [(segment[0][1], segment[1][1]) for segment in collection.get_segments()]
+
+
+def test_quality_against_length_shows_values_and_intervals(ax):
+    records = [run_record(["a"], [10.0, 20.0]), value(DENSE, number=3.0), value(DENSE, number=4.0, duration=20)]
+    records.append(value(LITE, number=2.0, half=0.5))
+    plot_quality(quality_rows(records, "strict"), "fad", ax)
+    shown = lines(ax)
+    assert shown["Dense (SDPA)"][1] == [3.0, 4.0]
+    assert shown["LiteFocus"][1] == [2.0]
+    assert bars(ax, "LiteFocus") == [(1.5, 2.5)]
+    assert "Focus only" not in shown
+    assert ax.get_ylabel() == "FAD ↓"
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["10", "20"]
+
+
+def test_a_value_outside_its_interval_is_drawn_not_refused(ax):
+    plot_quality(quality_rows([value(DENSE, number=1.0, low=1.1, high=1.2)], "strict"), "fad", ax)
+    assert bars(ax, "dense") == [(1.0, 1.2)]
+
+
+def test_pareto_joins_a_family_in_the_order_of_its_share_of_keys(ax):
+    timed = timing(dense=[4.0], litefocus=[2.0], more=[3.2], focus_only=[1.0])
+    records = [sweep_record(), timed]
+    records += [value("more", number=2.0), value(LITE, number=2.5), value("focus_only", number=3.0), value(DENSE)]
+    plot_pareto(quality_rows(records, "strict"), "fad", ax)
+    assert lines(ax)["LiteFocus"] == ([4.0, 2.0, 1.25], [3.0, 2.5, 2.0])
+    assert lines(ax)["Dense (SDPA)"] == ([1.0], [2.0])
+    assert [text.get_text() for text in ax.texts] == ["0", "0.1", "0.4"]
+
+
+def test_a_profile_stands_at_the_middle_of_its_windows(ax):
+    records = [value(DENSE, number=float(k), window=k) for k in (1, 0, 2)]
+    plot_profile(records, 5.0, {DENSE: "Dense"}, ax)
+    (line,) = ax.get_lines()
+    assert line.get_xydata().tolist() == [[2.5, 0.0], [7.5, 1.0], [12.5, 2.0]]
+
+
+def test_a_steps_time_is_split_at_the_limit_arm():
+    timed = timing(dense=[4.0, 6.0], litefocus=[3.0, 3.0], no_attention=[2.0, 3.0], dense_again=[4.0, 6.0])
+    shares = step_shares([timing(dense=[9.0], no_attention=[1.0]), timed])
+    assert [share[2:] for share in shares] == [(2.5, 2.5), (0.5, 2.5), (0.0, 2.5)]
+    assert step_shares([timing(dense=[4.0])]) == []
+
+
+def test_step_time_bars_stack(ax):
+    plot_step_time([(10.0, "Dense", 3.0, 1.0), (10.0, "Limit", 0.0, 1.0)], ax)
+    assert [bar.get_width() for bar in ax.patches] == [1.0, 1.0, 3.0, 0.0]
+    assert ax.patches[2].get_x() == 1.0
+    assert [text.get_text().strip() for text in ax.texts] == ["75%", "0%"]
+
+
+def everything():
+    record = sweep_record()
+    record.pipeline["name"] = "testbed"
+    timed = timing(dense=[4.0], litefocus=[2.0], more=[3.2], no_attention=[1.0])
+    scored = [value(name, number=2.0 + i) for i, name in enumerate((DENSE, LITE, "more"))]
+    curve = [value(DENSE, window=k) for k in range(3)]
+    return [record, timed, *scored, *curve]
+
+
+def test_every_figure_that_the_records_can_fill_is_written_and_byte_stable(tmp_path):
+    first = quality_figures(everything(), tmp_path / "a")
+    assert [path.name for path in first] == [
+        f"{name}.{end}" for name in ("quality", "pareto_10s", "profile", "step_time") for end in ("svg", "png")
+    ]
+    second = quality_figures(everything(), tmp_path / "b")
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+    for path in first[:6:2]:
+        assert TESTBED_NOTE.split(":")[0] in path.read_text()
+        assert "Gate: no reading" in path.read_text()
+
+
+def test_nothing_is_drawn_from_nothing(tmp_path):
+    assert quality_figures([], tmp_path) == []
+    assert quality_figures([run_record(["a"], [10.0])], tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_presets_have_their_own_figures(tmp_path):
+    names = {path.stem for path in quality_figures([value(DENSE), value(DENSE, preset="tango")], tmp_path)}
+    assert names == {"quality_strict", "quality_tango"}
+
+
+def structure(site="a", frequency=(0.5, 0.5), time=(0.25, 0.75)):
+    uniform = [0.5, 0.5]
+    return SiteStructure(site, 500, 2, frequency[0], 0.5, 0.0, 0.0, list(frequency), uniform, list(time), uniform)
+
+
+def test_attention_is_shown_over_uniform_and_averaged_over_sites():
+    structures = [structure(frequency=(1.0, 0.0)), structure("b")]
+    assert attention_ratio(structures, "frequency").tolist() == [1.5, 0.5]
+    assert attention_ratio(structures, "time").tolist() == [0.5, 1.5]
+    with pytest.raises(ValueError, match="accepted are 'frequency' and 'time'"):
+        attention_ratio(structures, "both")
+    with pytest.raises(ValueError, match=r"one grid are needed, got time lengths \[2, 3\]"):
+        attention_ratio([structure(), structure(time=(0.1, 0.1, 0.8))], "time")
+
+
+def test_the_site_map_has_a_row_per_site(ax):
+    plot_site_map([structure(frequency=(1.0, 0.25)), structure("b")], "frequency", ax)
+    assert ax.images[0].get_array().tolist() == [[1.0, -1.0], [0.0, 0.0]]
+
+
+def test_loss_differences_are_paired():
+    losses = {"dense": [1.0, 3.0], "lite": [1.1, 3.3]}
+    mean, error = loss_difference(losses, "lite", "dense")
+    assert mean == pytest.approx(10.0)
+    # Differences 0.1 and 0.3: standard error 0.1, over a baseline of 2.
+    assert error == pytest.approx(1.96 * 5.0)
+    assert math.isnan(loss_difference({"dense": [1.0], "lite": [2.0]}, "lite", "dense")[1])
+
+
+def test_loss_lines_leave_dense_out_and_gaps_open(ax):
+    losses = {5.0: {"dense": [1.0, 1.0], "litefocus": [1.5, 1.5]}, 10.0: {"dense": [2.0, 2.0]}}
+    plot_loss_difference(losses, ax)
+    assert list(lines(ax)) == ["litefocus"]
+    assert lines(ax)["litefocus"][1] == [50.0]
+
+
+def test_probe_figures_are_byte_stable(tmp_path):
+    losses = {500: {5.0: {"dense": [1.0, 1.1], "litefocus": [1.2, 1.2]}}}
+    for folder in ("a", "b"):
+        attention_figure([structure()], tmp_path / folder / "attention", "x")
+        loss_figure(losses, tmp_path / folder / "loss", "x")
+    for name in ("attention.svg", "attention.png", "loss.svg", "loss.png"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_spectrograms_show_the_prompt_with_most_methods_at_the_longest_length(tmp_path):
+    captions = {"a": "Rain", "b": "Wind $x$ <b>"}
+    make_run(tmp_path, captions, [0.1, 0.3], skip=[("a", 0.3, "dense")])
+    svg, _ = spectrogram_figure(tmp_path, tmp_path / "figures" / "spectrograms")
+    text = svg.read_text()
+    assert "“Wind $x$ &lt;b&gt;”, seed 0" in text
+    assert all(label in text for label in METHODS.values())
+    svg, _ = spectrogram_figure(tmp_path, tmp_path / "figures" / "other", "a")
+    assert "Rain" in svg.read_text()
+    assert "Dense" not in svg.read_text()
+    assert spectrogram_figure(tmp_path, tmp_path / "none", "absent") == []
+
+
+def test_spectrograms_of_a_folder_without_audio_are_not_drawn(tmp_path):
+    make_run(tmp_path, {"a": "Rain"}, [0.1])
+    for path in (tmp_path / "audio").rglob("*.wav"):
+        path.unlink()
+    assert spectrogram_figure(tmp_path, tmp_path / "spectrograms") == []
+
+
+def test_nan_intervals_still_show_the_value(ax):
+    plot_quality(quality_rows([value(DENSE, low=np.nan, high=np.nan)], "strict"), "fad", ax)
+    assert lines(ax)["dense"][1] == [2.0]
