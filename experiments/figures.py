@@ -10,6 +10,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from experiments.records import AA_SUFFIX
 from experiments.tables import SpeedRow
@@ -54,6 +55,9 @@ def plot_latency(rows: Sequence[SpeedRow], ax: Axes) -> Axes:
     points: Points = {name: [(r.duration_s, r.step_s) for r in arm] for name, arm in _by_method(rows, "step_s").items()}
     _lines(points, rows, ax)
     ax.set(xscale="log", yscale="log", xlabel="clip length (s)", ylabel="time per denoising step (s)")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_formatter(NullFormatter())
     _mark_durations(rows, ax)
     return ax
 
@@ -87,7 +91,7 @@ def _lines(points: Points, rows: Sequence[SpeedRow], ax: Axes) -> None:
         colour, marker = style_of(name, list(points))
         ax.plot(*zip(*series, strict=True), color=colour, marker=marker, ms=5, lw=1.5, label=labels[name])
     if points:
-        ax.legend(fontsize=8)
+        ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1.0))
 
 
 def _mark_durations(rows: Sequence[SpeedRow], ax: Axes) -> None:

@@ -23,7 +23,7 @@ def where(run: RunRecord) -> str:
     """Pipeline, device, threads, dtype and torch version of a run."""
     environment = run.environment
     return (
-        f"{run.pipeline['name']}, {environment['device']} ({environment['threads']} threads), "
+        f"{run.pipeline['name']}, {environment['device']} ({environment['threads']} thread{'s' * (environment['threads'] != 1)}), "
         f"{environment['dtype']}, torch {environment['packages']['torch']}"
     )
 

@@ -40,7 +40,7 @@ def report(run_dir: Path) -> str:
     write_tables(tables.values(), run_dir / "tables")
     title = runs[-1].config.get("name", run_dir.name)
     shown = [to_markdown(table) for name, table in tables.items() if not name.startswith(DETAIL)]
-    text = "\n".join([f"# {title}\n", provenance(runs[-1]), "", *shown])
+    text = "\n".join([f"# {title}\n", *(shown or [provenance(runs[-1])])])
     (run_dir / "report.md").write_text(text, encoding="utf-8")
     figures = run_dir / "figures"
     if of_kind(records, TimingRecord):
