@@ -22,8 +22,9 @@ def provenance(run: RunRecord) -> str:
 def where(run: RunRecord) -> str:
     """Pipeline, device, threads, dtype and torch version of a run."""
     environment = run.environment
+    threads = environment["threads"]
     return (
-        f"{run.pipeline['name']}, {environment['device']} ({environment['threads']} thread{'s' * (environment['threads'] != 1)}), "
+        f"{run.pipeline['name']}, {environment['device']} ({threads} thread{'s' * (threads != 1)}), "
         f"{environment['dtype']}, torch {environment['packages']['torch']}"
     )
 
