@@ -26,6 +26,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
         print(_run(parse(words)))
-    except (ValueError, TypeError, OSError, ImportError, OmegaConfBaseException) as error:
+    except (ValueError, TypeError, OSError, ImportError, HydraException, OmegaConfBaseException) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return USAGE_ERROR
     return 0
@@ -63,9 +64,7 @@ def parse(words: Sequence[str]) -> DictConfig:
     if bad := [word for word in words if "=" not in word]:
         raise ValueError(f"{bad[0]!r} is not key=value; keys are {', '.join(_ACCEPTED)}")
     given = OmegaConf.from_dotlist(list(words))
-    if "config" in given and not Path(given.config).is_file():
-        raise FileNotFoundError(f"{given.config}: no such config file")
-    base = OmegaConf.load(given.config) if "config" in given else OmegaConf.create()
+    base = _load(Path(given.config)) if "config" in given else OmegaConf.create()
     merged = OmegaConf.merge(base, given)
     assert isinstance(merged, DictConfig)
     if unknown := sorted({str(key) for key in merged} - set(_ACCEPTED)):
@@ -73,6 +72,18 @@ def parse(words: Sequence[str]) -> DictConfig:
     if "generated" not in merged:
         raise ValueError("generated=DIR is missing; say which folder to score")
     return merged
+
+
+def _load(path: Path) -> DictConfig:
+    """A yaml file with its defaults list, such as the ones in conf/metrics."""
+    from hydra import compose, initialize_config_dir
+
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such config file")
+    with initialize_config_dir(version_base="1.3", config_dir=str(path.resolve().parent)):
+        config = compose(config_name=path.stem)
+    OmegaConf.set_struct(config, False)
+    return config
 
 
 def options_of(config: DictConfig) -> dict[str, Any]:

@@ -247,7 +247,10 @@ def _embed_pending(
     rows = iter(embedder.embed([window for entry in pending for window in entry.windows]) if pending else [])
     for entry in pending:
         own = [next(rows) for _ in entry.windows]
-        features: Features = {output: np.stack([row[output] for row in own]) for output in embedder.outputs}
+        # What a cache hit gives back, whatever precision an embedder answers in: cold and warm runs are equal.
+        features: Features = {
+            output: np.stack([row[output] for row in own]).astype(np.float32) for output in embedder.outputs
+        }
         features[_SAMPLES] = np.array([len(window) for window in entry.windows])
         cache.put(entry.key, features)
         yield entry.clip_id, features

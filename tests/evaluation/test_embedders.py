@@ -45,6 +45,7 @@ def test_parts_of_an_identity_do_not_run_into_each_other():
     assert identity_of("ab", "c") != identity_of("a", "bc")
 
 
+@pytest.mark.filterwarnings("ignore:CUDA is not available")
 def test_half_precision_is_for_cuda_only(tmp_path):
     with pytest.raises(ValueError, match="half=True on device 'cpu'"):
         TinyEmbedder(tmp_path / "a.pth", half=True)

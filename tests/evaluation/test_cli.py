@@ -1,0 +1,130 @@
+"""The command line: a whole run on wav files, and every mistake in one line with exit code 2."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from networks import noise_clip, write_folder
+
+from evaluation.__main__ import main, options_of, parse
+
+NAMES = [f"c{i}" for i in range(4)]
+
+
+@pytest.fixture
+def setup(tmp_path):
+    write_folder(tmp_path / "ref", {n: noise_clip(i, 1) for i, n in enumerate(NAMES)})
+    write_folder(tmp_path / "gen", {n: noise_clip(10 + i, 2) for i, n in enumerate(NAMES)})
+    write_folder(tmp_path / "dense", {n: noise_clip(20 + i, 2) for i, n in enumerate(NAMES)})
+    (tmp_path / "captions.csv").write_text("id,caption\n" + "".join(f"{n},sound {n}\n" for n in NAMES))
+    roles = "".join(f"  {role}: {{_target_: networks.BandEmbedder}}\n" for role in ("frames", "classifier", "text"))
+    (tmp_path / "metrics.yaml").write_text(f"preset: testbed\nwindow_s: 1.0\ncache_dir: null\nembedders:\n{roles}")
+    return tmp_path
+
+
+def words(folder, *more):
+    return [
+        f"reference={folder / 'ref'}", f"generated={folder / 'gen'}", f"captions={folder / 'captions.csv'}",
+        f"config={folder / 'metrics.yaml'}", *more,
+    ]  # fmt: skip
+
+
+def test_a_run_prints_a_table_and_writes_files(setup, capsys):
+    assert main(words(setup, f"out={setup / 'out'}", f"baseline={setup / 'dense'}", "metrics=fad,kl,clap")) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "gen"
+    assert any(line.startswith("fad ↓") for line in lines)
+    assert any(line.startswith("kl minus dense ↓") for line in lines)
+    assert any(line.startswith("floor_clap_reference ↑") for line in lines)
+    data = json.loads((setup / "out" / "gen.json").read_text())
+    assert {row["metric"] for row in data["results"] if row["window"] == -1} >= {"fad", "kl", "clap", "fad_drift"}
+    assert str(setup / "out" / "gen.csv") in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("metrics=fad,fidelity", "metric 'fidelity'; give some of fad,"),
+        ("preset=sota", "preset 'sota'; give one of strict, published,"),
+        ("generated=nowhere", "nowhere: no such folder of audio"),
+        ("captions=none.csv", "none.csv: no such captions file"),
+        ("speed=3", "unknown key 'speed'; keys are reference,"),
+        ("fast", "'fast' is not key=value"),
+        ("config=none.yaml", "none.yaml: no such config file"),
+        ("weights.clip=a", "weights for ['clip']; options are vggish,"),
+        ("window_s=-1", "window_s=-1"),
+        ("embedders.ears._target_=networks.BandEmbedder", "roles are frames, classifier, text"),
+        ("baseline=nowhere", "nowhere: no such folder of audio"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_two(setup, capsys, change, message):
+    assert main(words(setup, change)) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
+    assert message in captured.err
+    assert captured.out == ""
+
+
+def test_without_weights_the_error_names_file_source_and_place(setup, capsys, monkeypatch):
+    monkeypatch.setenv("HOME", str(setup))
+    assert main([*words(setup)[:2], "metrics=fad", "cache_dir=null"]) == 2
+    error = capsys.readouterr().err
+    for part in (
+        "vggish-10086976.pth",
+        "torchvggish/releases",
+        str(setup / ".cache/litefocus/weights"),
+        "weights.vggish",
+    ):
+        assert part in error
+
+
+def test_help_and_no_words(capsys):
+    assert main(["--help"]) == 0
+    assert "python -m evaluation reference=DIR" in capsys.readouterr().out
+    assert main([]) == 2
+
+
+def test_configuration_files_of_the_repository_are_read_with_their_defaults():
+    folder = Path(__file__).resolve().parents[2] / "conf" / "metrics"
+    config = parse([f"config={folder / 'audioldm.yaml'}", "generated=a", "window_s=5"])
+    assert (config.preset, config.window_s, config.batch_size) == ("audioldm", 5, 8)
+
+
+def test_generated_is_needed():
+    with pytest.raises(ValueError, match="generated=DIR is missing"):
+        parse(["reference=a"])
+
+
+def test_metrics_as_a_list_or_as_words():
+    assert options_of(parse(["generated=a", "metrics=[fad,kl]"]))["metrics"] == ["fad", "kl"]
+    assert options_of(parse(["generated=a", "metrics=fad, kl"]))["metrics"] == ["fad", "kl"]
+    assert options_of(parse(["generated=a", "weights.vggish=x.pth", "seed=3"])) == {
+        "weights": {"vggish": "x.pth"}, "seed": 3,
+    }  # fmt: skip
+
+
+def test_the_module_runs_as_a_program(setup):
+    script = (
+        "import runpy, sys; sys.path.insert(0, sys.argv.pop(1)); runpy.run_module('evaluation', run_name='__main__')"
+    )
+    helpers = str(__file__).rsplit("/", 1)[0]
+    done = subprocess.run(
+        [sys.executable, "-c", script, helpers, *words(setup, "metrics=level")], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == "gen"
+
+
+def test_importing_the_package_opens_no_socket_and_pulls_no_hub():
+    script = (
+        "import socket, sys\n"
+        "def refuse(*a, **k): raise OSError('network')\n"
+        "socket.socket.connect = refuse; socket.getaddrinfo = refuse\n"
+        "import evaluation.evaluate, evaluation.scorer, evaluation.embedders.packages, evaluation.embedders.clap\n"
+        "import evaluation.embedders.vggish, evaluation.embedders.panns, evaluation.embedders.laion\n"
+        "assert not {'laion_clap', 'frechet_audio_distance', 'torchaudio', 'transformers'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)

@@ -1,0 +1,120 @@
+"""Named protocols: what each one is made of, and how networks are filled in."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from networks import BandEmbedder
+
+from evaluation.embedders.build import BUILDERS, build_embedders
+from evaluation.embedders.laion import LaionClapEmbedder
+from evaluation.embedders.packages import PackageClapEmbedder, PackageVGGishEmbedder
+from evaluation.embedders.panns import Cnn14Embedder
+from evaluation.measure import HIGHER_IS_BETTER
+from evaluation.presets import METRICS, NEEDS_CAPTIONS, NEEDS_REFERENCE, PRESETS, find_preset, role_of
+from evaluation.weights import CLAP_630K, CNN14_16K, VGGISH
+
+CONF = Path(__file__).resolve().parents[2] / "conf" / "metrics"
+
+
+def test_the_presets_are_those_of_the_configuration():
+    assert sorted(PRESETS) == sorted(path.stem for path in CONF.glob("*.yaml"))
+    assert all(name == preset.name for name, preset in PRESETS.items())
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_configuration_files_name_their_preset(name):
+    from hydra import compose, initialize_config_dir
+
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        config = compose(config_name=name)
+    assert config.preset == name
+    assert set(config) >= {"metrics", "window_s", "cache_dir", "weights", "embedders"}
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=lambda preset: preset.name)
+def test_presets_are_complete(preset):
+    assert set(preset.metrics) <= set(METRICS)
+    assert set(preset.embedders.values()) <= set(BUILDERS)
+    if preset.name != "testbed":
+        needed = {role_of(metric) for metric in preset.metrics} - {None}
+        assert needed <= set(preset.embedders)
+    assert len(preset.description) > 20
+
+
+def test_every_metric_has_a_direction_and_a_role():
+    assert set(HIGHER_IS_BETTER) == set(METRICS)
+    assert {metric for metric in METRICS if role_of(metric) is None} == {"level", "silence"}
+    assert set(NEEDS_REFERENCE) | set(NEEDS_CAPTIONS) <= set(METRICS)
+    with pytest.raises(ValueError, match="metric 'fidelity'"):
+        role_of("fidelity")
+
+
+def test_published_protocols_differ_where_their_tools_do():
+    audioldm, tango, stable = (find_preset(name) for name in ("audioldm", "tango", "stable-audio"))
+    assert (audioldm.generated.mono, audioldm.generated.remove_dc, audioldm.kl_eps) == ("first", True, 1e-6)
+    assert (tango.generated.mono, tango.generated.remove_dc, tango.kl_eps) == ("mean", False, 1e-6)
+    assert (audioldm.generated.cut, audioldm.generated.pad_to_s) == ("whole", 2.0)
+    assert (stable.generated.cut, stable.generated.level) == ("overlapping", "peak")
+    assert (stable.kl_direction, stable.kl_pooling) == ("generated_to_reference", "mean_logits")
+    assert find_preset("litefocus").crop_seeds == (0, 1, 2, 3, 4)
+    assert find_preset("strict").kl_eps is None
+    with pytest.raises(ValueError, match="preset 'paper'; give one of strict"):
+        find_preset("paper")
+
+
+def test_clap_takes_its_first_window_where_others_take_the_clip():
+    preset = find_preset("audioldm").with_window(5.0).with_duration(20.0)
+    text = preset.preprocessing("generated", "text")
+    assert (text.cut, text.window_s, text.duration_s, text.mono) == ("first", 5.0, 20.0, "mean")
+    assert preset.preprocessing("generated", "frames").cut == "whole"
+    assert find_preset("strict").preprocessing("generated", "text").cut == "aligned"
+
+
+def test_variants_of_a_preset_keep_its_name():
+    preset = find_preset("strict").with_window(5.0).with_aligned_references()
+    assert (preset.name, preset.generated.window_s, preset.reference.window_s) == ("strict", 5.0, 5.0)
+    assert (preset.reference.cut, preset.reference_windows) == ("aligned", "aligned")
+
+
+def test_only_the_networks_that_metrics_need_are_built():
+    built = build_embedders(find_preset("strict"), ("kl", "level"), {}, {})
+    assert list(built) == ["classifier"]
+    assert isinstance(built["classifier"], Cnn14Embedder)
+
+
+def test_weights_by_path_by_hash_or_by_default(tmp_path):
+    preset = find_preset("strict")
+    by_path = build_embedders(preset, ("fad",), {"vggish": str(tmp_path / "v.pth")}, {})["frames"]
+    assert by_path._source == tmp_path / "v.pth"
+    by_hash = build_embedders(preset, ("fad",), {"vggish": "sha256:10086976AB"}, {})["frames"]
+    assert by_hash._source == VGGISH.with_sha256("10086976ab")
+    assert build_embedders(preset, ("kl",), {}, {}, batch_size=3)["classifier"]._source == CNN14_16K
+    assert build_embedders(preset, ("kl",), {}, {}, batch_size=3)["classifier"].batch_size == 3
+
+
+def test_every_builder_builds(tmp_path):
+    weights = {"tokenizer": str(tmp_path)}
+    built = {name: build(weights, {}) for name, build in BUILDERS.items()}
+    assert {name: embedder.name for name, embedder in built.items()} == {
+        "vggish": "vggish", "cnn14_16k": "cnn14-16k", "cnn14_32k": "cnn14-32k", "ast": "ast", "clap": "clap",
+        "clap_laion": "clap-laion", "package_vggish": "torchvggish", "package_clap": "laion-clap",
+    }  # fmt: skip
+    assert isinstance(built["clap_laion"], LaionClapEmbedder)
+    assert built["clap_laion"].int16
+    assert built["clap_laion"]._source == CLAP_630K
+    assert isinstance(built["package_vggish"], PackageVGGishEmbedder)
+    assert isinstance(built["package_clap"], PackageClapEmbedder)
+    with pytest.raises(ValueError, match=r"weights.tokenizer is not set"):
+        BUILDERS["clap_laion"]({}, {})
+
+
+def test_given_embedders_take_precedence_and_missing_ones_are_named():
+    judge = BandEmbedder()
+    assert build_embedders(find_preset("strict"), ("kl",), {}, {"classifier": judge})["classifier"] is judge
+    with pytest.raises(ValueError, match="preset testbed has no embedder for 'frames'"):
+        build_embedders(find_preset("testbed"), ("fad",), {}, {})
+    with pytest.raises(ValueError, match="roles are frames, classifier, text"):
+        build_embedders(find_preset("strict"), ("fad",), {}, {"ears": judge})
+    with pytest.raises(ValueError, match=r"weights for \['clip'\]"):
+        build_embedders(replace(find_preset("strict")), ("fad",), {"clip": "x"}, {})
