@@ -5,16 +5,19 @@ import math
 import numpy as np
 import pytest
 import torch
+from diffusers import AudioLDM2Pipeline
 
 from experiments.probes import (
     METHODS,
     ProbeClips,
     attention_structure,
     clip_noise,
+    condition,
     denoising_loss,
     key_seed_spread,
     uniform_attention,
 )
+from experiments.testbed.text import corpus_captions, make_text_parts
 from experiments.testbed.train_unet import make_scheduler
 from experiments.testbed.unet import make_unet, self_attentions
 
@@ -110,3 +113,26 @@ def test_longer_noise_starts_with_the_shorter_one() -> None:
     short, long = clip_noise(torch.Size((8, 10, 16)), 3, 0), clip_noise(torch.Size((8, 40, 16)), 3, 0)
     assert torch.equal(long[:, :10], short)
     assert not torch.equal(short, clip_noise(torch.Size((8, 10, 16)), 4, 0))
+
+
+def test_condition_of_a_pipeline_does_not_depend_on_the_other_captions() -> None:
+    pipe = AudioLDM2Pipeline.__new__(AudioLDM2Pipeline)
+    for name, part in vars(make_text_parts(corpus_captions(500))).items():
+        object.__setattr__(pipe, name, part.eval() if isinstance(part, torch.nn.Module) else part)
+    unet = make_unet().eval()
+    object.__setattr__(pipe, "unet", unet)
+    captions = ["a dog barks", "the sound of a dog barking at a slow pace while rain is falling in the distance"]
+    together, alone = condition(pipe, captions), condition(pipe, captions[:1])
+    length = alone["encoder_hidden_states_1"].shape[1]
+    assert torch.equal(together["encoder_attention_mask_1"][0].nonzero().flatten(), torch.arange(length))
+    latents = torch.randn(1, 8, 8, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        outputs = [
+            unet(latents, 500, **{name: x[:1] for name, x in inputs.items()}).sample for inputs in (together, alone)
+        ]
+    torch.testing.assert_close(outputs[0], outputs[1], rtol=1e-4, atol=1e-5)
+
+
+def test_condition_names_what_it_accepts() -> None:
+    with pytest.raises(TypeError, match="AudioLDM2"):
+        condition(object(), ["a dog barks"])
