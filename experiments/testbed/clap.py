@@ -28,7 +28,7 @@ FRONT_END = {
 }  # fmt: skip
 
 
-def clap_config(tokenizer: RobertaTokenizer, width: int = 32) -> ClapConfig:
+def clap_config(tokenizer: RobertaTokenizer, width: int = 64) -> ClapConfig:
     """A small unfused CLAP without dropout: three audio stages, the last one attending to the whole clip."""
     text = {
         "vocab_size": len(tokenizer), "hidden_size": EMBEDDING_SIZE, "num_hidden_layers": 2,
@@ -37,7 +37,7 @@ def clap_config(tokenizer: RobertaTokenizer, width: int = 32) -> ClapConfig:
         "bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id,
     }  # fmt: skip
     audio = {
-        "spec_size": 128, "num_mel_bins": 64, "patch_size": 4, "patch_stride": [4, 4], "window_size": 8,
+        "spec_size": 128, "num_mel_bins": 64, "patch_size": 8, "patch_stride": [8, 8], "window_size": 4,
         "patch_embeds_hidden_size": width, "depths": [1, 1, 2], "num_attention_heads": [2, 4, 8],
         "hidden_size": 4 * width, "num_hidden_layers": 3, "mlp_ratio": 2.0, "hidden_dropout_prob": 0.0,
         "attention_probs_dropout_prob": 0.0, "num_classes": len(EVENT_NAMES),

@@ -15,8 +15,8 @@ from experiments.testbed.corpus import EVENT_NAMES
 from experiments.testbed.mel import MEL_BINS, MEL_MEAN, MEL_STD
 
 MINIMUM_FRAMES = 62
-WIDTHS = (16, 32, 64, 96)
-POOLS = ((2, 2), (2, 2), (1, 2), (1, 2))
+# (channels, kernel, stride in time and frequency): strides rather than pooling, which would cost more than the rest.
+LAYERS = ((16, 5, (2, 2)), (32, 3, (2, 2)), (64, 3, (1, 2)), (64, 3, (1, 2)))
 DILATIONS = (1, 2, 4)
 EMBEDDING_SIZE = 64
 
@@ -39,15 +39,15 @@ class EventClassifier(nn.Module):
     def __init__(self, events: int = len(EVENT_NAMES), hidden: int = 128) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        channels = 1
-        for width, pool in zip(WIDTHS, POOLS, strict=True):
-            layers += [nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
-            layers += [nn.MaxPool2d(pool)]
-            channels = width
+        channels, bins = 1, MEL_BINS
+        for width, kernel, stride in LAYERS:
+            layers += [
+                nn.Conv2d(channels, width, kernel, stride, padding=kernel // 2, bias=False),
+                nn.BatchNorm2d(width),
+                nn.ReLU(),
+            ]
+            channels, bins = width, bins // stride[1]
         self.spectral = nn.Sequential(*layers)
-        bins = MEL_BINS
-        for pool in POOLS:
-            bins //= pool[1]
         self.reduce = nn.Sequential(
             nn.Conv1d(channels * bins, hidden, 1, bias=False), nn.BatchNorm1d(hidden), nn.ReLU()
         )

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
 from tqdm import tqdm
 from transformers import ClapModel, RobertaTokenizer
 
@@ -31,7 +30,7 @@ from experiments.testbed.judges_training import write_atomically
 from experiments.testbed.load import load_clap, load_classifier
 from experiments.testbed.mel import log_mel
 from experiments.testbed.settings import parse_settings
-from experiments.testbed.vocoder import griffin_lim, load_vocoder
+from experiments.testbed.vocoder import griffin_lim, load_vae, load_vocoder, reconstruct
 
 BATCH = 16
 GALLERY = 100
@@ -70,13 +69,9 @@ def converters(settings: QualitySettings) -> dict[str, tuple[Convert, int]]:
         ways["vocoder"] = (vocoder, settings.vocoded_clips)
         ways["griffin_lim"] = (lim, settings.griffin_lim_clips)
     if settings.vocoder and settings.vae:
-        vae = AutoencoderKL.from_pretrained(settings.vae, dtype=torch.float32, local_files_only=True).eval()
-
-        def decode(mels: torch.Tensor) -> torch.Tensor:
-            return vae.decode(vae.encode(mels[:, None]).latent_dist.mean).sample[:, 0]
-
-        ways["vae_vocoder"] = (lambda mels: vocoder(decode(mels)), settings.vocoded_clips)
-        ways["vae_griffin_lim"] = (lambda mels: lim(decode(mels)), settings.griffin_lim_clips)
+        vae = load_vae(settings.vae)
+        ways["vae_vocoder"] = (lambda mels: vocoder(reconstruct(vae, mels)), settings.vocoded_clips)
+        ways["vae_griffin_lim"] = (lambda mels: lim(reconstruct(vae, mels)), settings.griffin_lim_clips)
     return ways
 
 

@@ -1,4 +1,4 @@
-"""Trains the CLAP judge: `python -m experiments.testbed.train_clap steps=1200`. Resumes where it was killed."""
+"""Trains the CLAP judge: `python -m experiments.testbed.train_clap steps=900`. Resumes where it was killed."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class ClapSettings:
     cache: str = "runs/testbed/clips"
     vocoder: str = ""
     clips: int = 8192
-    round_trips: int = 1024
-    steps: int = 1200
-    batch_size: int = 48
+    round_trips: int = 512
+    steps: int = 900
+    batch_size: int = 32
     learning_rate: float = 1.5e-3
     seed: int = 0
     checkpoint_every: int = 50

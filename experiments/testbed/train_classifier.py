@@ -1,4 +1,4 @@
-"""Trains the event classifier: `python -m experiments.testbed.train_classifier steps=1400`. Resumes when killed."""
+"""Trains the event classifier: `python -m experiments.testbed.train_classifier steps=900`. Resumes when killed."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class ClassifierSettings:
     cache: str = "runs/testbed/clips"
     vocoder: str = ""
     clips: int = 8192
-    round_trips: int = 1024
-    steps: int = 1400
+    round_trips: int = 512
+    steps: int = 900
     batch_size: int = 32
     learning_rate: float = 3e-3
     seed: int = 0

@@ -1,7 +1,12 @@
-"""Trains the HiFi-GAN vocoder: `python -m experiments.testbed.train_vocoder steps=4500`. Resumes when killed."""
+"""Trains the HiFi-GAN vocoder: `python -m experiments.testbed.train_vocoder steps=4500`. Resumes when killed.
+
+A second run may start from the first one's weights and read what the VAE makes of half of the excerpts, as the
+pipeline will: `... run=DIR start=runs/testbed/vocoder/vocoder vae=runs/testbed/vae/vae stft_weight=0.25`.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import sys
 from dataclasses import dataclass
@@ -14,7 +19,14 @@ from experiments.testbed.judges_data import TRAIN_FIRST_SEED, ClipSet, corpus_ve
 from experiments.testbed.judges_training import Schedule, save_half, seeded, train
 from experiments.testbed.mel import HOP, log_mel
 from experiments.testbed.settings import parse_settings
-from experiments.testbed.vocoder import build_vocoder, set_normalisation, vocoder_losses
+from experiments.testbed.vocoder import (
+    build_vocoder,
+    load_vae,
+    load_vocoder,
+    reconstruct,
+    set_normalisation,
+    vocoder_losses,
+)
 
 EDGE_FRAMES = 4
 NORMALISATION_CLIPS = 512
@@ -22,7 +34,10 @@ NORMALISATION_CLIPS = 512
 
 @dataclass(frozen=True)
 class VocoderSettings:
-    """`run` receives checkpoint, record and weights; `cache` the renders; excerpts are `frames` mel frames long."""
+    """`run` receives checkpoint, record and weights; `cache` the renders; excerpts are `frames` mel frames long.
+
+    `start` is a vocoder to start from (empty: random weights); `vae` reconstructs every other excerpt's mels.
+    """
 
     run: str = "runs/testbed/vocoder"
     cache: str = "runs/testbed/clips"
@@ -32,6 +47,9 @@ class VocoderSettings:
     batch_size: int = 4
     frames: int = 40
     learning_rate: float = 2e-3
+    start: str = ""
+    vae: str = ""
+    stft_weight: float = 1.0
     seed: int = 0
     checkpoint_every: int = 100
 
@@ -57,14 +75,16 @@ def draw_excerpts(
 def train_vocoder(settings: VocoderSettings) -> SpeechT5HifiGan:
     """Train (or resume) the vocoder; writes `vocoder/` (transformers layout, half precision) into the run folder."""
     clips = render_clips(Path(settings.cache), "train", settings.clips, TRAIN_FIRST_SEED)
-    model = seeded(lambda: build_vocoder(settings.channels), settings.seed)
-    set_normalisation(model, log_mel(clips.audio(range(min(NORMALISATION_CLIPS, len(clips))))))
+    model = initial_vocoder(settings, clips)
+    vae = load_vae(settings.vae) if settings.vae else None
 
     def losses(generator: torch.Generator) -> dict[str, torch.Tensor]:
         mels, audio = draw_excerpts(clips, settings.batch_size, settings.frames, generator)
+        if vae is not None:
+            mels[::2] = reconstruct(vae, mels[::2])
         # The outermost frames lack context here, which they have in a whole clip.
         inner = slice(EDGE_FRAMES * HOP, -EDGE_FRAMES * HOP)
-        return vocoder_losses(audio[:, inner], model(mels)[:, inner])
+        return vocoder_losses(audio[:, inner], model(mels)[:, inner], settings.stft_weight)
 
     schedule = Schedule(
         settings.steps,
@@ -74,12 +94,27 @@ def train_vocoder(settings: VocoderSettings) -> SpeechT5HifiGan:
         checkpoint_every=settings.checkpoint_every,
     )
     data = {"corpus": corpus_version(), "clips": settings.clips, "batch_size": settings.batch_size}
-    data |= {"frames": settings.frames, "channels": settings.channels}
+    data |= {"frames": settings.frames, "channels": settings.channels, "stft_weight": settings.stft_weight}
+    data |= {name: _digest(folder) for name, folder in (("start", settings.start), ("vae", settings.vae)) if folder}
     train(model, losses, schedule, Path(settings.run), data)
     folder = Path(settings.run) / "vocoder"
     save_half(model, folder / "model.safetensors")
     model.config.save_pretrained(folder)
     return model
+
+
+def initial_vocoder(settings: VocoderSettings, clips: ClipSet) -> SpeechT5HifiGan:
+    """The weights that training begins with: those of `start`, or seeded ones normalised by the first clips."""
+    if settings.start:
+        return load_vocoder(Path(settings.start))
+    model = seeded(lambda: build_vocoder(settings.channels), settings.seed)
+    set_normalisation(model, log_mel(clips.audio(range(min(NORMALISATION_CLIPS, len(clips))))))
+    return model
+
+
+def _digest(folder: str) -> str:
+    (weights,) = Path(folder).glob("*.safetensors")
+    return hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from diffusers import AutoencoderKL
 from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
 from experiments.testbed.corpus import SAMPLE_RATE
@@ -54,6 +55,18 @@ def load_vocoder(folder: Path) -> SpeechT5HifiGan:
     return vocoder.eval()
 
 
+def load_vae(folder: str | Path) -> AutoencoderKL:
+    """The mel VAE saved in `folder`, in single precision, for evaluation."""
+    vae = AutoencoderKL.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    return vae.eval()
+
+
+@torch.no_grad()
+def reconstruct(vae: AutoencoderKL, mels: torch.Tensor) -> torch.Tensor:
+    """Log-mels (B, T, M) after the VAE's round trip at its posterior mean; T must be a multiple of 4."""
+    return vae.decode(vae.encode(mels[:, None]).latent_dist.mean).sample[:, 0]
+
+
 def set_normalisation(vocoder: SpeechT5HifiGan, mels: torch.Tensor) -> None:
     """Store the mean and deviation of every mel bin of `mels` (B, T, M) in the vocoder's own buffers."""
     vocoder.mean.copy_(mels.mean(dim=(0, 1)))
@@ -81,11 +94,17 @@ def stft_loss(reference: torch.Tensor, generated: torch.Tensor) -> torch.Tensor:
     return torch.stack(terms).mean()
 
 
-def vocoder_losses(reference: torch.Tensor, generated: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Losses of waveforms (B, S): "mel" is the mean absolute log-mel difference in nat, "total" is minimised."""
+def vocoder_losses(
+    reference: torch.Tensor, generated: torch.Tensor, stft_weight: float = 1.0
+) -> dict[str, torch.Tensor]:
+    """Losses of waveforms (B, S): "mel" is the mean absolute log-mel difference in nat, "total" is minimised.
+
+    Mel frames do not tell where in its band a tone lies. The STFT term then favours too weak a tone, so it is
+    given less weight once the network has its bearings.
+    """
     mel = (log_mel(reference) - log_mel(generated)).abs().mean()
     stft = stft_loss(reference, generated)
-    return {"total": 4.0 * mel + stft, "mel": mel, "stft": stft}
+    return {"total": 4.0 * mel + stft_weight * stft, "mel": mel, "stft": stft}
 
 
 @cache

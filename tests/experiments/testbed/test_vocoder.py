@@ -1,5 +1,6 @@
 """The vocoder's geometry, losses and yardstick, and that a killed training ends bit-equal."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,14 @@ from experiments.testbed import judges_training
 from experiments.testbed.judges_data import render_clips
 from experiments.testbed.mel import HOP, log_mel
 from experiments.testbed.train_vocoder import VocoderSettings, draw_excerpts, train_vocoder
+from experiments.testbed.vae import make_vae
 from experiments.testbed.vocoder import (
     _analysis,
     _synthesis,
     build_vocoder,
     griffin_lim,
     load_vocoder,
+    reconstruct,
     set_normalisation,
     stft_loss,
     vocoder_losses,
@@ -97,3 +100,27 @@ def test_a_killed_training_ends_bit_equal_and_its_weights_load(tmp_path: Path, m
     assert loaded.conv_pre.weight.dtype == torch.float32
     torch.testing.assert_close(loaded.conv_pre.weight, whole.conv_pre.weight, atol=1e-3, rtol=1e-3)
     torch.testing.assert_close(loaded.scale, whole.scale, atol=2e-3, rtol=1e-3)
+
+
+def test_a_second_run_starts_from_the_first_ones_weights_and_reads_the_vaes_mels(tmp_path: Path) -> None:
+    make_vae((8, 16, 16)).save_pretrained(tmp_path / "vae")
+    build_vocoder(32).save_pretrained(tmp_path / "first")
+    settings = {"cache": str(tmp_path / "clips"), "clips": 4, "steps": 1, "batch_size": 2, "frames": 20}
+    start = {"start": str(tmp_path / "first"), "learning_rate": 1e-9}
+    plain = train_vocoder(VocoderSettings(run=str(tmp_path / "a"), **start, **settings))
+    torch.testing.assert_close(plain.conv_pre.weight, load_vocoder(tmp_path / "first").conv_pre.weight)
+    train_vocoder(VocoderSettings(run=str(tmp_path / "b"), vae=str(tmp_path / "vae"), **start, **settings))
+    records = [json.loads((tmp_path / run / "training_record.json").read_text()) for run in "ab"]
+    assert records[0]["settings"]["start"] == records[1]["settings"]["start"]
+    assert "vae" not in records[0]["settings"]
+    assert len(records[1]["settings"]["vae"]) == 12
+    assert records[0]["losses"] != records[1]["losses"]
+
+
+def test_reconstruction_is_the_vaes_round_trip_at_its_mean() -> None:
+    vae = make_vae((8, 16, 16)).eval()
+    mels = torch.randn(2, 24, 64, generator=torch.Generator().manual_seed(0))
+    once = reconstruct(vae, mels)
+    assert once.shape == mels.shape
+    assert torch.equal(once, reconstruct(vae, mels))
+    assert not once.requires_grad
