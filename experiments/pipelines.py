@@ -228,8 +228,24 @@ def load_published(
         )
     except OSError as error:
         raise ConnectionError(_unreachable(hub_id, revision, error)) from error
+    if family == "MusicLDMPipeline":
+        return_text_features_as_tensor(pipe.text_encoder)
     weights = f"sha256:{hash_weights(Path(source))}" if path else f"{hub_id}@{_resolved_revision(hub_id, revision)}"
     return Pipeline(name, prepare(pipe, device, dtype), trained, training_length_s, weights)
+
+
+def return_text_features_as_tensor(clap: Any) -> None:
+    """Undo for one model what transformers 5 changed: `get_text_features` returns an output object, not a tensor.
+
+    diffusers 0.42.1 follows the change in AudioLDM2Pipeline but not in MusicLDMPipeline, which fails without this.
+    """
+    original = clap.get_text_features
+
+    def get_text_features(*args: Any, **kwargs: Any) -> torch.Tensor:
+        output = original(*args, **kwargs)
+        return getattr(output, "pooler_output", output)
+
+    clap.get_text_features = get_text_features
 
 
 def _unreachable(hub_id: str, revision: str | None, error: Exception) -> str:
