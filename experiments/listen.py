@@ -23,6 +23,7 @@ from experiments.figures import style_of
 from experiments.listen_data import Grid, gather
 from experiments.listen_spectrograms import image_name, write_spectrograms
 from experiments.provenance import provenance, quality_notes
+from experiments.quality_rows import metric_label
 from experiments.records import RunRecord, of_kind, read_records
 
 logger = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ def page_data(grid: Grid, run: RunRecord, name: str) -> dict[str, Any]:
         "durations": grid.durations_s,
         "arms": [{"label": label, "colour": style_of(arm.method, methods)[0]} for arm, label in grid.labels.items()],
         "seeds": grid.seeds,
-        "metrics": [{"name": metric, "higher": higher} for metric, higher in grid.better.items()],
+        "metrics": [{"name": metric_label(metric), "higher": higher} for metric, higher in grid.better.items()],
         "clips": _clips(grid),
     }
 

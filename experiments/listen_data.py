@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from experiments.provenance import method_labels, methods_of
+from experiments.quality_rows import headline
 from experiments.records import ClipRecord, FailureRecord, MetricRecord, Record, RunRecord, of_kind
 
 UNFINISHED = "not generated yet: the run is unfinished"
@@ -128,7 +129,8 @@ def clip_scores(
     """
     plain = [r for r in of_kind(records, MetricRecord) if "per_clip" in r.details and not r.baseline and r.window < 0]
     values = {(r.condition, stem, r.metric): value for r in plain for stem, value in r.details["per_clip"].items()}
-    metrics = {record.metric: record.higher_is_better for record in plain}
+    better = {record.metric: record.higher_is_better for record in plain}
+    metrics = {metric: better[metric] for metric in dict.fromkeys([*headline(better), *better])}
     scores: dict[Cell, dict[str, float]] = {}
     for cell, clip in clips.items():
         keys = {metric: (clip.condition, PurePosixPath(clip.audio).stem, metric) for metric in metrics}

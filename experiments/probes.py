@@ -86,7 +86,7 @@ def condition(pipe: Any, captions: Sequence[str]) -> dict[str, Tensor]:
     Raises:
         TypeError: a pipeline that is not of the AudioLDM2, AudioLDM or MusicLDM family.
     """
-    if hasattr(pipe, "projection_model"):
+    if hasattr(pipe, "encode_prompt"):
         encoded = [pipe.encode_prompt([text], pipe.unet.device, 1, False) for text in captions]
         length = max(prompt.shape[1] for prompt, _, _ in encoded)
         pad = torch.nn.functional.pad

@@ -121,8 +121,9 @@ class Grid {
     button.type = "button";
     button.setAttribute("aria-label", `Play ${arm.label}, ${clip.duration} s`);
     button.addEventListener("click", () => this.onPlay(clip));
-    const scores = element("span", "scores", this.scoreText(clip));
-    scores.title = scores.textContent;
+    const found = this.scoreTexts(clip);
+    const scores = element("span", "scores", found.slice(0, 3).join(" · "));
+    scores.title = found.join("\n");
     head.append(button, armDot(arm), element("span", "arm", arm.label), scores);
     const picture = this.makeSpectrogram(clip);
     cell.append(picture);
@@ -145,10 +146,10 @@ class Grid {
     return box;
   }
 
-  scoreText(clip) {
-    const scores = clip.scores || [];
-    const parts = scores.map((value, i) => (value === null ? "" : `${this.data.metrics[i].name} ${scoreNumber(value)}`));
-    return parts.filter((part) => part !== "").join(" · ");
+  scoreTexts(clip) {
+    const texts = (clip.scores || []).map((value, i) =>
+      value === null ? "" : `${this.data.metrics[i].name} ${scoreNumber(value)}`);
+    return texts.filter((text) => text !== "");
   }
 
   // Mark what plays: the clip, its group's playheads, its card.

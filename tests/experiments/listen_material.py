@@ -6,7 +6,7 @@ import io
 import numpy as np
 import soundfile
 
-from experiments.records import ClipRecord, FailureRecord, MetricRecord, RunRecord, append_record
+from experiments.records import ClipRecord, FailureRecord, MetricRecord, RunRecord, TimingRecord, append_record
 
 RATE = 16000
 METHODS = {"dense": "Dense (SDPA)", "litefocus": "LiteFocus", "focus_only": "Focus only"}
@@ -118,3 +118,9 @@ def metric(condition, method, duration, name="clap", value=0.3, per_clip=None, *
         "details": {} if per_clip is None else {"per_clip": per_clip},
     }
     return MetricRecord(**{**fields, **changes})
+
+
+def timing(duration=10.0, **latencies):
+    labels = dict.fromkeys(latencies, "x")
+    memory = dict.fromkeys(latencies, 1.0)
+    return TimingRecord("r", duration, 2, 250, 16, "dense", "no_attention", labels, latencies, memory)

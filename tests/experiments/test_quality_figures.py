@@ -5,8 +5,8 @@ import math
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from listen_material import METHODS, make_run, run_record
-from test_quality_tables import DENSE, LITE, sweep_record, timing, value
+from listen_material import METHODS, make_run, run_record, timing
+from test_quality_tables import DENSE, LITE, sweep_record, value
 
 from experiments.probe_figures import (
     attention_figure,

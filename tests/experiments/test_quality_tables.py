@@ -6,13 +6,12 @@ import math
 import re
 
 import pytest
-from listen_material import METHODS, clip, failure, metric, run_record
+from listen_material import METHODS, clip, failure, metric, run_record, timing
 
 from experiments.provenance import TESTBED_NOTE, quality_notes
 from experiments.quality_rows import beats, differences, is_best, mechanisms, quality_rows, verdict
-from experiments.quality_tables import result_tables, write_tables
-from experiments.readme import fill_blocks, stale_blocks, tables_of
-from experiments.records import FailureRecord, TimingRecord, append_record
+from experiments.quality_tables import result_tables
+from experiments.records import FailureRecord
 from experiments.speed_table import speed_table
 from experiments.table_formats import Estimate, ResultTable, decimals, latex_escape, to_csv, to_latex, to_markdown
 from experiments.tables import speed_rows
@@ -27,12 +26,6 @@ def value(method, name="fad", number=2.0, duration=10, half=0.1, **changes):
 
 def difference(method, baseline, number, half=0.1, **changes):
     return value(method, number=number, half=half, baseline=baseline, **changes)
-
-
-def timing(duration=10.0, **latencies):
-    labels = dict.fromkeys(latencies, "x")
-    memory = dict.fromkeys(latencies, 1.0)
-    return TimingRecord("r", duration, 2, 250, 16, "dense", "no_attention", labels, latencies, memory)
 
 
 def table(records, name="quality"):
@@ -260,47 +253,6 @@ def test_published_figures_are_only_what_the_abstract_states(name, shown):
     assert published.pop((80.0, "x"), None) is not None
     texts = [row[found.keys.index("published")] for row in found.rows]
     assert [text for text in texts if text] == ([shown] if shown else [])
-
-
-@pytest.fixture
-def results(tmp_path):
-    folder = tmp_path / "results" / "demo"
-    folder.mkdir(parents=True)
-    for record in THREE:
-        append_record(folder, record)
-    return tmp_path / "results"
-
-
-DOCUMENT = "before\n<!-- results:demo/quality -->\nold\n<!-- /results:demo/quality -->\nafter\n"
-
-
-def test_blocks_are_written_from_records_and_a_stale_one_is_found(results):
-    assert stale_blocks(DOCUMENT, results) == ["demo/quality"]
-    filled = fill_blocks(DOCUMENT, results)
-    assert filled.startswith("before\n<!-- results:demo/quality -->\n**Quality, preset strict**")
-    assert filled.endswith("<!-- /results:demo/quality -->\nafter\n")
-    assert stale_blocks(filled, results) == []
-    assert fill_blocks(filled, results) == filled
-    append_record(results / "demo", value(DENSE, number=8.0))
-    assert stale_blocks(filled, results) == ["demo/quality"]
-
-
-def test_a_block_without_its_end_or_its_table_is_an_error(results):
-    with pytest.raises(ValueError, match="marker is not closed"):
-        fill_blocks("<!-- results:demo/quality -->\nold\n", results)
-    with pytest.raises(ValueError, match="no table 'nothing' in the records .*; there are: quality"):
-        fill_blocks(DOCUMENT.replace("quality", "nothing"), results)
-    with pytest.raises(ValueError, match="no records"):
-        fill_blocks(DOCUMENT.replace("demo", "absent"), results)
-
-
-def test_tables_are_written_in_three_formats_and_byte_stable(results, tmp_path):
-    tables = list(tables_of(results / "demo").values())
-    written = write_tables(tables, tmp_path / "out")
-    names = [path.name for path in written]
-    assert names == [f"{name}.{end}" for name in ("quality", "all_metrics") for end in ("md", "csv", "tex")]
-    first = [path.read_bytes() for path in written]
-    assert [path.read_bytes() for path in write_tables(tables, tmp_path / "out")] == first
 
 
 def test_differences_are_kept_apart_by_baseline():
