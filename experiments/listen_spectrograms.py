@@ -15,6 +15,7 @@ import matplotlib
 import numpy as np
 import soundfile
 from PIL import Image
+from scipy import fft
 from tqdm import tqdm
 
 from experiments.records import ClipRecord
@@ -84,7 +85,7 @@ def mel_spectrogram_db(samples: np.ndarray, sample_rate: int) -> np.ndarray:
     starts = np.linspace(0, len(padded) - WINDOW, WIDTH * FRAMES_PER_COLUMN).round().astype(int)
     window = np.hanning(WINDOW).astype(np.float32)
     frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[starts] * window
-    power = (np.abs(np.fft.rfft(frames, axis=1)) / (window.sum() / 2)) ** 2  # (K, B)
+    power = (np.abs(fft.rfft(frames, axis=1)) / (window.sum() / 2)) ** 2  # (K, B)
     columns = power.reshape(WIDTH, FRAMES_PER_COLUMN, -1).mean(axis=1)
     bins = mel_frequencies(sample_rate / 2) / sample_rate * WINDOW
     return 10 * np.log10(np.maximum(_rows_at(columns, bins), 1e-12)).T
