@@ -163,9 +163,8 @@ def load_exactly(network: torch.nn.Module, state: dict[str, torch.Tensor], path:
 
 
 def _numpy_scalars() -> list[Any]:
-    core = np._core if hasattr(np, "_core") else np.core  # NumPy 2 renamed the module that old pickles name.
-    scalar = core.multiarray.scalar
-    names = [(scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar")]
+    scalar = np.float64(0).__reduce__()[0]  # Its module has another name in every generation of NumPy.
+    names = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
     return [*names, np.dtype, np.dtypes.Float64DType, np.dtypes.Float32DType, np.dtypes.Int64DType]
 
 

@@ -39,7 +39,7 @@ class PackageVGGishEmbedder(NetworkEmbedder):
 
     def _load(self, path: Path) -> nn.Module:
         module = _package("torchvggish.torchvggish", "torchvggish")
-        network: Any = module.VGG(module.make_layers())
+        network: Any = module.VGG(module.make_layers(), postprocess=False)
         load_exactly(network, read_state_dict(path), path)
         network.embeddings = nn.Sequential(*list(network.embeddings.children())[:-1])
         return network
