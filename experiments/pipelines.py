@@ -50,6 +50,7 @@ class Pipeline:
         trained: False means its audio is noise: quality metrics refuse it by name.
         training_length_s: the clip length it was trained on (the length of one evaluation window).
         weights: identity of the weights (hash, or hub id and resolved revision).
+        gate: readings that say at which lengths a claim about attention can be tested on these weights, if there are.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Pipeline:
     trained: bool
     training_length_s: float
     weights: str
+    gate: tuple[dict[str, Any], ...] = ()
 
     @property
     def sample_rate(self) -> int:
@@ -157,6 +159,7 @@ class Pipeline:
             "training_length_s": self.training_length_s,
             "sample_rate": self.sample_rate,
             "weights": self.weights,
+            "gate": list(self.gate),
             "unet_parameters": sum(p.numel() for p in self.pipe.unet.parameters()),
         }
 

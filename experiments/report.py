@@ -10,6 +10,7 @@ from pathlib import Path
 from experiments.cli import one_line_errors
 from experiments.figures import speed_figures
 from experiments.listen import write_listening_page
+from experiments.probe_figures import spectrogram_figure
 from experiments.provenance import provenance, where
 from experiments.quality_figures import quality_figures
 from experiments.quality_tables import write_tables
@@ -47,6 +48,7 @@ def report(run_dir: Path) -> str:
         speed_figures(speed_rows(records), figures, where(runs[-1]))
     quality_figures(records, figures)
     if any((run_dir / clip.audio).exists() for clip in of_kind(records, ClipRecord)):
+        spectrogram_figure(run_dir, figures / "spectrograms")
         write_listening_page(run_dir)
     return text
 

@@ -13,7 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from evaluation.pairing import Clip
-from evaluation.results import MetricResult
+from evaluation.results import WHOLE, MetricResult
 from evaluation.scorer import Scorer, make_scorer, score_folder
 from evaluation.scoring import FolderScore, compare
 from experiments.conditions import Condition
@@ -113,7 +113,7 @@ def score_duration(
     run_dir: Path,
     run_id: str,
 ) -> None:
-    """Score the conditions of one duration, then each against the baseline on the clips that both have."""
+    """Score the conditions of one duration, then every pair of them on the clips that both have."""
     scores: dict[str, FolderScore] = {}
     for condition in conditions:
         chosen = [clip for clip in clips if clip.condition == condition.id]
@@ -122,15 +122,14 @@ def score_duration(
             append_record(run_dir, _failure(run_id, condition, reason))
             continue
         scores[condition.method.name] = score_folder(scorer, condition.id, to_clips(chosen, run_dir), references)
-    for condition in conditions:
-        name = condition.method.name
-        if name not in scores:
-            continue
-        results: list[MetricResult] = list(scores[name].results)
-        if name != baseline and baseline in scores:
-            results += compare(scores[baseline], scores[name], seed=scorer.seed)
-        for result in results:
-            append_record(run_dir, to_record(result, condition, baseline, run_id))
+    ordered = sorted(scores, key=lambda name: name != baseline)
+    by_name = {condition.method.name: condition for condition in conditions}
+    for number, name in enumerate(ordered):
+        for result in scores[name].results:
+            append_record(run_dir, to_record(result, by_name[name], "", run_id, scores[name].per_clip()))
+        for other in ordered[:number]:
+            for result in compare(scores[other], scores[name], seed=scorer.seed):
+                append_record(run_dir, to_record(result, by_name[name], other, run_id))
 
 
 def _failure(run_id: str, condition: Condition, reason: str) -> FailureRecord:
@@ -146,9 +145,23 @@ def to_clips(records: Sequence[ClipRecord], run_dir: Path) -> list[Clip]:
     ]
 
 
-def to_record(result: MetricResult, condition: Condition, baseline: str, run_id: str) -> MetricRecord:
-    """One result as a record; paired differences carry the baseline method's name."""
+def to_record(
+    result: MetricResult,
+    condition: Condition,
+    baseline: str,
+    run_id: str,
+    per_clip: Mapping[str, Mapping[str, float]] | None = None,
+) -> MetricRecord:
+    """One result as a record.
+
+    Args:
+        baseline: the method that a paired difference is against; empty for a plain value.
+        per_clip: clip id -> metric -> value; a headline keeps its own clips' values, for the listening page.
+    """
     details: dict[str, Any] = dict(result.details)
+    values = {clip: scores[result.metric] for clip, scores in (per_clip or {}).items() if result.metric in scores}
+    if values and result.window == WHOLE:
+        details["per_clip"] = values
     return MetricRecord(
         run_id=run_id,
         condition=condition.id,
@@ -163,7 +176,7 @@ def to_record(result: MetricResult, condition: Condition, baseline: str, run_id:
         n_failed=result.n_failed,
         unit=result.unit,
         higher_is_better=result.higher_is_better,
-        baseline=baseline if result.baseline else "",
+        baseline=baseline,
         window=result.window,
         details=details,
     )

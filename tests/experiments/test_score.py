@@ -89,3 +89,9 @@ def test_folder_references(tmp_path):
         folder_references(tmp_path, PROMPTS)
     (tmp_path / "h.flac").touch()
     assert folder_references(tmp_path, PROMPTS)["h"] == tmp_path / "h.flac"
+
+
+def test_a_headline_keeps_the_values_of_its_clips(scored):
+    assert metric(scored, "dense").details["per_clip"].keys() == {f"{prompt.id}_0" for prompt in PROMPTS}
+    assert metric(scored, "dense").details["per_clip"]["a_0"] == pytest.approx(metric(scored, "dense").value, abs=1e-6)
+    assert "per_clip" not in metric(scored, "litefocus", baseline="dense").details
