@@ -43,7 +43,7 @@ def draw_crops(clips: ClipSet, batch_size: int, generator: torch.Generator) -> t
     3.8 s. A crop of a "then" scene would lose one of its events, so crops are taken from other scenes only.
     """
     whole = bool(torch.rand((), generator=generator) < 0.5)
-    accepted = [i for i, scene in enumerate(clips.scenes) if True]
+    accepted = [i for i, scene in enumerate(clips.scenes) if whole or scene.relation != "then"]
     drawn = torch.randint(len(accepted), (batch_size,), generator=generator)
     indices = [accepted[i] for i in drawn.tolist()]
     mels = log_mel(clips.audio(indices))

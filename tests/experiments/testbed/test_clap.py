@@ -96,6 +96,13 @@ def test_contrastive_loss_is_the_cross_entropy_and_shares_equal_captions() -> No
     # Two equal columns share the target evenly: the best reachable loss is log 2 for rows 0 and 2, about 0 for row 1.
     rest = np.log(2.0 + np.exp(-10.0)), np.log(1.0 + 2.0 * np.exp(-10.0))
     assert right.item() == pytest.approx((2 * rest[0] + rest[1]) / 3, abs=1e-5)
+    # Sounds that match one phrasing of their scene better than the other: both count as half of the answer.
+    audio = torch.nn.functional.normalize(text + 0.1 * torch.eye(3, 128), dim=-1)
+    logits = 10.0 * audio @ text.T
+    shares = torch.tensor([[0.5, 0.0, 0.5], [0.0, 1.0, 0.0], [0.5, 0.0, 0.5]])
+    by_hand = [-(shares * side.log_softmax(dim=1)).sum(dim=1).mean().item() for side in (logits, logits.T)]
+    shared = clap_losses(audio, text, scale, scenes, EventHead())["contrastive"]
+    assert shared.item() == pytest.approx(sum(by_hand) / 2, abs=1e-5)
     wrong = clap_losses(text.roll(1, 0), text, scale, scenes, EventHead())["contrastive"]
     assert wrong > right + 3.0
 

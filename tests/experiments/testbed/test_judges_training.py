@@ -43,6 +43,27 @@ def test_a_killed_run_ends_bit_equal_to_an_undisturbed_one(tmp_path: Path, kille
     assert [row["step"] for row in record["losses"]] == [2, 4, 6, 8, 9]
 
 
+def test_every_step_sees_other_data_and_a_resumed_one_goes_on_where_it_was(tmp_path: Path) -> None:
+    seen: list[float] = []
+    model = tiny_model()
+
+    def losses(generator: torch.Generator) -> dict[str, torch.Tensor]:
+        if len(seen) == 5:
+            seen.append(0.0)
+            raise KeyboardInterrupt
+        x = torch.randn(4, 4, generator=generator)
+        seen.append(x[0, 0].item())
+        return {"total": model(x).square().mean()}
+
+    with pytest.raises(KeyboardInterrupt):
+        train(model, losses, SCHEDULE, tmp_path, {})
+    train(model, losses, SCHEDULE, tmp_path, {})
+    before, after = seen[:5], seen[6:]
+    assert len(set(before)) == 5
+    assert after[0] == before[4]
+    assert len(set(before) | set(after)) == 9
+
+
 def test_training_reduces_the_loss_and_leaves_the_global_generator_alone(tmp_path: Path) -> None:
     before = torch.get_rng_state()
     model, record = run(tmp_path, schedule=Schedule(steps=200, learning_rate=2e-2, warmup_steps=5, checkpoint_every=20))
