@@ -95,7 +95,7 @@ class ClapEmbedder(NetworkEmbedder):
         """The model's tokenizer."""
         from transformers import AutoTokenizer
 
-        return _from_folder(AutoTokenizer, self.path)
+        return tells_captions_apart(_from_folder(AutoTokenizer, self.path), self.path)
 
     def embed(self, waveforms: Sequence[Array]) -> list[Features]:
         """See :meth:`evaluation.embedders.protocol.Embedder.embed`."""
@@ -143,20 +143,36 @@ class ClapEmbedder(NetworkEmbedder):
 
     def _log_mel(self, waveforms: torch.Tensor) -> torch.Tensor:
         settings = self.extractor
-        filters = slaney_filters(
+        filters = self._mel_filters().to(waveforms.device)
+        return log_mel_db(waveforms, settings.fft_window_size, settings.hop_length, filters)
+
+    def _mel_filters(self) -> torch.Tensor:
+        settings = self.extractor
+        return slaney_filters(
             int(settings.sampling_rate),
             int(settings.fft_window_size),
             int(settings.feature_size),
             float(settings.frequency_min),
             float(settings.frequency_max),
         )
-        return log_mel_db(waveforms, settings.fft_window_size, settings.hop_length, filters.to(waveforms.device))
 
 
 def repeat_pad(waveforms: torch.Tensor, length: int) -> torch.Tensor:
     """(B, S) to (B, length): as many whole repeats as fit, then zeros. S must not exceed ``length``."""
     repeated = waveforms.repeat(1, length // waveforms.shape[1])
     return functional.pad(repeated, (0, length - repeated.shape[1]))
+
+
+def tells_captions_apart(tokenizer: Any, where: Path | str) -> Any:
+    """The tokenizer, unless it gives two captions the same tokens: transformers 5 builds one without a vocabulary
+    where the files are missing, and says nothing.
+
+    Raises:
+        WeightsError: it does.
+    """
+    if tokenizer("a dog barks")["input_ids"] == tokenizer("rain on a roof")["input_ids"]:
+        raise WeightsError(f"the tokenizer of {where} has no vocabulary ({len(tokenizer)} tokens); put its files there")
+    return tokenizer
 
 
 def refuse_fusion(fusion: bool, path: Path) -> None:

@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from evaluation.embedders.clap import ClapEmbedder, _from_folder, refuse_fusion
+from evaluation.embedders.clap import ClapEmbedder, _from_folder, refuse_fusion, tells_captions_apart
 from evaluation.embedders.network import hash_weights
 from evaluation.embedders.protocol import identity_of
+from evaluation.embedders.spectrogram import take_stored_stft
 from evaluation.weights import WeightsError, WeightSource, load_exactly, read_state_dict
 
 # Order matters: "attn" first names the attention block, whose parts are renamed after it.
@@ -36,13 +37,13 @@ _AUDIO_NAMES = (
 )
 # Parts that ClapModel computes itself, or that only LAION's training uses.
 _UNUSED = (
-    "audio_branch.spectrogram_extractor.",
-    "audio_branch.logmel_extractor.",
     "audio_branch.tscam_conv.",
     "audio_branch.head.",
     "audio_transform.",
     "text_transform.",
 )
+_FFT = 1024
+_FILTER_TOLERANCE = 1e-5
 _HEADS_OF_LAYER = (4, 8, 16, 32)
 
 
@@ -82,7 +83,7 @@ class LaionClapEmbedder(ClapEmbedder):
         """RoBERTa's tokenizer."""
         from transformers import AutoTokenizer
 
-        return _from_folder(AutoTokenizer, self._tokenizer_folder)
+        return tells_captions_apart(_from_folder(AutoTokenizer, self._tokenizer_folder), self._tokenizer_folder)
 
     @cached_property
     def identity(self) -> str:
@@ -94,9 +95,16 @@ class LaionClapEmbedder(ClapEmbedder):
 
         state = strip_prefix(read_state_dict(path, entry="state_dict"))
         refuse_fusion(any(".mel_conv2d." in name for name in state), path)
+        take_stored_stft(state, "audio_branch.", _FFT, path)
+        self._check_filters(state.pop("audio_branch.logmel_extractor.melW", None), path)
         model: nn.Module = ClapModel(config_of(state, path))
         load_exactly(model, with_buffers_of(model, convert(state)), path)
         return model
+
+    def _check_filters(self, stored: torch.Tensor | None, path: Path) -> None:
+        own = self._mel_filters()
+        if stored is None or stored.shape != own.shape or (stored - own).abs().max() > _FILTER_TOLERANCE:
+            raise WeightsError(f"{path}: its mel filters are not LAION's (64 bands, 50 to 14000 Hz at 48 kHz)")
 
 
 def strip_prefix(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from evaluation.embedders.clap import tells_captions_apart
 from evaluation.embedders.laion import strip_prefix
 from evaluation.embedders.network import NetworkEmbedder
 from evaluation.embedders.protocol import Array, Output
@@ -86,6 +87,7 @@ class PackageClapEmbedder(NetworkEmbedder):
         module: Any = laion_clap.CLAP_Module(
             enable_fusion=False, device=self.device, amodel="HTSAT-base" if base else "HTSAT-tiny"
         )
+        tells_captions_apart(module.tokenize, "roberta-base, in the hub cache,")
         state.pop("text_branch.embeddings.position_ids", None)
         load_exactly(module.model, state, path)
         network: nn.Module = module

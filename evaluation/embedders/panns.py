@@ -15,12 +15,11 @@ from torch.nn import functional
 
 from evaluation.embedders.network import NetworkEmbedder
 from evaluation.embedders.protocol import Output
-from evaluation.embedders.spectrogram import log_mel_db, slaney_filters
-from evaluation.weights import CNN14_16K, CNN14_32K, WeightsError, WeightSource, load_exactly, read_state_dict
+from evaluation.embedders.spectrogram import log_mel_db, slaney_filters, take_stored_stft
+from evaluation.weights import CNN14_16K, CNN14_32K, WeightSource, load_exactly, read_state_dict
 
 _BANDS, _CLASSES = 64, 527
 _POOLINGS = 5
-_STFT_KEYS = ("spectrogram_extractor.stft.conv_real.weight", "spectrogram_extractor.stft.conv_imag.weight")
 
 
 class FrontEnd(NamedTuple):
@@ -134,7 +133,7 @@ class Cnn14Embedder(NetworkEmbedder):
 
     def _load(self, path: Path) -> nn.Module:
         state = dict(read_state_dict(path, entry="model"))
-        _check_stft(state, self.front_end, path)
+        take_stored_stft(state, "", self.front_end.n_fft, path)
         network = Cnn14(self.front_end)
         load_exactly(network, state, path)
         return network
@@ -142,21 +141,3 @@ class Cnn14Embedder(NetworkEmbedder):
     def _forward(self, waveforms: torch.Tensor) -> dict[Output, torch.Tensor]:
         embedding, logits = self.network(waveforms)
         return {"embedding": embedding, "logits": logits}
-
-
-def _check_stft(state: dict[str, torch.Tensor], front_end: FrontEnd, path: Path) -> None:
-    """Take the checkpoint's stored STFT out of ``state``, refusing any but the windowed DFT computed here."""
-    samples = torch.arange(front_end.n_fft, dtype=torch.float64)
-    window = torch.hann_window(front_end.n_fft, periodic=True, dtype=torch.float64)
-    angles = 2 * torch.pi * torch.outer(torch.arange(front_end.n_fft // 2 + 1).double(), samples) / front_end.n_fft
-    expected = (torch.cos(angles) * window, -torch.sin(angles) * window)
-    for key, kernel in zip(_STFT_KEYS, expected, strict=True):
-        stored = state.pop(key, None)
-        if stored is None or stored.shape != (len(kernel), 1, front_end.n_fft):
-            shape = None if stored is None else tuple(stored.shape)
-            raise WeightsError(
-                f"{path}: {key} has shape {shape}, Cnn14 at {front_end.sample_rate} Hz has"
-                f" {(len(kernel), 1, front_end.n_fft)}; choose the checkpoint of that rate"
-            )
-        if (stored[:, 0].double() - kernel).abs().max() > 1e-4:
-            raise WeightsError(f"{path}: {key} is not a Hann-windowed DFT; this checkpoint has another front end")

@@ -6,15 +6,19 @@ Shapes: B batch, S samples, T frames, K FFT bins, M mel bands, E examples.
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
+
+from evaluation.weights import WeightsError
 
 VGGISH_RATE = 16_000
 VGGISH_EXAMPLE_FRAMES = 96
 _VGGISH_WINDOW, _VGGISH_HOP, _VGGISH_FFT = 400, 160, 512
 _VGGISH_BANDS, _VGGISH_LOW_HZ, _VGGISH_HIGH_HZ = 64, 125.0, 7500.0
 _VGGISH_LOG_OFFSET = 0.01
+_KERNEL_TOLERANCE = 1e-4
 
 
 def vggish_examples(waveforms: torch.Tensor, hop_frames: int = VGGISH_EXAMPLE_FRAMES) -> torch.Tensor:
@@ -54,6 +58,33 @@ def log_mel_db(waveforms: torch.Tensor, n_fft: int, hop: int, filters: torch.Ten
     with torch.autocast(waveforms.device.type, enabled=False):  # Powers overflow float16.
         mel = power.transpose(1, 2) @ filters
     return 10 * torch.log10(torch.clamp(mel, min=1e-10))
+
+
+def take_stored_stft(state: dict[str, torch.Tensor], prefix: str, n_fft: int, path: Path) -> None:
+    """Remove from a checkpoint the STFT kernels that torchlibrosa stores, once they are known to be what we compute.
+
+    Args:
+        state: changed in place.
+        prefix: of the names in the checkpoint ("" or "audio_branch.").
+        n_fft: the front end's window and transform length.
+        path: for errors.
+
+    Raises:
+        WeightsError: kernels are missing, of another length, or not a Hann-windowed DFT.
+    """
+    angles = 2 * torch.pi * torch.outer(torch.arange(n_fft // 2 + 1.0), torch.arange(float(n_fft))).double() / n_fft
+    window = torch.hann_window(n_fft, periodic=True, dtype=torch.float64)
+    for part, kernel in (("real", torch.cos(angles) * window), ("imag", -torch.sin(angles) * window)):
+        key = f"{prefix}spectrogram_extractor.stft.conv_{part}.weight"
+        stored = state.pop(key, None)
+        if stored is None or stored.shape != (len(kernel), 1, n_fft):
+            shape = None if stored is None else tuple(stored.shape)
+            raise WeightsError(
+                f"{path}: {key} has shape {shape}, this front end has {(len(kernel), 1, n_fft)};"
+                " choose the checkpoint of this sample rate"
+            )
+        if (stored[:, 0].double() - kernel).abs().max() > _KERNEL_TOLERANCE:
+            raise WeightsError(f"{path}: {key} is not a Hann-windowed DFT; this checkpoint has another front end")
 
 
 @lru_cache

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from networks import WORDS, save_clap, save_tokenizer
+from networks import WORDS, save_clap, save_tokenizer, stft_kernels
 
 from evaluation.audio import int16_round_trip
 from evaluation.cache import EmbeddingCache
 from evaluation.embed import Preprocessing, embed_files
 from evaluation.embedders.clap import ClapEmbedder, repeat_pad
 from evaluation.embedders.laion import LaionClapEmbedder, config_of, convert
+from evaluation.embedders.spectrogram import slaney_filters
 from evaluation.weights import WeightsError
 
 RATE = 48_000
@@ -141,6 +142,14 @@ def test_an_incomplete_folder_is_named(tmp_path):
         ClapEmbedder(_nowhere(tmp_path)).embed([noise(1.0)])
 
 
+def test_a_tokenizer_without_a_vocabulary_is_refused(tmp_path):
+    folder = save_clap(tmp_path / "clap")
+    for name in ("vocab.json", "merges.txt", "tokenizer.json"):
+        (folder / name).unlink(missing_ok=True)
+    with pytest.raises(WeightsError, match=r"clap has no vocabulary|does not hold a AutoTokenizer"):
+        ClapEmbedder(folder).embed_text(["a dog barks"])
+
+
 def _nowhere(folder):
     from dataclasses import replace
 
@@ -169,6 +178,10 @@ def laion_state(folder):
     for name in [name for name in renamed if ".attn.query." in name]:
         parts = [renamed.pop(name.replace("query", part)) for part in ("query", "key", "value")]
         renamed[name.replace("query", "qkv")] = torch.cat(parts)
+    real, imaginary = stft_kernels(1024)
+    renamed["audio_branch.spectrogram_extractor.stft.conv_real.weight"] = real
+    renamed["audio_branch.spectrogram_extractor.stft.conv_imag.weight"] = imaginary
+    renamed["audio_branch.logmel_extractor.melW"] = slaney_filters(48_000, 1024, 64, 50.0, 14_000.0).clone()
     renamed["audio_branch.tscam_conv.weight"] = torch.ones(1)
     renamed["text_transform.sequential.0.weight"] = torch.ones(1)
     renamed["text_branch.embeddings.position_ids"] = torch.arange(90)[None]
@@ -192,6 +205,16 @@ def test_a_laion_checkpoint_becomes_the_same_model(folder, embedder, tmp_path, m
     other = save_tokenizer(tmp_path / "other")
     (other / "merges.txt").write_text("#version: 0.2\na b\n")
     assert LaionClapEmbedder(tmp_path / "laion.pt", other, int16=False).identity != laion.identity
+
+
+def test_a_laion_checkpoint_with_another_front_end_is_refused(folder, tmp_path):
+    kernel, filters = "audio_branch.spectrogram_extractor.stft.conv_real.weight", "audio_branch.logmel_extractor.melW"
+    for number, (name, message) in enumerate(((kernel, "not a Hann-windowed DFT"), (filters, "its mel filters"))):
+        state = laion_state(folder)
+        state[name] = state[name] * 1.5
+        torch.save({"state_dict": state}, tmp_path / f"{number}.pt")
+        with pytest.raises(WeightsError, match=message):
+            LaionClapEmbedder(tmp_path / f"{number}.pt", folder).embed([noise(1.0)])
 
 
 def test_query_key_and_value_are_taken_apart_in_order():

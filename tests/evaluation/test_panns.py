@@ -103,7 +103,7 @@ def small_checkpoint(path, n_fft, gain=1.0):
 
 def test_each_rate_takes_its_own_checkpoint(tmp_path):
     narrow, wide = small_checkpoint(tmp_path / "16k.pth", 512), small_checkpoint(tmp_path / "32k.pth", 1024)
-    with pytest.raises(WeightsError, match=r"\(257, 1, 512\), Cnn14 at 32000 Hz has \(513, 1, 1024\)"):
+    with pytest.raises(WeightsError, match=r"\(257, 1, 512\), this front end has \(513, 1, 1024\)"):
         Cnn14Embedder(narrow, sample_rate=32_000).embed([noise(32_000)])
     # A 32 kHz front end passes; what is missing then is the network.
     with pytest.raises(WeightsError, match=r"32k.pth is not a Cnn14 checkpoint: .*bn0.weight"):

@@ -1,0 +1,226 @@
+"""Our numbers against the released packages, on seeded random weights. Runs in the second environment."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from conftest import MISSING
+
+if MISSING:
+    pytest.skip(
+        f"{', '.join(MISSING)} not installed: this runs in the second environment (make test-published)",
+        allow_module_level=True,
+    )
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "evaluation"))
+
+import frechet_audio_distance
+import laion_clap
+from frechet_audio_distance.models import pann
+from local_hub import REVISION
+from networks import save_cnn14, save_vggish
+from torchvggish import mel_features, torchvggish, vggish_input
+
+from evaluation.embedders.laion import LaionClapEmbedder
+from evaluation.embedders.packages import PackageClapEmbedder, PackageVGGishEmbedder
+from evaluation.embedders.panns import Cnn14Embedder
+from evaluation.embedders.spectrogram import vggish_examples
+from evaluation.embedders.vggish import VGGishEmbedder
+from evaluation.evaluate import evaluate
+from evaluation.fad import frechet_distance
+from evaluation.weights import WeightsError
+
+CAPTIONS = ["a dog barks while rain falls", "A bell rings, then a horn sounds.", "wind"]
+
+
+def noise(seconds, rate, seed=0):
+    t = np.arange(round(seconds * rate)) / rate
+    samples = 0.1 * np.random.default_rng(seed).standard_normal(len(t)) + 0.3 * np.sin(2 * np.pi * 440 * (seed + 1) * t)
+    return samples.astype(np.float32)
+
+
+def test_vggish_log_mel_equals_torchvggish():
+    waveform = noise(3, 16_000)
+    expected = vggish_input.waveform_to_examples(waveform, 16_000, return_tensor=False)
+    found = vggish_examples(torch.from_numpy(waveform)[None])[0].numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    frames = mel_features.log_mel_spectrogram(
+        waveform, audio_sample_rate=16_000, log_offset=0.01, window_length_secs=0.025, hop_length_secs=0.01,
+        num_mel_bins=64, lower_edge_hertz=125, upper_edge_hertz=7500,
+    )  # fmt: skip
+    assert frames.shape == (298, 64)
+
+
+@pytest.fixture(scope="module")
+def vggish(tmp_path_factory):
+    return save_vggish(tmp_path_factory.mktemp("weights") / "vggish.pth")
+
+
+def test_vggish_frames_equal_torchvggish(vggish):
+    waveforms = [noise(1, 16_000, seed) for seed in range(2)]
+    ours = VGGishEmbedder(vggish).embed(waveforms)
+    theirs = PackageVGGishEmbedder(vggish).embed(waveforms)
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(one["frames"], other["frames"], rtol=1e-4, atol=1e-4)
+
+
+def distance_of_package(first, second):
+    package = frechet_audio_distance.FrechetAudioDistance.__new__(frechet_audio_distance.FrechetAudioDistance)
+    moments = [value for rows in (first, second) for value in package.calculate_embd_statistics(rows)]
+    return package.calculate_frechet_distance(*moments)
+
+
+def test_frechet_distance_equals_the_package_at_full_rank_and_below():
+    generator = np.random.default_rng(0)
+    full = [generator.standard_normal((1000, 128)) @ generator.standard_normal((128, 128)) for _ in range(2)]
+    assert frechet_distance(*full) == pytest.approx(distance_of_package(*full), rel=1e-6)
+    few = [generator.standard_normal((100, 128)) + shift for shift in (0.0, 0.3)]
+    assert frechet_distance(*few) == pytest.approx(distance_of_package(*few), rel=1e-5)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("audio")
+    for side, first in (("ref", 0), ("gen", 100)):
+        (root / side).mkdir()
+        for i in range(8):
+            soundfile.write(root / side / f"c{i}.wav", noise(2, 16_000, first + i), 16_000, subtype="FLOAT")
+    return root
+
+
+def test_whole_fad_equals_the_packages_own_score(folders, vggish, monkeypatch):
+    """Their loading, embedding, statistics and distance, with only the download replaced."""
+
+    def local_model(repo_or_dir, model):
+        network = torchvggish.VGG(torchvggish.make_layers(), postprocess=False)
+        network.load_state_dict(torch.load(vggish, weights_only=True) | {})
+        network.forward = lambda audio, rate: torchvggish.VGG.forward(
+            network, vggish_input.waveform_to_examples(audio, rate)
+        )
+        return network
+
+    monkeypatch.setattr(torch.hub, "load", local_model)
+    package = frechet_audio_distance.FrechetAudioDistance(model_name="vggish", sample_rate=16_000)
+    theirs = package.score(str(folders / "ref"), str(folders / "gen"))
+    weights = {"vggish": str(vggish)}
+    options = {"weights": weights, "metrics": ["fad"], "cache_dir": None, "floors": False, "window_s": 2.0}
+    ours = evaluate(folders / "ref", folders / "gen", **options)
+    named = evaluate(folders / "ref", folders / "gen", preset="published", **options)
+    assert theirs > 1
+    assert ours.value("fad") == pytest.approx(theirs, rel=1e-4)
+    assert named.value("fad") == pytest.approx(theirs, rel=1e-4)
+    assert named.results[0].preset == "published"
+
+
+def test_cnn14_equals_the_package_network(tmp_path):
+    checkpoint = save_cnn14(tmp_path / "cnn14.pth")
+    package = pann.Cnn14_16k(
+        sample_rate=16_000, window_size=512, hop_size=160, mel_bins=64, fmin=50, fmax=8000, classes_num=527
+    ).eval()
+    package.load_state_dict(torch.load(checkpoint, weights_only=True)["model"])
+    waveform = noise(2, 16_000)
+    with torch.inference_mode():
+        theirs = package(torch.from_numpy(waveform)[None], None)
+    ours = Cnn14Embedder(checkpoint).embed([waveform])[0]
+    np.testing.assert_allclose(ours["embedding"], theirs["embedding"][0].numpy(), rtol=1e-3, atol=1e-3)
+    posteriors = 1 / (1 + np.exp(-ours["logits"].astype(np.float64)))
+    np.testing.assert_allclose(posteriors, theirs["clipwise_output"][0].numpy(), atol=1e-3)
+
+
+def test_their_own_checkpoint_layout_is_read(tmp_path):
+    """A state dict written by their network, not by ours."""
+    torch.manual_seed(0)
+    package = pann.Cnn14(
+        sample_rate=32_000, window_size=1024, hop_size=320, mel_bins=64, fmin=50, fmax=14_000, classes_num=527
+    ).eval()
+    torch.save({"model": package.state_dict()}, tmp_path / "32k.pth")
+    waveform = noise(1, 32_000)
+    with torch.inference_mode():
+        theirs = package(torch.from_numpy(waveform)[None], None)["embedding"][0].numpy()
+    ours = Cnn14Embedder(tmp_path / "32k.pth", sample_rate=32_000).embed([waveform])[0]["embedding"]
+    np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+def test_pann_fad_of_the_package_is_a_scalar_fad():
+    """Open issue 37: vectors of clips are joined end to end, so that mean and covariance are single numbers."""
+    package = frechet_audio_distance.FrechetAudioDistance.__new__(frechet_audio_distance.FrechetAudioDistance)
+    package.model_name, package.verbose, package.device = "pann", False, torch.device("cpu")
+    package.model = lambda audio, _: {"embedding": audio[:, :2048]}
+    rows = package.get_embeddings([noise(1, 16_000, seed) for seed in range(4)], 16_000)
+    assert rows.shape == (4 * 2048,)
+    assert package.calculate_embd_statistics(rows)[1].shape == ()
+
+
+@pytest.fixture(scope="module")
+def clap(tmp_path_factory):
+    """A LAION checkpoint as their training writes it: prefixed names, NumPy scalars beside the tensors."""
+    path = tmp_path_factory.mktemp("weights") / "clap.pt"
+    torch.manual_seed(1)
+    module = laion_clap.CLAP_Module(enable_fusion=False, device="cpu").model
+    for name, value in module.named_parameters():
+        # Fresh networks barely react to their input; spread the weights so that a wrong mapping would show.
+        if value.ndim > 1 and "embeddings" not in name and "extractor" not in name:
+            torch.nn.init.xavier_uniform_(value, gain=1.5)
+    state = {f"module.{name}": value for name, value in module.state_dict().items()}
+    torch.save({"epoch": np.int64(15), "best": np.float64(0.9), "state_dict": state}, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    from conftest import HOME
+
+    return HOME / "hub" / "models--roberta-base" / "snapshots" / REVISION
+
+
+@pytest.mark.parametrize("seconds", [10.0, 7.0, 3.0])
+def test_clap_audio_equals_laion(clap, tokenizer, seconds):
+    waveforms = [noise(seconds, 48_000, seed) for seed in range(2)]
+    ours = LaionClapEmbedder(clap, tokenizer).embed(waveforms)
+    theirs = PackageClapEmbedder(clap).embed(waveforms)
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(one["embedding"], other["embedding"], atol=1e-4)
+    assert np.abs(theirs[0]["embedding"] - theirs[1]["embedding"]).max() > 1e-3
+
+
+def test_clap_text_equals_laion(clap, tokenizer):
+    ours = LaionClapEmbedder(clap, tokenizer).embed_text(CAPTIONS)
+    theirs = PackageClapEmbedder(clap).embed_text(CAPTIONS)
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+    assert np.abs(theirs[0] - theirs[1]).max() > 1e-3
+
+
+def test_clap_score_through_both_code_paths(folders, clap, tokenizer):
+    captions = {f"c{i}": CAPTIONS[i % 3] + f" {i}" for i in range(8)}
+    options = {"metrics": ["clap"], "cache_dir": None, "floors": False, "window_s": 2.0}
+    weights = {"clap": str(clap), "tokenizer": str(tokenizer)}
+    published = evaluate(None, folders / "gen", captions, preset="published", weights=weights, **options)
+    own = evaluate(None, folders / "gen", captions, preset="tango", weights=weights, **options)
+    assert own.value("clap") == pytest.approx(published.value("clap"), abs=1e-4)
+    for clip, row in published.per_clip.items():
+        assert own.per_clip[clip]["clap"] == pytest.approx(row["clap"], abs=1e-4)
+
+
+def test_laion_draws_a_random_crop_beyond_ten_seconds(clap):
+    """Why longer clips are refused: the package answers differently each time."""
+    module = PackageClapEmbedder(clap).network
+    long = np.concatenate([noise(10, 48_000, 1), noise(10, 48_000, 20)])[None]
+    np.random.seed(0)  # noqa: NPY002 (the package draws from the global generator)
+    values = [module.get_audio_embedding_from_data(long) for _ in range(3)]
+    assert max(np.abs(values[0] - value).max() for value in values[1:]) > 1e-3
+    with pytest.raises(ValueError, match="at most 480000"):
+        PackageClapEmbedder(clap).embed([long[0]])
+
+
+def test_a_fusion_checkpoint_is_refused(clap, tokenizer, tmp_path):
+    state = torch.load(clap, weights_only=False)["state_dict"]
+    state["module.audio_branch.patch_embed.mel_conv2d.weight"] = torch.ones(1)
+    torch.save({"state_dict": state}, tmp_path / "fusion.pt")
+    with pytest.raises(ValueError, match="fusion model"):
+        LaionClapEmbedder(tmp_path / "fusion.pt", tokenizer).embed([noise(1, 48_000)])
+    torch.save({"state_dict": {"module.visual.weight": torch.ones(1)}}, tmp_path / "clip.pt")
+    with pytest.raises(WeightsError, match="no LAION CLAP"):
+        LaionClapEmbedder(tmp_path / "clip.pt", tokenizer).embed([noise(1, 48_000)])
