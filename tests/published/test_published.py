@@ -31,7 +31,7 @@ from evaluation.embedders.spectrogram import vggish_examples
 from evaluation.embedders.vggish import VGGishEmbedder
 from evaluation.evaluate import evaluate
 from evaluation.fad import frechet_distance
-from evaluation.weights import WeightsError
+from evaluation.weights import WeightsError, read_state_dict
 
 CAPTIONS = ["a dog barks while rain falls", "A bell rings, then a horn sounds.", "wind"]
 
@@ -176,19 +176,27 @@ def tokenizer():
     return HOME / "hub" / "models--roberta-base" / "snapshots" / REVISION
 
 
+@pytest.fixture(scope="module")
+def laion(clap):
+    return PackageClapEmbedder(clap)
+
+
+@pytest.fixture(scope="module")
+def own(clap, tokenizer):
+    return LaionClapEmbedder(clap, tokenizer)
+
+
 @pytest.mark.parametrize("seconds", [10.0, 7.0, 3.0])
-def test_clap_audio_equals_laion(clap, tokenizer, seconds):
+def test_clap_audio_equals_laion(laion, own, seconds):
     waveforms = [noise(seconds, 48_000, seed) for seed in range(2)]
-    ours = LaionClapEmbedder(clap, tokenizer).embed(waveforms)
-    theirs = PackageClapEmbedder(clap).embed(waveforms)
+    ours, theirs = own.embed(waveforms), laion.embed(waveforms)
     for one, other in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(one["embedding"], other["embedding"], atol=1e-4)
     assert np.abs(theirs[0]["embedding"] - theirs[1]["embedding"]).max() > 1e-3
 
 
-def test_clap_text_equals_laion(clap, tokenizer):
-    ours = LaionClapEmbedder(clap, tokenizer).embed_text(CAPTIONS)
-    theirs = PackageClapEmbedder(clap).embed_text(CAPTIONS)
+def test_clap_text_equals_laion(laion, own):
+    ours, theirs = own.embed_text(CAPTIONS), laion.embed_text(CAPTIONS)
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
     assert np.abs(theirs[0] - theirs[1]).max() > 1e-3
 
@@ -204,19 +212,19 @@ def test_clap_score_through_both_code_paths(folders, clap, tokenizer):
         assert own.per_clip[clip]["clap"] == pytest.approx(row["clap"], abs=1e-4)
 
 
-def test_laion_draws_a_random_crop_beyond_ten_seconds(clap):
+def test_laion_draws_a_random_crop_beyond_ten_seconds(laion):
     """Why longer clips are refused: the package answers differently each time."""
-    module = PackageClapEmbedder(clap).network
+    module = laion.network
     long = np.concatenate([noise(10, 48_000, 1), noise(10, 48_000, 20)])[None]
     np.random.seed(0)  # noqa: NPY002 (the package draws from the global generator)
     values = [module.get_audio_embedding_from_data(long) for _ in range(3)]
     assert max(np.abs(values[0] - value).max() for value in values[1:]) > 1e-3
     with pytest.raises(ValueError, match="at most 480000"):
-        PackageClapEmbedder(clap).embed([long[0]])
+        laion.embed([long[0]])
 
 
 def test_a_fusion_checkpoint_is_refused(clap, tokenizer, tmp_path):
-    state = torch.load(clap, weights_only=False)["state_dict"]
+    state = read_state_dict(clap, "state_dict")
     state["module.audio_branch.patch_embed.mel_conv2d.weight"] = torch.ones(1)
     torch.save({"state_dict": state}, tmp_path / "fusion.pt")
     with pytest.raises(ValueError, match="fusion model"):
