@@ -28,7 +28,7 @@ from experiments.testbed.train_vocoder import VocoderSettings, train_vocoder
 logger = logging.getLogger(__name__)
 
 SIZES: dict[str, dict[str, dict[str, Any]]] = {
-    "cpu": {"vae": {"steps": 700}, "text": {"steps": 1300}, "unet": {"batch": 6, "steps": 5000}},
+    "cpu": {"vae": {"steps": 700}, "text": {"steps": 1300}, "unet": {"batch": 6, "steps": 2400}},
     "gpu": {
         "vae": {"steps": 6000, "clips": 8000, "batch": 32},
         "unet": {"steps": 40_000, "clips": 40_000, "batch": 64, "width": 64, "ema_decay": 0.9995},
