@@ -62,6 +62,16 @@ def check_same_settings(previous: list[RunRecord], config: Mapping[str, Any]) ->
             raise ValueError(f"this run folder was made with other settings: {shown}; set another name or out_dir")
 
 
+def check_same_weights(previous: list[RunRecord], weights: str) -> None:
+    """Raise ValueError if the folder's clips were made with other weights, wherever they were loaded from."""
+    for record in previous:
+        if record.pipeline["weights"] != weights:
+            raise ValueError(
+                f"this run folder was made with weights {record.pipeline['weights']}, now {weights}; "
+                "set another name or out_dir"
+            )
+
+
 def audio_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Flat `key -> value` of everything that shapes a clip besides its condition's name; methods go by name."""
     flat: dict[str, Any] = {}

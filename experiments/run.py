@@ -24,7 +24,7 @@ from experiments.pipelines import DTYPES, Pipeline, select_device
 from experiments.prompts import Prompt
 from experiments.records import RunRecord, append_record, of_kind, read_records
 from experiments.report import report
-from experiments.resume import check_same_settings, locked
+from experiments.resume import check_same_settings, check_same_weights, locked
 from experiments.score import check_scorable, score_run
 from experiments.timing import time_duration
 from experiments.tracking import track
@@ -54,6 +54,7 @@ def _run_stages(config: DictConfig, conditions: list[Condition], arms: dict[str,
         pipeline = load_pipeline(config)
         for duration in config.durations:
             pipeline.check_duration(float(duration))
+        check_same_weights(of_kind(read_records(run_dir), RunRecord), pipeline.weights)
         run_id = start_record(config, pipeline, prompts, run_dir)
         if "generate" in config.stages:
             clips = plan_clips(conditions, prompts, list(config.seeds))
@@ -115,10 +116,21 @@ def start_record(config: DictConfig, pipeline: Pipeline, prompts: list[Prompt], 
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:
-    """The configuration as plain data, interpolations filled in."""
+    """The configuration as plain data, interpolations filled in, without the machine's folders."""
     container = OmegaConf.to_container(config, resolve=True)
     assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items()}
+    return {str(key): without_folders(value) for key, value in container.items()}
+
+
+def without_folders(value: Any) -> Any:
+    """Absolute paths reduced to their last part, at any depth: records travel, home directories should not."""
+    if isinstance(value, dict):
+        return {key: without_folders(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [without_folders(inner) for inner in value]
+    if isinstance(value, str) and value.startswith(("/", "~")):
+        return Path(value).name
+    return value
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")

@@ -1,4 +1,4 @@
-"""Trains the CLAP judge: `python -m experiments.testbed.train_clap steps=900`. Resumes where it was killed."""
+"""Trains the CLAP judge: `python -m experiments.testbed.train_clap steps=600`. Resumes where it was killed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ClapSettings:
     vocoder: str = ""
     clips: int = 8192
     round_trips: int = 512
-    steps: int = 900
+    steps: int = 600
     batch_size: int = 32
     learning_rate: float = 1.5e-3
     seed: int = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import sys
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from experiments.testbed.classifier import EventClassifier, smear
 from experiments.testbed.corpus import EVENT_NAMES
 from experiments.testbed.judges_data import TRAIN_FIRST_SEED, ClipSet, corpus_version, render_clips, with_round_trips
 from experiments.testbed.judges_training import Schedule, save_half, seeded, train
+from experiments.testbed.load import load_classifier
 from experiments.testbed.mel import log_mel
 from experiments.testbed.settings import parse_settings
 
@@ -24,7 +26,10 @@ ROUND_TRIP_SHARE = 0.25
 
 @dataclass(frozen=True)
 class ClassifierSettings:
-    """`run` receives checkpoint, record and weights; `vocoder` (a folder, or empty) adds round-tripped clips."""
+    """`run` receives checkpoint, record and weights; `vocoder` (a folder, or empty) adds round-tripped clips.
+
+    `start` is a classifier file to start from (empty: random weights), for a second run with a lower rate.
+    """
 
     run: str = "runs/testbed/classifier"
     cache: str = "runs/testbed/clips"
@@ -34,6 +39,7 @@ class ClassifierSettings:
     steps: int = 900
     batch_size: int = 32
     learning_rate: float = 3e-3
+    start: str = ""
     seed: int = 0
     checkpoint_every: int = 100
 
@@ -66,7 +72,7 @@ def train_classifier(settings: ClassifierSettings) -> EventClassifier:
     root = Path(settings.cache)
     clips = render_clips(root, "train", settings.clips, TRAIN_FIRST_SEED)
     sources = with_round_trips(root, clips, settings.vocoder, settings.round_trips)
-    model = seeded(EventClassifier, settings.seed)
+    model = load_classifier(settings.start) if settings.start else seeded(EventClassifier, settings.seed)
 
     def losses(generator: torch.Generator) -> dict[str, torch.Tensor]:
         source = sources[-1] if torch.rand((), generator=generator) < ROUND_TRIP_SHARE else clips
@@ -78,8 +84,14 @@ def train_classifier(settings: ClassifierSettings) -> EventClassifier:
     schedule = Schedule(
         settings.steps, settings.learning_rate, settings.seed, checkpoint_every=settings.checkpoint_every
     )
-    data = {"corpus": corpus_version(), "clips": settings.clips, "batch_size": settings.batch_size}
+    data: dict[str, int | str] = {
+        "corpus": corpus_version(),
+        "clips": settings.clips,
+        "batch_size": settings.batch_size,
+    }
     data |= {"round_trips": settings.round_trips if settings.vocoder else 0}
+    if settings.start:
+        data["start"] = hashlib.sha256(Path(settings.start).read_bytes()).hexdigest()[:12]
     train(model, losses, schedule, Path(settings.run), data)
     save_half(model, Path(settings.run) / "classifier.safetensors")
     return model

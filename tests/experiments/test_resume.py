@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from experiments.records import RunRecord
-from experiments.resume import audio_settings, check_same_settings, locked
+from experiments.resume import audio_settings, check_same_settings, check_same_weights, locked
+from experiments.run import without_folders
 
 LITE = {"name": "litefocus", "label": "L", "patch": {"config": {"sparse_ratio": 0.1}}}
 DENSE = {"name": "dense", "label": "D", "patch": {"_target_": "x"}}
@@ -75,3 +76,15 @@ def test_a_second_process_is_told_who_holds_the_folder(tmp_path):
     assert "is in use by process" in second.stderr
     with locked(tmp_path):
         pass
+
+
+def test_other_weights_are_refused():
+    made = RunRecord("r", "now", config(), {}, {"weights": "sha256:1"}, [])
+    check_same_weights([made], "sha256:1")
+    with pytest.raises(ValueError, match="made with weights sha256:1, now sha256:2"):
+        check_same_weights([made], "sha256:2")
+
+
+def test_records_hold_no_folder_of_the_machine():
+    config = {"out_dir": "/home/me/runs/x", "a": {"b": ["~/cache", "relative/y", 3, None]}}
+    assert without_folders(config) == {"out_dir": "x", "a": {"b": ["cache", "relative/y", 3, None]}}

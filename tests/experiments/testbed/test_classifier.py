@@ -105,6 +105,15 @@ def test_a_killed_training_ends_bit_equal(tmp_path: Path, monkeypatch: pytest.Mo
     assert (tmp_path / "b" / "classifier.safetensors").stat().st_size < 2**20
 
 
+def test_a_second_run_starts_from_the_first_ones_weights(tmp_path: Path) -> None:
+    settings = {"cache": str(tmp_path / "clips"), "clips": 8, "steps": 1, "batch_size": 4}
+    first = train_classifier(ClassifierSettings(run=str(tmp_path / "a"), **settings))
+    start = str(tmp_path / "a" / "classifier.safetensors")
+    second = train_classifier(ClassifierSettings(run=str(tmp_path / "b"), start=start, learning_rate=1e-9, **settings))
+    torch.testing.assert_close(second.head.weight, first.head.weight, atol=1e-3, rtol=1e-3)
+    assert '"start"' in (tmp_path / "b" / "training_record.json").read_text()
+
+
 def test_it_learns_a_few_clips_by_heart(tmp_path: Path) -> None:
     clips: ClipSet = render_clips(tmp_path, "train", 8, 0, duration_s=2.048)
     from experiments.testbed.mel import log_mel
