@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import sys
 from collections.abc import Sequence
@@ -26,7 +27,10 @@ VOCABULARY_CAPTIONS = 10_000
 
 @dataclass(frozen=True)
 class ClapSettings:
-    """`run` receives checkpoint, record and weights; `vocoder` (a folder, or empty) adds round-tripped clips."""
+    """`run` receives checkpoint, record and weights; `vocoder` (a folder, or empty) adds round-tripped clips.
+
+    `start` is the checkpoint.pt of an earlier run to start from (empty: random weights).
+    """
 
     run: str = "runs/testbed/clap"
     cache: str = "runs/testbed/clips"
@@ -36,6 +40,7 @@ class ClapSettings:
     steps: int = 600
     batch_size: int = 32
     learning_rate: float = 1.5e-3
+    start: str = ""
     seed: int = 0
     checkpoint_every: int = 50
 
@@ -63,6 +68,8 @@ def train_clap(settings: ClapSettings) -> ClapModel:
     sources = with_round_trips(root, clips, settings.vocoder, settings.round_trips)
     tokenizer = clap_tokenizer()
     model = seeded(lambda: TrainedClap(tokenizer), settings.seed)
+    if settings.start:
+        model.load_state_dict(torch.load(settings.start, weights_only=True)["model"])
 
     def losses(generator: torch.Generator) -> dict[str, torch.Tensor]:
         audio, scenes = draw_scenes(sources, settings.batch_size, generator)
@@ -74,8 +81,14 @@ def train_clap(settings: ClapSettings) -> ClapModel:
     schedule = Schedule(
         settings.steps, settings.learning_rate, settings.seed, checkpoint_every=settings.checkpoint_every
     )
-    data = {"corpus": corpus_version(), "clips": settings.clips, "batch_size": settings.batch_size}
+    data: dict[str, int | str] = {
+        "corpus": corpus_version(),
+        "clips": settings.clips,
+        "batch_size": settings.batch_size,
+    }
     data |= {"round_trips": settings.round_trips if settings.vocoder else 0}
+    if settings.start:
+        data["start"] = hashlib.sha256(Path(settings.start).read_bytes()).hexdigest()[:12]
     train(model, losses, schedule, Path(settings.run), data)
     save_clap(model.clap, tokenizer, Path(settings.run) / "clap")
     return model.clap
