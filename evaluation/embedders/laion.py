@@ -95,9 +95,10 @@ class LaionClapEmbedder(ClapEmbedder):
 
         state = strip_prefix(read_state_dict(path, entry="state_dict"))
         refuse_fusion(any(".mel_conv2d." in name for name in state), path)
+        config = config_of(state, path)
         take_stored_stft(state, "audio_branch.", _FFT, path)
         self._check_filters(state.pop("audio_branch.logmel_extractor.melW", None), path)
-        model: nn.Module = ClapModel(config_of(state, path))
+        model: nn.Module = ClapModel(config)
         load_exactly(model, with_buffers_of(model, convert(state)), path)
         return model
 

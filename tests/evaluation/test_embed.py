@@ -209,9 +209,10 @@ def test_what_changes_the_result_misses_the_cache(clips, tmp_path):
 def test_a_random_window_is_cached_per_clip(clips, tmp_path):
     (clips / "same.wav").write_bytes((clips / "c0.wav").read_bytes())
     cache, embedder = EmbeddingCache(tmp_path / "cache"), BandEmbedder()
-    found = embed(files(clips), cache, embedder, cut="random")
-    assert embedder.calls == 4
-    assert not np.array_equal(found.features[0]["embedding"], found.features[3]["embedding"])
+    one = embed({"c0": clips / "c0.wav"}, cache, embedder, cut="random")
+    other = embed({"same": clips / "same.wav"}, cache, embedder, cut="random")
+    assert embedder.calls == 2
+    assert not np.array_equal(one.features[0]["embedding"], other.features[0]["embedding"])
 
 
 def test_captions_are_embedded_once_each(tmp_path):

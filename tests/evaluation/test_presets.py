@@ -8,7 +8,7 @@ from networks import BandEmbedder
 
 from evaluation.embedders.build import BUILDERS, build_embedders
 from evaluation.embedders.laion import LaionClapEmbedder
-from evaluation.embedders.packages import PackageClapEmbedder, PackageVGGishEmbedder
+from evaluation.embedders.packages import PackageClapEmbedder, PackageVGGishEmbedder, _package
 from evaluation.embedders.panns import Cnn14Embedder
 from evaluation.measure import HIGHER_IS_BETTER
 from evaluation.presets import METRICS, NEEDS_CAPTIONS, NEEDS_REFERENCE, PRESETS, find_preset, role_of
@@ -118,3 +118,8 @@ def test_given_embedders_take_precedence_and_missing_ones_are_named():
         build_embedders(find_preset("strict"), ("fad",), {}, {"ears": judge})
     with pytest.raises(ValueError, match=r"weights for \['clip'\]"):
         build_embedders(replace(find_preset("strict")), ("fad",), {"clip": "x"}, {})
+
+
+def test_a_package_that_is_not_there_is_named():
+    with pytest.raises(ImportError, match=r"some-package is not installed .*docs/published-tools.md"):
+        _package("no_such_module", "some-package")
