@@ -35,3 +35,15 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 
 clean:
 	rm -rf $(VENV) .venv-published runs
+
+# The real packages of published papers, in an environment of their own: laion-clap needs numpy 1, this project numpy 2.
+PUBLISHED := .venv-published
+.PHONY: test-published
+test-published: $(PUBLISHED)/.installed
+	$(PUBLISHED)/bin/python -m pytest tests/published
+
+$(PUBLISHED)/.installed: constraints-published.txt
+	$(PYTHON) -m venv $(PUBLISHED)
+	$(PUBLISHED)/bin/pip install -q -c constraints-published.txt torch torchvision torchaudio
+	$(PUBLISHED)/bin/pip install -q -c constraints-published.txt laion-clap frechet-audio-distance torchvggish hydra-core soxr pytest
+	touch $@

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AudioLDM2Pipeline
@@ -21,6 +22,7 @@ from experiments.testbed.judges_training import write_atomically
 
 WEIGHTS = Path(__file__).parent / "weights"
 MANIFEST = "manifest.json"
+GATE = "gate.json"
 UNLISTED = (MANIFEST, "README.md")
 FILE_LIMIT_BYTES = 16 * 2**20
 FOLDER_LIMIT_BYTES = 48 * 2**20
@@ -55,7 +57,14 @@ def load_pipeline(
     """The testbed's pipeline for the harness (conf/pipeline/testbed.yaml). Raises as load_testbed_pipeline does."""
     root = Path(path).expanduser() if path is not None else WEIGHTS
     pipe = prepare(load_testbed_pipeline(root), device, dtype)
-    return Pipeline(name, pipe, trained, training_length_s, f"sha256:{_identity(root)}")
+    return Pipeline(name, pipe, trained, training_length_s, f"sha256:{_identity(root)}", load_gate(root))
+
+
+def load_gate(root: Path) -> tuple[dict[str, Any], ...]:
+    """The gate's readings of these weights, one per length; none where the folder ships no reading."""
+    if GATE not in _manifest(root):
+        return ()
+    return tuple(json.loads(check_file(root, GATE).read_text())["readings"])
 
 
 def _identity(root: Path) -> str:

@@ -16,7 +16,7 @@ from experiments.report import report
 from experiments.run import run
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = ("pipeline.name=tiny_untrained", "pipeline.size=tiny")
+TINY = ("pipeline=audioldm2_untrained", "pipeline.name=tiny_untrained", "pipeline.size=tiny", "data=demo")
 
 
 def smoke(out_dir, *overrides):
@@ -144,12 +144,16 @@ def test_the_global_rng_is_left_alone(tmp_path):
         ("data=captions data.file=nowhere.txt", "no caption file at nowhere.txt"),
         ("data=captions", "data.file"),
         ("pipeline=audioldm2 pipeline.path=nowhere", "no model_index.json in nowhere"),
+        ("stages=[generate,score]", "pipeline tiny_untrained has random weights"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys, override, message):
     from experiments import run as program
 
-    tiny = [] if "pipeline=" in override else [*TINY]
+    groups = {word.split("=")[0] for word in override.split()}
+    tiny = [word for word in TINY if word.split("=")[0] not in groups]
+    if "pipeline" in groups:
+        tiny = [word for word in tiny if not word.startswith("pipeline.")]
     arguments = ["run", *tiny, "data.limit=1", "durations=[1]", f"out_dir={tmp_path}/run", *override.split()]
     if "device=cuda" in override and torch.cuda.is_available():
         pytest.skip("this machine has CUDA")
