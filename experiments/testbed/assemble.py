@@ -7,6 +7,7 @@ Parts whose source is empty keep what `out` already holds, so judges and generat
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import sys
@@ -33,13 +34,16 @@ from transformers import (
 )
 
 from experiments.testbed.clap import feature_extractor
-from experiments.testbed.load import WEIGHTS, write_manifest
+from experiments.testbed.judges_training import write_atomically
+from experiments.testbed.load import GATE, UNET_FILE, WEIGHTS, hash_file, write_manifest
 from experiments.testbed.settings import parse_settings
 from experiments.testbed.train_unet import make_scheduler
 
 logger = logging.getLogger(__name__)
 
 TEXT_PARTS = ("tokenizer", "tokenizer_2", "text_encoder", "text_encoder_2", "projection_model", "language_model")
+SHIPPED = "tied"
+GATE_KEYS = ("step", "length", "clips", "same_frequency_ratio", "entropy_gap_nat", "deletion_share", "verdicts")
 CLASSES = {
     "feature_extractor": ClapFeatureExtractor,
     "language_model": GPT2LMHeadModel,
@@ -57,7 +61,7 @@ CLASSES = {
 
 @dataclass(frozen=True)
 class AssembleSettings:
-    """Where the parts are: folders as written by the training programs, and the classifier's file."""
+    """Where the parts are: folders as written by the training programs, the classifier's file, the gate's records."""
 
     vae: str = ""
     unet: str = ""
@@ -65,6 +69,7 @@ class AssembleSettings:
     vocoder: str = ""
     classifier: str = ""
     clap: str = ""
+    gate: str = ""
     out: str = str(WEIGHTS)
 
 
@@ -92,6 +97,8 @@ def assemble(settings: AssembleSettings) -> Path:
         logger.warning("%s is no pipeline yet: %s missing", out, ", ".join(missing))
     else:
         _write_index(out)
+    if settings.gate:
+        _write_gate(Path(settings.gate), out)
     return write_manifest(out)
 
 
@@ -119,6 +126,17 @@ def _halve(source: Path, target: Path) -> None:
 
 def _half(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.half().contiguous() if tensor.is_floating_point() else tensor.contiguous()
+
+
+def _write_gate(records: Path, out: Path) -> None:
+    """The newest step's readings of the shipped (tied) model, bound to the UNet beside them."""
+    readings = [
+        reading for line in records.read_text().splitlines() if (reading := json.loads(line))["label"] == SHIPPED
+    ]
+    newest = max(reading["step"] for reading in readings)
+    kept = [{key: reading[key] for key in GATE_KEYS} for reading in readings if reading["step"] == newest]
+    unet = hash_file(out / UNET_FILE)
+    write_atomically(out / GATE, json.dumps({"unet_sha256": unet, "readings": kept}, indent=1).encode() + b"\n")
 
 
 def _write_index(out: Path) -> None:

@@ -23,6 +23,7 @@ from experiments.testbed.judges_training import write_atomically
 WEIGHTS = Path(__file__).parent / "weights"
 MANIFEST = "manifest.json"
 GATE = "gate.json"
+UNET_FILE = "unet/diffusion_pytorch_model.safetensors"
 UNLISTED = (MANIFEST, "README.md")
 FILE_LIMIT_BYTES = 16 * 2**20
 FOLDER_LIMIT_BYTES = 48 * 2**20
@@ -61,10 +62,17 @@ def load_pipeline(
 
 
 def load_gate(root: Path) -> tuple[dict[str, Any], ...]:
-    """The gate's readings of these weights, one per length; none where the folder ships no reading."""
+    """The gate's readings of these weights, one per length; none where the folder ships no reading.
+
+    Raises:
+        ValueError: the readings are of another UNet.
+    """
     if GATE not in _manifest(root):
         return ()
-    return tuple(json.loads(check_file(root, GATE).read_text())["readings"])
+    gate = json.loads(check_file(root, GATE).read_text())
+    if gate["unet_sha256"] != _manifest(root)[UNET_FILE]["sha256"]:
+        raise ValueError(f"{root / GATE} was read on another UNet; read the gate again and assemble with gate=")
+    return tuple(gate["readings"])
 
 
 def _identity(root: Path) -> str:
@@ -107,7 +115,7 @@ def write_manifest(folder: str | Path) -> Path:
         size = path.stat().st_size
         if size >= FILE_LIMIT_BYTES:
             raise ValueError(f"{name} has {size} bytes; shipped files must stay below {FILE_LIMIT_BYTES}: shrink it")
-        files[name] = {"bytes": size, "sha256": _sha256(path)}
+        files[name] = {"bytes": size, "sha256": hash_file(path)}
     total = sum(int(entry["bytes"]) for entry in files.values())
     if total >= FOLDER_LIMIT_BYTES:
         raise ValueError(f"{root} has {total} bytes; shipped weights must stay below {FOLDER_LIMIT_BYTES}: shrink it")
@@ -129,7 +137,7 @@ def check_file(root: Path, name: str) -> Path:
         raise ValueError(f"{name} is not in {root / MANIFEST}; run write_manifest if you added it on purpose")
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing, but listed in {MANIFEST}; restore it from the repository")
-    found = _sha256(path)
+    found = hash_file(path)
     if found != entry["sha256"]:
         raise ValueError(
             f"{path} has sha256 {found[:16]}..., expected {str(entry['sha256'])[:16]}...: restore the file"
@@ -161,6 +169,7 @@ def _manifest(root: Path) -> dict[str, dict[str, str | int]]:
     return files
 
 
-def _sha256(path: Path) -> str:
+def hash_file(path: Path) -> str:
+    """Hex sha256 of a file."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()

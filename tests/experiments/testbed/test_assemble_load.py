@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from experiments.prompts import Prompt
 from experiments.testbed import load
-from experiments.testbed.assemble import AssembleSettings, assemble
+from experiments.testbed.assemble import GATE_KEYS, AssembleSettings, assemble
 from experiments.testbed.clap import clap_config
 from experiments.testbed.classifier import EventClassifier
 from experiments.testbed.corpus import sample_scene
@@ -181,3 +181,19 @@ def test_the_harness_loads_it_and_its_identity_is_that_of_the_pipelines_parts(co
     shutil.copy(copy / "clap" / "model.safetensors", copy / "vocoder" / "other.safetensors")
     write_manifest(copy)
     assert load.load_pipeline(torch.device("cpu"), torch.float32, **arguments).weights != pipeline.weights
+
+
+def test_the_gate_ships_with_the_weights_that_it_was_read_on(copy: Path, tmp_path: Path) -> None:
+    assert load.load_gate(copy) == ()
+    reading = dict.fromkeys(GATE_KEYS, 0) | {"label": "tied", "length": 1, "verdicts": {"deletion": True}, "loss": {}}
+    lines = [{**reading, "step": 1}, {**reading, "step": 2, "label": "untied"}, {**reading, "step": 2}]
+    (tmp_path / "gate.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assemble(AssembleSettings(gate=str(tmp_path / "gate.jsonl"), out=str(copy)))
+    (shipped,) = load.load_gate(copy)
+    assert (shipped["step"], shipped["verdicts"]) == (2, {"deletion": True})
+    unet = copy / load.UNET_FILE
+    state = load_file(unet)
+    save_file({name: tensor + 1 for name, tensor in state.items()}, unet)
+    write_manifest(copy)
+    with pytest.raises(ValueError, match=r"gate\.json was read on another UNet"):
+        load.load_gate(copy)
