@@ -23,7 +23,9 @@ MEL_STD = 1.73
 FRAMES_PER_SECOND = SAMPLE_RATE / HOP
 
 
+# A tensor made in inference mode could never be trained through, and this one is kept for the whole process.
 @cache
+@torch.inference_mode(False)
 def mel_filters() -> torch.Tensor:
     """Triangular filters (M, N_FFT // 2 + 1) of unit peak, equally spaced on the HTK mel scale."""
     bins_hz = np.linspace(0.0, SAMPLE_RATE / 2, N_FFT // 2 + 1)

@@ -74,6 +74,7 @@ def set_normalisation(vocoder: SpeechT5HifiGan, mels: torch.Tensor) -> None:
 
 
 @cache
+@torch.inference_mode(False)
 def _window(size: int) -> torch.Tensor:
     return torch.hann_window(size)
 
@@ -108,6 +109,7 @@ def vocoder_losses(
 
 
 @cache
+@torch.inference_mode(False)
 def _mel_inverse() -> torch.Tensor:
     return torch.from_numpy(np.linalg.pinv(mel_filters().double().numpy())).float()
 

@@ -41,3 +41,14 @@ def test_filters_cover_every_bin_and_sum_to_one_inside() -> None:
 def test_wrong_shape_is_named() -> None:
     with pytest.raises(ValueError, match="1024"):
         log_mel(torch.zeros(100))
+
+
+def test_filters_first_used_in_inference_mode_can_still_be_trained_through() -> None:
+    mel_filters.cache_clear()
+    audio = torch.linspace(-1.0, 1.0, 4096)[None]
+    with torch.inference_mode():
+        log_mel(audio)
+    trained = (audio * 0.5).requires_grad_()
+    log_mel(trained).sum().backward()
+    assert trained.grad is not None
+    assert torch.isfinite(trained.grad).all()
