@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from experiments.testbed.corpus import EVENT_NAMES, TRAIN_DURATION_S, Scene, render_scene, sample_scene
 from experiments.testbed.mel import log_mel
-from experiments.testbed.vocoder import load_vocoder
+from experiments.testbed.vocoder import load_vae, load_vocoder, reconstruct
 
 CHUNK_CLIPS = 256
 INT16_SCALE = 32767.0
@@ -105,14 +105,24 @@ def convert_clips(
     return ClipSet(_cached_chunks(folder, clips.scenes, convert_chunk, name), clips.scenes)
 
 
-def with_round_trips(root: Path, clips: ClipSet, vocoder: str, count: int) -> list[ClipSet]:
-    """[clips], or with a vocoder folder [clips, the first `count` of them after mel analysis and vocoding]."""
+def with_round_trips(root: Path, clips: ClipSet, vocoder: str, vae: str, count: int) -> list[ClipSet]:
+    """[clips], or with a vocoder folder [clips, the first `count` of them after mel analysis and vocoding].
+
+    With a VAE folder too, the mels pass the VAE before the vocoder: what a perfect generator would sound like.
+    """
     if not vocoder:
         return [clips]
-    network = load_vocoder(Path(vocoder))
-    digest = hashlib.sha256((Path(vocoder) / "model.safetensors").read_bytes()).hexdigest()[:12]
+    network, autoencoder = load_vocoder(Path(vocoder)), load_vae(vae) if vae else None
+
+    def convert(audio: torch.Tensor) -> torch.Tensor:
+        mels = log_mel(audio)
+        return network(mels if autoencoder is None else reconstruct(autoencoder, mels))
+
+    digest = hashlib.sha256((Path(vocoder) / "model.safetensors").read_bytes())
+    if vae:
+        digest.update((Path(vae) / "diffusion_pytorch_model.safetensors").read_bytes())
     first = ClipSet(clips.chunks, clips.scenes[:count])
-    return [clips, convert_clips(root, f"vocoded-{digest}", first, lambda audio: network(log_mel(audio)))]
+    return [clips, convert_clips(root, f"vocoded-{digest.hexdigest()[:12]}", first, convert)]
 
 
 def _cached_chunks(

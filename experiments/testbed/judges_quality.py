@@ -152,24 +152,24 @@ def contrasts(scenes: Sequence[Scene]) -> dict[str, list[tuple[int, str, str]]]:
     """(clip, right caption, wrong caption) per attribute dimension, and for order; all else in a caption is equal."""
     pairs: dict[str, list[tuple[int, str, str]]] = {name: [] for name in (*ATTRIBUTE_WORDS, "order")}
     for index, scene in enumerate(scenes):
-        right = _phrase(scene)
+        right = phrase(scene)
         if scene.relation == "then":
-            pairs["order"].append((index, right, _phrase(replace(scene, events=scene.events[::-1]))))
+            pairs["order"].append((index, right, phrase(replace(scene, events=scene.events[::-1]))))
         for position, event in enumerate(scene.events):
             for dimension, _ in event.attributes:
                 events = list(scene.events)
-                events[position] = _opposite(event, dimension)
-                pairs[dimension].append((index, right, _phrase(replace(scene, events=tuple(events)))))
+                events[position] = opposite_event(event, dimension)
+                pairs[dimension].append((index, right, phrase(replace(scene, events=tuple(events)))))
     return {name: found for name, found in pairs.items() if found}
 
 
-def _opposite(event: EventSpec, dimension: str) -> EventSpec:
+def opposite_event(event: EventSpec, dimension: str) -> EventSpec:
     first, second = ATTRIBUTE_WORDS[dimension]
     other = {first: second, second: first}
     return replace(event, attributes=tuple((d, other[w] if d == dimension else w) for d, w in event.attributes))
 
 
-def _phrase(scene: Scene) -> str:
+def phrase(scene: Scene) -> str:
     """The held-out caption of a scene with the scene's own choice of synonyms."""
     rng = np.random.default_rng([scene.seed, 7])
     parts = [event_caption(event.name, dict(event.attributes), "heldout", rng) for event in scene.events]

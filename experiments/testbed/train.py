@@ -83,12 +83,12 @@ def plan(settings: TrainSettings) -> list[Stage]:
         Stage(
             "classifier",
             root / "classifier" / "classifier.safetensors",
-            lambda: train_classifier(build(ClassifierSettings, "classifier", cache=clips, vocoder=vocoder)),
+            lambda: train_classifier(build(ClassifierSettings, "classifier", cache=clips, vocoder=vocoder, vae=vae)),
         ),
         Stage(
             "clap",
             root / "clap" / "clap",
-            lambda: train_clap(build(ClapSettings, "clap", cache=clips, vocoder=vocoder)),
+            lambda: train_clap(build(ClapSettings, "clap", cache=clips, vocoder=vocoder, vae=vae)),
         ),
         Stage("assemble", root / "weights", lambda: assemble(_parts(root))),
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import sys
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from experiments.testbed.clap import EventHead, clap_config, clap_losses, embed_
 from experiments.testbed.corpus import Scene, sample_scene
 from experiments.testbed.judges_data import TRAIN_FIRST_SEED, ClipSet, corpus_version, render_clips, with_round_trips
 from experiments.testbed.judges_training import Schedule, save_half, seeded, train
+from experiments.testbed.load import hash_file, load_clap
 from experiments.testbed.settings import parse_settings
 from experiments.testbed.text import make_roberta_tokenizer
 
@@ -27,16 +27,17 @@ VOCABULARY_CAPTIONS = 10_000
 
 @dataclass(frozen=True)
 class ClapSettings:
-    """`run` receives checkpoint, record and weights; `vocoder` (a folder, or empty) adds round-tripped clips.
+    """`run` receives checkpoint, record and weights; `vocoder` and `vae` (folders, or empty) add round-tripped clips.
 
-    `start` is the checkpoint.pt of an earlier run to start from (empty: random weights).
+    `start` is a folder with a CLAP of this form to start from (empty: random weights); its read-out starts anew.
     """
 
     run: str = "runs/testbed/clap"
     cache: str = "runs/testbed/clips"
     vocoder: str = ""
-    clips: int = 8192
-    round_trips: int = 512
+    vae: str = ""
+    clips: int = 12288
+    round_trips: int = 2048
     steps: int = 600
     batch_size: int = 32
     learning_rate: float = 1.5e-3
@@ -65,11 +66,14 @@ def train_clap(settings: ClapSettings) -> ClapModel:
     """Train (or resume) the CLAP judge; writes `clap/` (transformers layout, half precision) into the run folder."""
     root = Path(settings.cache)
     clips = render_clips(root, "train", settings.clips, TRAIN_FIRST_SEED)
-    sources = with_round_trips(root, clips, settings.vocoder, settings.round_trips)
+    sources = with_round_trips(root, clips, settings.vocoder, settings.vae, settings.round_trips)
     tokenizer = clap_tokenizer()
     model = seeded(lambda: TrainedClap(tokenizer), settings.seed)
     if settings.start:
-        model.load_state_dict(torch.load(settings.start, weights_only=True)["model"])
+        trained, trained_tokenizer = load_clap(settings.start)
+        if trained_tokenizer.get_vocab() != tokenizer.get_vocab():
+            raise ValueError(f"{settings.start} has the tokenizer of another corpus; train without start=")
+        model.clap.load_state_dict(trained.state_dict())
 
     def losses(generator: torch.Generator) -> dict[str, torch.Tensor]:
         audio, scenes = draw_scenes(sources, settings.batch_size, generator)
@@ -88,7 +92,7 @@ def train_clap(settings: ClapSettings) -> ClapModel:
     }
     data |= {"round_trips": settings.round_trips if settings.vocoder else 0}
     if settings.start:
-        data["start"] = hashlib.sha256(Path(settings.start).read_bytes()).hexdigest()[:12]
+        data["start"] = hash_file(Path(settings.start) / "model.safetensors")[:12]
     train(model, losses, schedule, Path(settings.run), data)
     save_clap(model.clap, tokenizer, Path(settings.run) / "clap")
     return model.clap

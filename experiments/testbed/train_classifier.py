@@ -26,7 +26,7 @@ ROUND_TRIP_SHARE = 0.25
 
 @dataclass(frozen=True)
 class ClassifierSettings:
-    """`run` receives checkpoint, record and weights; `vocoder` (a folder, or empty) adds round-tripped clips.
+    """`run` receives checkpoint, record and weights; `vocoder` and `vae` (folders, or empty) add round-tripped clips.
 
     `start` is a classifier file to start from (empty: random weights), for a second run with a lower rate.
     """
@@ -34,8 +34,9 @@ class ClassifierSettings:
     run: str = "runs/testbed/classifier"
     cache: str = "runs/testbed/clips"
     vocoder: str = ""
-    clips: int = 8192
-    round_trips: int = 512
+    vae: str = ""
+    clips: int = 12288
+    round_trips: int = 2048
     steps: int = 900
     batch_size: int = 32
     learning_rate: float = 3e-3
@@ -71,7 +72,7 @@ def train_classifier(settings: ClassifierSettings) -> EventClassifier:
     """Train (or resume) the classifier; writes `classifier.safetensors` (half precision) into the run folder."""
     root = Path(settings.cache)
     clips = render_clips(root, "train", settings.clips, TRAIN_FIRST_SEED)
-    sources = with_round_trips(root, clips, settings.vocoder, settings.round_trips)
+    sources = with_round_trips(root, clips, settings.vocoder, settings.vae, settings.round_trips)
     model = load_classifier(settings.start) if settings.start else seeded(EventClassifier, settings.seed)
 
     def losses(generator: torch.Generator) -> dict[str, torch.Tensor]:

@@ -33,7 +33,7 @@ from experiments.testbed.train_state import (
 )
 from experiments.testbed.train_text import load_text_parts
 from experiments.testbed.train_vae import mel_cache
-from experiments.testbed.unet import TRAIN_FRAMES, export_unet, make_unet
+from experiments.testbed.unet import TRAIN_FRAMES, export_unet, load_stock_weights, make_unet
 from experiments.testbed.vae import encode_mel
 
 
@@ -43,6 +43,7 @@ class UnetSettings:
 
     `width` is that of the 16-bin level, half of the others'; `device` "auto" takes a GPU where there is one.
     `middle_share` of the noise levels lie in 400-850, where distant context helps most (alpha_bar x T near 1).
+    `start` is a folder with a UNet of this form to start from (empty: random weights).
     """
 
     run: str = "runs/testbed/unet"
@@ -50,6 +51,7 @@ class UnetSettings:
     text: str = "runs/testbed/text"
     cache: str = "runs/testbed/cache"
     seed: int = 0
+    start: str = ""
     tied: bool = True
     width: int = 32
     device: str = "auto"
@@ -165,8 +167,7 @@ def train_unet(settings: UnetSettings, data: TrainingData | None = None) -> Audi
     """
     run = Path(settings.run)
     data = data or prepare_data(settings)
-    widths = (settings.width, 2 * settings.width, 2 * settings.width)
-    unet = make_unet(widths, tied=settings.tied, seed=settings.seed).to(pick_device(settings.device))
+    unet = initial_unet(settings).to(pick_device(settings.device))
     optimizer = torch.optim.AdamW(unet.parameters(), lr=settings.peak_rate, betas=(0.9, 0.99), weight_decay=1e-4)
     ema = Ema([unet], settings.ema_decay)
     checkpoint = load_checkpoint(run / "checkpoint.pt")
@@ -181,6 +182,24 @@ def train_unet(settings: UnetSettings, data: TrainingData | None = None) -> Audi
     _run_steps(settings, data, unet, optimizer, ema, first)
     ema.copy_to_model()
     export_unet(unet).cpu().save_pretrained(run / "unet")
+    return unet
+
+
+def initial_unet(settings: UnetSettings) -> AudioLDM2UNet2DConditionModel:
+    """The UNet that training begins with, in its training form: random weights, or those of `start`.
+
+    Raises:
+        ValueError: the UNet in `start` has another width, or time taps.
+    """
+    widths = (settings.width, 2 * settings.width, 2 * settings.width)
+    unet = make_unet(widths, tied=settings.tied, seed=settings.seed)
+    if settings.start:
+        stock = AudioLDM2UNet2DConditionModel.from_pretrained(
+            settings.start, dtype=torch.float32, local_files_only=True
+        )
+        if tuple(stock.config.block_out_channels) != widths:
+            raise ValueError(f"{settings.start} has widths {stock.config.block_out_channels}, asked are {widths}")
+        load_stock_weights(unet, stock)
     return unet
 
 

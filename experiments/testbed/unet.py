@@ -81,6 +81,23 @@ def export_unet(unet: AudioLDM2UNet2DConditionModel) -> AudioLDM2UNet2DCondition
     return stock
 
 
+@torch.no_grad()
+def load_stock_weights(unet: AudioLDM2UNet2DConditionModel, stock: AudioLDM2UNet2DConditionModel) -> None:
+    """Sets a UNet in its training form to the weights of a stock one: the inverse of `export_unet`.
+
+    Raises:
+        ValueError: a resnet kernel of `stock` has time taps, which the training form cannot hold.
+    """
+    state = stock.state_dict()
+    for name, parameter in unet.state_dict().items():
+        if parameter.shape != state[name].shape:
+            taps = state[name][:, :, (0, 2)].abs().max().item()
+            if taps > 0:
+                raise ValueError(f"{name} has time taps up to {taps:.2g}: accepted are UNets made by export_unet")
+            state[name] = state[name][:, :, 1:2]
+    unet.load_state_dict(state)
+
+
 def _widen(conv: nn.Conv2d) -> nn.Conv2d:
     wide = nn.Conv2d(conv.in_channels, conv.out_channels, 3, padding=1)
     assert conv.bias is not None

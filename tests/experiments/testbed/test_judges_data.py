@@ -8,7 +8,16 @@ import torch
 
 from experiments.testbed import judges_data
 from experiments.testbed.corpus import EVENT_NAMES, render_scene, sample_scene
-from experiments.testbed.judges_data import convert_clips, corpus_version, event_labels, render_clips
+from experiments.testbed.judges_data import (
+    convert_clips,
+    corpus_version,
+    event_labels,
+    render_clips,
+    with_round_trips,
+)
+from experiments.testbed.mel import log_mel
+from experiments.testbed.vae import make_vae
+from experiments.testbed.vocoder import build_vocoder, load_vae, load_vocoder, reconstruct
 
 
 def test_clips_are_the_scenes_of_their_seeds_within_16_bits(tmp_path: Path) -> None:
@@ -66,6 +75,23 @@ def test_converted_clips_keep_scenes_and_order(tmp_path: Path) -> None:
     halved = convert_clips(tmp_path, "halved", clips, lambda audio: 0.5 * audio, batch_size=2)
     assert halved.scenes == clips.scenes
     torch.testing.assert_close(halved.audio([4, 1]), 0.5 * clips.audio([4, 1]), atol=1.1 / 32767, rtol=0)
+
+
+def test_round_trips_pass_the_vae_and_are_cached_apart_from_those_that_do_not(tmp_path: Path) -> None:
+    build_vocoder(32).save_pretrained(tmp_path / "vocoder")
+    make_vae(widths=(8, 8, 8)).save_pretrained(tmp_path / "vae")
+    clips = render_clips(tmp_path, "train", 3, 0, duration_s=0.512)
+    folders = (str(tmp_path / "vocoder"), str(tmp_path / "vae"))
+    through_vae = with_round_trips(tmp_path, clips, *folders, 2)[1]
+    without = with_round_trips(tmp_path, clips, folders[0], "", 2)[1]
+    vocoder, vae = load_vocoder(tmp_path / "vocoder"), load_vae(folders[1])
+    assert len(through_vae) == 2
+    with torch.no_grad():
+        mels = log_mel(clips.audio([1]))
+        torch.testing.assert_close(without.audio([1]), vocoder(mels), atol=1e-4, rtol=0)
+        torch.testing.assert_close(through_vae.audio([1]), vocoder(reconstruct(vae, mels)), atol=1e-4, rtol=0)
+    assert not torch.equal(through_vae.audio([1]), without.audio([1]))
+    assert with_round_trips(tmp_path, clips, "", "", 2) == [clips]
 
 
 def test_no_clips_is_an_error(tmp_path: Path) -> None:

@@ -6,8 +6,15 @@ import pytest
 import torch
 
 import experiments.testbed.train_unet as train_unet_module
-from experiments.testbed.train_unet import TrainingData, UnetSettings, make_scheduler, noise_levels, train_unet
-from experiments.testbed.unet import export_unet, make_unet, self_attentions
+from experiments.testbed.train_unet import (
+    TrainingData,
+    UnetSettings,
+    initial_unet,
+    make_scheduler,
+    noise_levels,
+    train_unet,
+)
+from experiments.testbed.unet import export_unet, load_stock_weights, make_unet, self_attentions
 from litefocus.sites import find_sites
 
 SMALL = {"clips": 6, "frames": 16, "batch": 2, "checkpoint_steps": 2, "record_steps": 1}
@@ -45,6 +52,24 @@ def test_tie_makes_keys_equal_to_doubled_queries() -> None:
         assert torch.equal(one.to_k.weight, one.to_q.weight)
         assert not torch.equal(other.to_k.weight, other.to_q.weight)
         assert torch.equal(one.to_v.weight, other.to_v.weight)
+
+
+def test_training_may_start_from_an_exported_unet(tmp_path: Path) -> None:
+    trained = make_unet(seed=5)
+    export_unet(trained).save_pretrained(tmp_path)
+    started = initial_unet(UnetSettings(start=str(tmp_path), seed=6))
+    for (name, wanted), got in zip(trained.state_dict().items(), started.state_dict().values(), strict=True):
+        assert torch.equal(got, wanted), name
+    with pytest.raises(ValueError, match=r"widths .32, 64, 64., asked are .16, 32, 32."):
+        initial_unet(UnetSettings(start=str(tmp_path), width=16))
+
+
+def test_a_unet_with_time_taps_is_no_start() -> None:
+    stock = export_unet(make_unet(seed=5))
+    with torch.no_grad():
+        stock.mid_block.resnets[0].conv1.weight[0, 0, 2, 1] = 0.25
+    with pytest.raises(ValueError, match=r"mid_block.resnets.0.conv1.weight has time taps up to 0.25"):
+        load_stock_weights(make_unet(), stock)
 
 
 def test_export_computes_the_same_with_stock_convolutions() -> None:

@@ -1,0 +1,107 @@
+"""The generator's measures: signal contrasts on known signals, hits by hand, order, pairs, and the whole program."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from experiments.testbed import generator_quality
+from experiments.testbed.corpus import EVENT_NAMES, EventSpec, Scene
+from experiments.testbed.generator_quality import (
+    GeneratorSettings,
+    attribute_scenes,
+    first_event_lead,
+    hits,
+    level_db,
+    measure,
+    modulation_hz,
+    noise_names,
+    pitch_bins,
+)
+
+SECONDS = torch.arange(81920) / 16000
+
+
+def noise() -> torch.Tensor:
+    return torch.randn(81920, generator=torch.Generator().manual_seed(0))
+
+
+def pulsing(hz: float) -> torch.Tensor:
+    return 0.1 * noise() * (1.0 + 0.9 * torch.sin(2 * torch.pi * hz * SECONDS))
+
+
+def test_level_is_rms_in_decibels() -> None:
+    sine = torch.sin(2 * torch.pi * 500 * SECONDS)
+    torch.testing.assert_close(level_db(torch.stack([sine, 0.1 * sine])), torch.tensor([-3.0103, -23.0103]))
+
+
+def test_faster_pulses_have_a_higher_modulation_frequency_whatever_their_level() -> None:
+    slow, fast, loud = modulation_hz(torch.stack([pulsing(2.0), pulsing(5.0), 8.0 * pulsing(2.0)])).tolist()
+    assert fast - slow > 1.0
+    assert loud == pytest.approx(slow, abs=0.05)
+
+
+def test_pitch_is_the_mel_bin_of_a_tone() -> None:
+    tones = torch.stack([0.1 * torch.sin(2 * torch.pi * hz * SECONDS) for hz in (1000.0, 4000.0)])
+    # 65 HTK mel steps reach 2840 mel at 8 kHz: 1000 Hz is step 22.9 (bin 21.9), 4000 Hz step 49.1.
+    torch.testing.assert_close(pitch_bins(tones), torch.tensor([21.9, 48.1]), atol=0.3, rtol=0)
+
+
+def scene(*names: str, relation: str = "while") -> Scene:
+    return Scene(0, tuple(EventSpec(name) for name in names), relation, "a caption")
+
+
+def logits(*rows: set[str]) -> torch.Tensor:
+    return torch.tensor([[4.0 if name in row else -4.0 for name in EVENT_NAMES] for row in rows])
+
+
+def test_hits_count_prompted_events_and_exact_sets_punish_extra_ones() -> None:
+    heard = logits({"rain", "dog"}, {"rain"}, {"gong", "rain", "dog"})
+    result = hits(heard, [scene("rain", "dog"), scene("rain", "dog"), scene("gong")])
+    assert result["hit_rate"]["value"] == pytest.approx((1 + 0.5 + 1) / 3, abs=1e-4)
+    assert result["exact_sets"]["value"] == pytest.approx(1 / 3, abs=1e-4)
+
+
+def test_the_first_event_leads_where_it_is_heard_early() -> None:
+    def classifier(mels: torch.Tensor) -> SimpleNamespace:
+        # Loud input is "rain", silence is "dog".
+        loud = mels.mean(dim=(1, 2)) > -6.0
+        rows = torch.where(loud[:, None], logits({"rain"}), logits({"dog"}))
+        return SimpleNamespace(logits=rows, embedding=rows)
+
+    rain_first = torch.cat([0.1 * noise()[:40960], torch.zeros(40960)])
+    lead = first_event_lead(
+        classifier,  # type: ignore[arg-type]
+        torch.stack([rain_first, rain_first]),
+        [scene("rain", "dog", relation="then"), scene("dog", "rain", relation="then")],
+    )
+    assert lead.tolist() == [16.0, -16.0]
+
+
+def test_contrasts_differ_in_one_word_and_share_noise_and_scene() -> None:
+    high, low = attribute_scenes("rate", "fast", 6)
+    assert noise_names(high) == noise_names(low)
+    assert len(set(noise_names(high))) == 6
+    for one, other in zip(high, low, strict=True):
+        assert dict(one.events[0].attributes)["rate"] == "fast"
+        assert dict(other.events[0].attributes)["rate"] == "slow"
+        assert one.events[0].name == other.events[0].name
+        assert one.caption != other.caption
+
+
+def test_the_program_measures_every_source_and_writes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generator_quality, "tqdm", lambda x, **_: x)
+    settings = GeneratorSettings(prompts=2, references=4, steps=2, batch=2, out=str(tmp_path / "q.json"))
+    result = measure(settings)
+    assert json.loads((tmp_path / "q.json").read_text()) == json.loads(json.dumps(result))
+    for relation in ("single", "while", "then"):
+        assert set(result[relation]) == {"real", "round_trip", "generated"}
+    assert "order_right" in result["then"]["generated"]
+    assert result["level"]["real"]["value"] == 1.0
+    distance = result["frechet_distance"]
+    assert distance["generated_over_untrained"] == pytest.approx(
+        distance["generated"] / distance["untrained"], abs=1e-3
+    )
+    assert distance["n"] == 4
