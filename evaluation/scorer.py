@@ -122,6 +122,24 @@ def score_folder(
     return score_with_material(scorer, name, clips, references or {})[0]
 
 
+def embed_folder(
+    scorer: Scorer, name: str, clips: Sequence[Clip], references: Mapping[str, Path] | None = None
+) -> None:
+    """Put into the cache what :func:`score_folder` will look up there; a clip that fails is left to it to report.
+
+    The clips may be any part of a folder: several processes can share the work of one. Embeddings computed in other
+    batches may differ in their last bits; embedders with ``batch_size=1`` give the same bits in any part.
+    """
+    files = references or {}
+    metrics, _ = _possible(scorer, bool(files), all(clip.caption is not None for clip in clips))
+    scorer = replace(scorer, metrics=metrics)
+    embedders = scorer.all_embedders()
+    _embed_side(scorer, embedders, "generated", {clip.id: clip.generated for clip in clips}, name)
+    _embed_side(scorer, {role: embedders[role] for role in _reference_roles(metrics)}, "reference", files, "references")
+    if clips:
+        _embed_text(scorer, clips)
+
+
 def score_with_material(
     scorer: Scorer, name: str, clips: Sequence[Clip], references: Mapping[str, Path]
 ) -> tuple[FolderScore, Material, dict[str, str]]:

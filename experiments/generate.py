@@ -6,7 +6,7 @@ in flight, and a restart generates exactly the missing ones.
 
 import logging
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from experiments.conditions import Condition
 from experiments.pipelines import GeneratedClip, Pipeline
 from experiments.progress import progress
 from experiments.prompts import Prompt
-from experiments.records import ClipRecord, FailureRecord, append_record, of_kind, read_records
+from experiments.records import RECORDS_FILE, ClipRecord, FailureRecord, append_record, of_kind, read_records
 
 logger = logging.getLogger(__name__)
 
@@ -59,13 +59,17 @@ def generate_clips(
     run_id: str,
     batch_size: int = 1,
     exact_batches: bool = True,
+    file_name: str = RECORDS_FILE,
+    between_clips: Callable[[], None] = lambda: None,
 ) -> None:
-    """Generate the clips that the run folder does not hold yet.
+    """Generate the clips that the run folder does not hold yet, whoever recorded them.
 
     Args:
         batch_size: clips of one condition handed to the pipeline together.
         exact_batches: run the pipeline clip by clip all the same, so that a clip has the same bits alone and in any
             batch (a matrix product of another batch size rounds differently, by about 1e-6). False is faster on a GPU.
+        file_name: where records go (a shard has a file of its own).
+        between_clips: called before every call of the pipeline; the place to stop at.
     Raises:
         OSError: the disk has no room for the remaining audio. Finished clips are kept; a restart resumes.
     """
@@ -76,9 +80,11 @@ def generate_clips(
     check_disk(pending, pipeline.sample_rate, run_dir)
     audio_s = sum(clip.condition.duration_s for clip in pending)
     with progress(round(audio_s, 3), "generating", "s of audio") as bar:
-        for batch in batches(pending, batch_size):
-            _generate_batch(pipeline, batch, run_dir, run_id, exact_batches)
+        for batch in batches(pending, 1 if exact_batches else batch_size):
+            between_clips()
+            _generate_batch(pipeline, batch, run_dir, run_id, file_name)
             bar.update(sum(clip.condition.duration_s for clip in batch))
+    between_clips()
 
 
 def is_done(clip: Clip, record: ClipRecord | None, run_dir: Path) -> bool:
@@ -114,24 +120,24 @@ def batches(clips: Sequence[Clip], size: int) -> Iterator[list[Clip]]:
     yield from by_condition.values()
 
 
-def _generate_batch(pipeline: Pipeline, batch: list[Clip], run_dir: Path, run_id: str, exact_batches: bool) -> None:
+def _generate_batch(pipeline: Pipeline, batch: list[Clip], run_dir: Path, run_id: str, file_name: str) -> None:
     condition = batch[0].condition
     # Entering the method restarts its private stream of sampled keys: no clip depends on the ones before it.
-    groups = [[clip] for clip in batch] if exact_batches else [batch]
-    for group in groups:
-        with condition.method.patch(pipeline.pipe):
-            generated = pipeline.generate(
-                [clip.prompt for clip in group],
-                [clip.seed for clip in group],
-                condition.duration_s,
-                condition.steps,
-                condition.guidance,
-            )
-        for clip, result in zip(group, generated, strict=True):
-            store_clip(clip, result, pipeline.sample_rate, run_dir, run_id)
+    with condition.method.patch(pipeline.pipe):
+        generated = pipeline.generate(
+            [clip.prompt for clip in batch],
+            [clip.seed for clip in batch],
+            condition.duration_s,
+            condition.steps,
+            condition.guidance,
+        )
+    for clip, result in zip(batch, generated, strict=True):
+        store_clip(clip, result, pipeline.sample_rate, run_dir, run_id, file_name)
 
 
-def store_clip(clip: Clip, result: GeneratedClip, sample_rate: int, run_dir: Path, run_id: str) -> None:
+def store_clip(
+    clip: Clip, result: GeneratedClip, sample_rate: int, run_dir: Path, run_id: str, file_name: str = RECORDS_FILE
+) -> None:
     """Write the wav, then its record; audio with non-finite samples becomes a failure record instead."""
     condition = clip.condition
     if not np.isfinite(result.samples).all():
@@ -147,7 +153,7 @@ def store_clip(clip: Clip, result: GeneratedClip, sample_rate: int, run_dir: Pat
             clip.prompt.id,
             clip.seed,
         )
-        append_record(run_dir, failure)
+        append_record(run_dir, failure, file_name)
         return
     path = run_dir / clip.audio
     write_wav(path, result.samples, sample_rate)
@@ -171,6 +177,7 @@ def store_clip(clip: Clip, result: GeneratedClip, sample_rate: int, run_dir: Pat
             step_s=result.step_s,
             decode_s=result.decode_s,
         ),
+        file_name,
     )
 
 

@@ -170,14 +170,20 @@ def _exact_length(audio: np.ndarray, length: int, name: str) -> np.ndarray:
     return audio[:length]
 
 
-def select_device(name: str) -> torch.device:
+def select_device(name: str, shard: int = 0) -> torch.device:
     """The device for `auto`, `cpu`, `cuda` or `cuda:N`.
 
+    Args:
+        shard: with `auto`, shards on one machine take its CUDA devices in turn.
     Raises:
         ValueError: an unknown name, or CUDA where torch sees none.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return (
+            torch.device("cuda", shard % torch.cuda.device_count())
+            if torch.cuda.is_available()
+            else torch.device("cpu")
+        )
     if name != "cpu" and not name.startswith("cuda"):
         raise ValueError(f"device {name!r}: accepted are auto, cpu, cuda and cuda:N")
     device = torch.device(name)

@@ -1,9 +1,11 @@
 """Records: one JSON object per line, appended when the thing it describes is safely on disk.
 
-A run folder holds `records.jsonl`. Every line carries `schema` and `kind`; tables, figures and pages are rendered
-from these lines and from nothing else. This is the only module that knows the file format.
+A run folder holds `records.jsonl`, and one `records.shard-I-of-N.jsonl` per shard that worked on it. Every line carries
+`schema` and `kind`; tables, figures and pages are rendered from these lines and from nothing else. This is the only
+module that knows the file format.
 """
 
+import heapq
 import json
 import logging
 import os
@@ -17,6 +19,7 @@ R = TypeVar("R")
 
 SCHEMA_VERSION = 1
 RECORDS_FILE = "records.jsonl"
+SHARD_FILES = "records.shard-*-of-*.jsonl"
 # The second timing of the baseline in each round: its ratio to the first is the noise.
 AA_SUFFIX = "_again"
 
@@ -153,12 +156,12 @@ class RecordError(ValueError):
     """A records file that cannot be read: damaged, or of another schema."""
 
 
-def append_record(run_dir: Path, record: Record) -> None:
-    """Append one line to the run's records and flush it to disk.
+def append_record(run_dir: Path, record: Record, file_name: str = RECORDS_FILE) -> None:
+    """Append one line to the run's records and flush it to disk; a shard has a file of its own.
 
     A partial last line (a process killed while writing) is cut off first: its clip was never acknowledged.
     """
-    path = run_dir / RECORDS_FILE
+    path = run_dir / file_name
     line = json.dumps({"schema": SCHEMA_VERSION, "kind": record.kind, **asdict(record)}, allow_nan=True)
     with path.open("ab+") as file:
         _cut_partial_line(file, path)
@@ -182,7 +185,7 @@ def _cut_partial_line(file: Any, path: Path) -> None:
 
 
 def read_records(run_dir: Path) -> list[Record]:
-    """Read all records of a run, oldest first.
+    """Read all records of a run, those of shards included, in the order of the starts that wrote them.
 
     Args:
         run_dir: a run folder; a folder without records gives an empty list.
@@ -190,10 +193,16 @@ def read_records(run_dir: Path) -> list[Record]:
         RecordError: a line that is not a record, or of an unknown schema version or kind. An unfinished last line
             (no line end) is the trace of a killed process: it is reported and left out.
     """
-    path = run_dir / RECORDS_FILE
-    if not path.exists():
-        return []
-    return list(_parse_lines(path))
+    files = [list(_parse_lines(path)) for path in record_files(run_dir)]
+    started = {run.run_id: run.started_at for records in files for run in of_kind(records, RunRecord)}
+    # A merge keeps the order within a file whatever the clocks of two machines say.
+    return list(heapq.merge(*files, key=lambda record: started.get(record.run_id, "")))
+
+
+def record_files(run_dir: Path) -> list[Path]:
+    """The record files of a run folder that exist."""
+    whole = run_dir / RECORDS_FILE
+    return [path for path in (whole, *sorted(run_dir.glob(SHARD_FILES))) if path.exists()]
 
 
 def _parse_lines(path: Path) -> Iterator[Record]:

@@ -3,7 +3,7 @@
 import fcntl
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,20 +25,30 @@ SHOWN = 5
 
 
 @contextmanager
-def locked(run_dir: Path) -> Iterator[None]:
+def locked(run_dir: Path, shard: str = "") -> Iterator[None]:
     """Hold the run folder for this process; the lock goes with the process, however it ends.
 
+    Args:
+        shard: name of the shard that this process works on. Shards share the folder and hold a lock each; empty is
+            the whole run, alone in its folder.
     Raises:
         ValueError: another process holds it; says which and since when.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
-    with (run_dir / LOCK_FILE).open("a+") as file:
+    own = _flock(run_dir / f"{LOCK_FILE}.{shard}", fcntl.LOCK_EX) if shard else nullcontext()
+    with _flock(run_dir / LOCK_FILE, fcntl.LOCK_SH if shard else fcntl.LOCK_EX), own:
+        yield
+
+
+@contextmanager
+def _flock(path: Path, operation: int) -> Iterator[None]:
+    with path.open("a+") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, operation | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
             raise ValueError(
-                f"{run_dir} is in use by {file.read().strip() or 'another process'}; wait, or set another out_dir"
+                f"{path.parent} is in use by {file.read().strip() or 'another process'}; wait, or set another out_dir"
             ) from None
         file.truncate(0)
         file.write(f"process {os.getpid()} since {datetime.now(UTC).isoformat(timespec='seconds')}\n")

@@ -1,17 +1,22 @@
 """Run an experiment: `python -m experiments.run +sweep=durations`.
 
-Stages generate -> timing -> report, each reading what the one before left on disk. Running again resumes.
+Stages generate -> timing -> score -> report, each reading what the one before left on disk. Running again resumes.
+With shard.count above 1 this process does its share of the clips (docs/cluster.md); the report is drawn once, by a run
+without shards.
 """
 
 import logging
 import sys
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import hydra
 import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -21,11 +26,13 @@ from experiments.environment import describe
 from experiments.generate import generate_clips, plan_clips
 from experiments.memory import keep_freed_memory
 from experiments.pipelines import DTYPES, Pipeline, select_device
+from experiments.preemption import signals_held_back
 from experiments.prompts import Prompt
-from experiments.records import RunRecord, append_record, of_kind, read_records
+from experiments.records import RECORDS_FILE, RunRecord, append_record, of_kind, read_records
 from experiments.report import report
 from experiments.resume import check_same_settings, check_same_weights, locked
-from experiments.score import check_scorable, score_run
+from experiments.score import check_scorable, embed_clips, score_run
+from experiments.shards import Shard
 from experiments.timing import time_duration
 from experiments.tracking import track
 
@@ -40,35 +47,62 @@ def run(config: DictConfig) -> str:
     methods = build_methods(config)
     arms = build_timing_arms(config)
     conditions = expand_conditions(config, methods)
+    shard = Shard(config.shard.index, config.shard.count)
     run_dir = Path(config.out_dir)
-    with locked(run_dir):
-        return _run_stages(config, conditions, arms, run_dir)
+    with locked(run_dir, shard.name):
+        return _run_stages(config, conditions, arms, run_dir, shard)
 
 
-def _run_stages(config: DictConfig, conditions: list[Condition], arms: dict[str, Method], run_dir: Path) -> str:
+def _run_stages(
+    config: DictConfig, conditions: list[Condition], arms: dict[str, Method], run_dir: Path, shard: Shard
+) -> str:
     if "score" in config.stages:
         check_scorable(config)
     if any(stage in NEEDS_PIPELINE for stage in config.stages):
-        check_same_settings(of_kind(read_records(run_dir), RunRecord), resolved(config))
-        prompts = load_prompts(config)
-        pipeline = load_pipeline(config)
-        for duration in config.durations:
-            pipeline.check_duration(float(duration))
-        check_same_weights(of_kind(read_records(run_dir), RunRecord), pipeline.weights)
-        run_id = start_record(config, pipeline, prompts, run_dir)
-        if "generate" in config.stages:
-            clips = plan_clips(conditions, prompts, list(config.seeds))
-            generate_clips(pipeline, clips, run_dir, run_id, config.batch_size, config.exact_batches)
-        if "timing" in config.stages:
-            for duration in config.durations:
-                time_duration(pipeline, arms, float(duration), config.timing, run_id, run_dir)
+        with signals_held_back() as stop_if_asked:
+            _run_pipeline(config, conditions, arms, run_dir, shard, stop_if_asked)
     if "score" in config.stages:
-        score_run(config, conditions, load_prompts(config), run_dir, _newest_run_id(run_dir))
+        prompts = load_prompts(config)
+        if shard.is_whole:
+            score_run(config, conditions, prompts, run_dir, _newest_run_id(run_dir))
+        else:
+            embed_clips(config, shard.select(plan_clips(conditions, prompts, list(config.seeds))), run_dir)
     if "report" not in config.stages:
+        return ""
+    if not shard.is_whole:
+        logger.info("%s: no report of a part; draw it once all shards are done: stages=[score,report]", shard.name)
         return ""
     text = report(run_dir)
     track(run_dir, resolved(config))
     return text
+
+
+def _run_pipeline(
+    config: DictConfig,
+    conditions: list[Condition],
+    arms: dict[str, Method],
+    run_dir: Path,
+    shard: Shard,
+    stop_if_asked: Callable[[], None],
+) -> None:
+    """The stages that need the pipeline, on this shard's share."""
+    check_same_settings(of_kind(read_records(run_dir), RunRecord), resolved(config))
+    prompts = load_prompts(config)
+    pipeline = load_pipeline(config)
+    for duration in config.durations:
+        pipeline.check_duration(float(duration))
+    check_same_weights(of_kind(read_records(run_dir), RunRecord), pipeline.weights)
+    run_id = start_record(config, pipeline, prompts, run_dir, shard.records_file)
+    if "generate" in config.stages:
+        clips = shard.select(plan_clips(conditions, prompts, list(config.seeds)))
+        batching = {"batch_size": config.batch_size, "exact_batches": config.exact_batches}
+        generate_clips(
+            pipeline, clips, run_dir, run_id, **batching, file_name=shard.records_file, between_clips=stop_if_asked
+        )
+    if "timing" in config.stages:
+        for duration in shard.deal(list(config.durations)):
+            stop_if_asked()
+            time_duration(pipeline, arms, float(duration), config.timing, run_id, run_dir, shard.records_file)
 
 
 def _newest_run_id(run_dir: Path) -> str:
@@ -97,10 +131,12 @@ def load_pipeline(config: DictConfig) -> Pipeline:
         torch.set_num_threads(int(config.threads))
     arguments = {key: value for key, value in config.pipeline.items() if key not in PIPELINE_SETTINGS}
     logger.info("loading %s", config.pipeline.name)
-    return instantiate(arguments, device=select_device(config.device), dtype=DTYPES[config.dtype])
+    return instantiate(arguments, device=select_device(config.device, config.shard.index), dtype=DTYPES[config.dtype])
 
 
-def start_record(config: DictConfig, pipeline: Pipeline, prompts: list[Prompt], run_dir: Path) -> str:
+def start_record(
+    config: DictConfig, pipeline: Pipeline, prompts: list[Prompt], run_dir: Path, file_name: str = RECORDS_FILE
+) -> str:
     """Append the run record of this start and return its id."""
     run_id = uuid.uuid4().hex[:12]
     record = RunRecord(
@@ -111,7 +147,7 @@ def start_record(config: DictConfig, pipeline: Pipeline, prompts: list[Prompt], 
         pipeline=pipeline.describe(),
         prompt_ids=[prompt.id for prompt in prompts],
     )
-    append_record(run_dir, record)
+    append_record(run_dir, record, file_name)
     return run_id
 
 
@@ -136,6 +172,10 @@ def without_folders(value: Any) -> Any:
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")
 def hydra_main(config: DictConfig) -> None:
     """Hydra's entry point: configuration in, files out, the report on the terminal."""
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        # A launcher carries an error home from another process or node; an exit would end its worker instead.
+        run(config)
+        return
     with one_line_errors():
         text = run(config)
         print(f"\n{text}\nresults: {Path(config.out_dir)}")

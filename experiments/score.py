@@ -14,9 +14,10 @@ from omegaconf import DictConfig
 
 from evaluation.pairing import Clip
 from evaluation.results import WHOLE, MetricResult
-from evaluation.scorer import Scorer, make_scorer, score_folder
+from evaluation.scorer import Scorer, embed_folder, make_scorer, score_folder
 from evaluation.scoring import FolderScore, compare
 from experiments.conditions import Condition
+from experiments.generate import Clip as PlannedClip
 from experiments.prompts import Prompt
 from experiments.records import ClipRecord, FailureRecord, MetricRecord, append_record, of_kind, read_records
 
@@ -50,6 +51,24 @@ def score_run(
         files, aligned = references(prompts, duration)
         scorer = build_scorer(config, duration, aligned)
         score_duration(scorer, _at(conditions, duration), clips, files, config.timing.baseline, run_dir, run_id)
+
+
+def embed_clips(config: DictConfig, planned: Sequence[PlannedClip], run_dir: Path) -> None:
+    """Embed a shard's clips (those that are recorded) and their references into the cache, for `score_run` to find.
+
+    Raises:
+        ValueError: an untrained pipeline, or no cache folder to share the embeddings through.
+    """
+    check_scorable(config)
+    if config.metrics.cache_dir is None:
+        raise ValueError("stage score of a shard: set metrics.cache_dir to a folder that the shards share, got null")
+    recorded = {record.audio: record for record in of_kind(read_records(run_dir), ClipRecord)}
+    references = build_references(config)
+    for duration in dict.fromkeys(clip.condition.duration_s for clip in planned):
+        own = [clip for clip in planned if clip.condition.duration_s == duration and clip.audio in recorded]
+        files, aligned = references(list({clip.prompt.id: clip.prompt for clip in own}.values()), duration)
+        scorer = build_scorer(config, duration, aligned)
+        embed_folder(scorer, f"{duration:g} s", to_clips([recorded[clip.audio] for clip in own], run_dir), files)
 
 
 def _at(conditions: Sequence[Condition], duration: float) -> list[Condition]:

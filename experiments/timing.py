@@ -21,7 +21,7 @@ from experiments.conditions import Method
 from experiments.memory import GIB, available_gib, peak_memory_gib
 from experiments.pipelines import Pipeline
 from experiments.progress import progress
-from experiments.records import AA_SUFFIX, FailureRecord, TimingRecord, append_record
+from experiments.records import AA_SUFFIX, RECORDS_FILE, FailureRecord, TimingRecord, append_record
 from litefocus import TokenGrid
 from litefocus.cost import unet_step_cost
 from litefocus.sites import find_sites, find_unet
@@ -119,6 +119,7 @@ def time_duration(
     config: Any,
     run_id: str,
     run_dir: Path,
+    file_name: str = RECORDS_FILE,
 ) -> None:
     """Time all arms at one duration and append a timing record; an arm that cannot fit is recorded as a failure.
 
@@ -132,7 +133,7 @@ def time_duration(
         reason = _does_not_fit(pipeline, method, duration_s)
         if reason:
             logger.warning("timing %s at %g s: %s", name, duration_s, reason)
-            append_record(run_dir, FailureRecord(run_id, "timing", "", name, duration_s, reason))
+            append_record(run_dir, FailureRecord(run_id, "timing", "", name, duration_s, reason), file_name)
         else:
             arms[name] = method
     calls = {name: _patched(pipeline, method, step) for name, method in arms.items()}
@@ -161,6 +162,7 @@ def time_duration(
             peak_memory_gib=memory,
             load_average=[load_before, os.getloadavg()[0]],
         ),
+        file_name,
     )
 
 
