@@ -33,6 +33,16 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/pip install -q -c constraints.txt -e '.[dev,wandb,notebooks]'
 	touch $@
 
+# A real SLURM on this machine (Debian, root): a sharded run on a one-node cluster, preempted and killed, against a plain run.
+.PHONY: test-slurm
+test-slurm: $(VENV)/.installed-slurm
+	tests/slurm/install.sh
+	timeout 900 $(BIN)/python -m pytest tests/slurm
+
+$(VENV)/.installed-slurm: $(VENV)/.installed-dev
+	$(BIN)/pip install -q -c constraints.txt -e '.[slurm,devices]'
+	touch $@
+
 clean:
 	rm -rf $(VENV) .venv-published runs
 

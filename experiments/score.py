@@ -156,11 +156,15 @@ def _failure(run_id: str, condition: Condition, reason: str) -> FailureRecord:
 
 
 def to_clips(records: Sequence[ClipRecord], run_dir: Path) -> list[Clip]:
-    """Clip records as evaluation's clips; the newest record of a file counts. Seeds of one prompt share its id."""
+    """Clip records as evaluation's clips, the newest record of a file; seeds of one prompt share its id.
+
+    Sorted, so that intervals and sums come out alike in whatever order the clips were made.
+    """
     newest = {record.audio: record for record in records}
+    ordered = sorted(newest.values(), key=lambda record: (record.prompt_id, record.seed))
     return [
         Clip(f"{record.prompt_id}_{record.seed}", run_dir / record.audio, record.prompt_id, record.caption)
-        for record in newest.values()
+        for record in ordered
     ]
 
 

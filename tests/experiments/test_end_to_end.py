@@ -131,6 +131,19 @@ def test_same_bits_of_audible_audio_on_the_testbed(tmp_path):
     assert all(abs(soundfile.read(tmp_path / "alone" / name)[0]).max() > 0.01 for name in alone)
 
 
+def test_shards_together_make_the_same_bytes_and_time_every_length_once(finished, tmp_path):
+    run_dir, _ = finished
+    common = ("data.limit=2", "stages=[generate,timing,report]", "timing.rounds=1", "shard.count=2")
+    for index in (0, 1):
+        assert run(smoke(tmp_path, *common, f"shard.index={index}")) == ""
+    assert wavs(tmp_path) == wavs(run_dir)
+    records = read_records(tmp_path)
+    assert len(of_kind(records, ClipRecord)) == len(wavs(tmp_path))
+    assert sorted(timing.duration_s for timing in of_kind(records, TimingRecord)) == [1.0, 2.0]
+    assert not (tmp_path / "report.md").exists()
+    assert "LiteFocus" in report(tmp_path)
+
+
 def test_the_global_rng_is_left_alone(tmp_path):
     state = torch.random.get_rng_state()
     run(smoke(tmp_path, "durations=[1]", "stages=[generate]"))

@@ -123,7 +123,7 @@ def test_a_failing_write_leaves_no_partial_file(tmp_path, monkeypatch):
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-@pytest.mark.parametrize(("exact", "calls"), [(True, [["a"], ["b"], ["a"], ["b"]]), (False, [["a", "b"], ["a", "b"]])])
+@pytest.mark.parametrize(("exact", "calls"), [(True, [["a"], ["a"], ["b"], ["b"]]), (False, [["a", "b"], ["a", "b"]])])
 def test_a_batch_is_one_condition_and_exact_batches_run_clip_by_clip(tmp_path, exact, calls):
     pipeline = FakePipeline()
     plan = plan_clips(conditions("x", "y"), PROMPTS, [0])

@@ -23,7 +23,7 @@ PAPER_DURATIONS = (10.0, 20.0, 40.0, 80.0)
 def method(name, config=None):
     if config is None:
         return Method(name, name, lambda pipe: contextlib.nullcontext())
-    return Method(name, name, functools.partial(contextlib.nullcontext, config=config))
+    return Method(name, name, functools.partial(lambda pipe, config: contextlib.nullcontext(), config=config))
 
 
 METHODS = [method("dense"), method("litefocus", LiteFocusConfig())]

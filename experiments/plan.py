@@ -1,0 +1,136 @@
+"""What a run would cost, before it runs: python -m experiments.plan +sweep=paper
+
+Prints clips, device-hours per method, disk, how evenly shards would end, and the command line. Generation only: model
+loading, timing, scoring and queueing are not in it.
+"""
+
+import logging
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from experiments.calibration import Calibration, Sample, measure, samples_of
+from experiments.cli import CONF_DIR, check_overrides, one_line_errors
+from experiments.conditions import Condition, build_methods, expand_conditions
+from experiments.generate import BYTES_PER_SAMPLE, Clip, plan_clips
+from experiments.records import ClipRecord, of_kind, read_records
+from experiments.run import load_pipeline, load_prompts
+from experiments.shards import assign, group_of
+
+logger = logging.getLogger(__name__)
+
+# A wav header with its file's last partial block, and one record line with a caption.
+BYTES_PER_CLIP = 4096 + 1024
+
+
+class Plan(NamedTuple):
+    """The cost of a run.
+
+    Attributes:
+        clip_s: condition id -> predicted seconds of one clip.
+        hours: method name -> device-hours.
+        disk_gib: audio and records.
+        shard_hours: of each shard.
+    """
+
+    clips: int
+    clip_s: dict[str, float]
+    hours: dict[str, float]
+    disk_gib: float
+    shard_hours: list[float]
+
+
+def plan_run(clips: Sequence[Clip], calibration: Calibration, shard_hours: float) -> Plan:
+    """Predict the cost of clips on the calibrated device.
+
+    Args:
+        shard_hours: how long one shard should take; as many shards as that needs.
+    Raises:
+        ValueError: shard_hours not above 0, or a method that was not calibrated.
+    """
+    if not shard_hours > 0:
+        raise ValueError(f"plan.shard_hours {shard_hours!r}: accepted are numbers above 0")
+    conditions = {clip.condition.id: clip.condition for clip in clips}
+    clip_s = {name: calibration.clip_s(condition) for name, condition in conditions.items()}
+    hours = {condition.method.name: 0.0 for condition in conditions.values()}
+    for clip in clips:
+        hours[clip.condition.method.name] += clip_s[clip.condition.id] / 3600
+    count = max(1, math.ceil(sum(hours.values()) / shard_hours))
+    shards = assign(clips, count)
+    loads = [0.0] * count
+    for clip in clips:
+        loads[shards[group_of(clip)]] += clip_s[clip.condition.id] / 3600
+    audio_s = sum(clip.condition.duration_s for clip in clips)
+    size = audio_s * calibration.sample_rate * BYTES_PER_SAMPLE + len(clips) * BYTES_PER_CLIP
+    return Plan(len(clips), clip_s, hours, size / 2**30, loads)
+
+
+def calibrate(config: DictConfig, conditions: Sequence[Condition]) -> Calibration:
+    """Clip records of the folder `plan.calibration`, or clips measured now on the configured pipeline and device."""
+    options = config.plan
+    if options.calibration is not None:
+        folder = Path(options.calibration).expanduser()
+        records = of_kind(read_records(folder), ClipRecord)
+        if not records:
+            raise ValueError(f"plan.calibration {folder}: no clip records there; name a folder of the generate stage")
+        return Calibration(samples_of(records), records[-1].sample_rate)
+    durations = options.durations or sorted({condition.duration_s for condition in conditions})[:2]
+    pipeline = load_pipeline(config)
+    samples = measure(pipeline, conditions, [float(d) for d in durations], int(options.steps), int(options.rounds))
+    return Calibration(samples, pipeline.sample_rate)
+
+
+def render(plan: Plan, conditions: Sequence[Condition], samples: Sequence[Sample]) -> str:
+    """The plan as text: one line per method, then totals."""
+    durations = list(dict.fromkeys(condition.duration_s for condition in conditions))
+    rows = [["method", *(f"s/clip at {duration:g} s" for duration in durations), "device-hours"]]
+    for method, hours in plan.hours.items():
+        own = {c.duration_s: plan.clip_s[c.id] for c in conditions if c.method.name == method}
+        rows.append([method, *(f"{own[duration]:.4g}" for duration in durations), f"{hours:.4g}"])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    measured = ", ".join(f"{duration:g}" for duration in sorted({sample.duration_s for sample in samples}))
+    count = len(plan.shard_hours)
+    return "\n".join(
+        [
+            *lines,
+            f"clips: {plan.clips}",
+            f"device-hours: {sum(plan.hours.values()):.4g} (measured at {measured} s; other lengths by the cost model)",
+            f"disk: {plan.disk_gib:.3g} GiB",
+            f"shards: {count}, of {min(plan.shard_hours):.3g} to {max(plan.shard_hours):.3g} hours",
+        ]
+    )
+
+
+def command_lines(overrides: Sequence[str], count: int, launcher: str) -> str:
+    """The commands that run the plan: shards, then tables from what all of them left."""
+    own = " ".join(f"'{word}'" if set(word) & set("[](){}$* ") else word for word in overrides)
+    shards = f"hydra/launcher={launcher} shard.count={count} 'shard.index=range({count})' " if count > 1 else ""
+    first = f"python -m experiments.run {'-m ' if count > 1 else ''}{own} {shards}'stages=[generate]'"
+    return f"{first}\npython -m experiments.run {own} 'stages=[score,report]'"
+
+
+def main() -> None:
+    """The command line: the overrides of the run, and `plan.*`."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    overrides = sys.argv[1:]
+    check_overrides(overrides, config_name="plan")
+    with one_line_errors():
+        with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
+            config = compose(config_name="plan", overrides=overrides)
+        conditions = [c for c in expand_conditions(config, build_methods(config)) if not c.method.timing_only]
+        clips = plan_clips(conditions, load_prompts(config), list(config.seeds))
+        calibration = calibrate(config, conditions)
+        plan = plan_run(clips, calibration, float(config.plan.shard_hours))
+        run_overrides = [word for word in overrides if not word.lstrip("+~").startswith("plan.")]
+        print(render(plan, conditions, calibration.samples))
+        print(f"\n{command_lines(run_overrides, len(plan.shard_hours), config.plan.launcher)}")
+
+
+if __name__ == "__main__":
+    main()

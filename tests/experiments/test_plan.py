@@ -1,0 +1,133 @@
+"""The planner's arithmetic, on made-up calibrations: no clock is read."""
+
+import sys
+
+import pytest
+from test_generate import FakePipeline
+from test_shards import method
+
+from experiments import plan as program
+from experiments.calibration import Calibration, Sample, fit_line, measure
+from experiments.conditions import Condition
+from experiments.generate import plan_clips
+from experiments.plan import command_lines, plan_run, render
+from experiments.prompts import Prompt
+from experiments.records import ClipRecord, append_record
+from experiments.shards import predicted_flops
+from litefocus import LiteFocusConfig
+
+LITE = method("litefocus", LiteFocusConfig())
+DENSE = method("dense")
+S_PER_TFLOP = {"dense": 0.5, "litefocus": 0.75}
+PER_STEP_S, START_S, DECODE = 0.02, 0.3, 0.1
+
+
+def condition(arm, duration, steps=200):
+    return Condition(arm, duration, steps, 3.5)
+
+
+def true_step_s(arm, duration):
+    return PER_STEP_S + S_PER_TFLOP[arm.name] * predicted_flops(condition(arm, duration, 1)) / 1e12
+
+
+def sample(arm, duration, steps=4):
+    step = true_step_s(arm, duration)
+    decode = DECODE * duration
+    return Sample(arm.name, duration, steps, START_S + steps * step + decode, step, decode)
+
+
+def calibration(durations=(10.0, 20.0)):
+    return Calibration([sample(arm, d) for arm in (DENSE, LITE) for d in durations], 16000)
+
+
+def test_a_device_that_follows_the_cost_model_is_predicted_exactly_at_lengths_never_measured():
+    for arm in (DENSE, LITE):
+        for duration in (10.0, 40.0, 80.0):
+            expected = START_S + 200 * true_step_s(arm, duration) + DECODE * duration
+            assert calibration().clip_s(condition(arm, duration)) == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_measured_length_keeps_its_median_even_off_the_line():
+    samples = [*calibration().samples, *[Sample("dense", 80.0, 4, 0.0, step, 0.0) for step in (9.0, 1.0, 7.0)]]
+    assert Calibration(samples, 16000).step_s(condition(DENSE, 80.0)) == 7.0
+
+
+def test_one_length_scales_with_flops():
+    one = Calibration([sample(DENSE, 10.0)], 16000)
+    ratio = predicted_flops(condition(DENSE, 80.0)) / predicted_flops(condition(DENSE, 10.0))
+    assert one.step_s(condition(DENSE, 80.0)) == pytest.approx(true_step_s(DENSE, 10.0) * ratio)
+
+
+def test_lines_never_have_a_negative_part():
+    assert fit_line([1, 2, 3], [5, 7, 9]) == (pytest.approx(3), pytest.approx(2))
+    assert fit_line([2], [5]) == (0, 2.5)
+    assert fit_line([1, 2], [4, 2]) == (3, 0)  # Falling: noise; the mean.
+    assert fit_line([1, 2], [1, 4]) == (0, pytest.approx(9 / 5))  # Through the origin: (1*1 + 2*4) / (1 + 4).
+
+
+def test_a_method_without_a_clip_or_with_too_few_steps_is_refused():
+    short = Calibration([sample(DENSE, 10.0, steps=2), sample(LITE, 10.0)], 16000)
+    with pytest.raises(ValueError, match=r"no clip of method dense with at least 3 steps \(it has dense, litefocus\)"):
+        short.clip_s(condition(DENSE, 10.0))
+
+
+def paper(prompts=886, seeds=(0, 1, 2)):
+    conditions = [condition(arm, duration) for duration in (10.0, 20.0, 40.0, 80.0) for arm in (DENSE, LITE)]
+    return conditions, plan_clips(conditions, [Prompt(f"p{i}", "x") for i in range(prompts)], list(seeds))
+
+
+def test_hours_disk_and_shards_of_the_paper_sweep():
+    conditions, clips = paper()
+    plan = plan_run(clips, calibration(), shard_hours=10)
+    assert plan.clips == 886 * 3 * 4 * 2
+    for arm in (DENSE, LITE):
+        expected = 886 * 3 * sum(calibration().clip_s(condition(arm, d)) for d in (10.0, 20.0, 40.0, 80.0)) / 3600
+        assert plan.hours[arm.name] == pytest.approx(expected)
+    assert plan.disk_gib == pytest.approx(886 * 3 * 2 * (150 * 16000 * 2 + 4 * 5120) / 2**30)
+    assert sum(plan.shard_hours) == pytest.approx(sum(plan.hours.values()))
+    assert len(plan.shard_hours) == -(-sum(plan.hours.values()) // 10)
+    # The device's true costs are not the FLOPs that shards are dealt out by; they end together all the same.
+    assert max(plan.shard_hours) / min(plan.shard_hours) < 1.05
+    text = render(plan, conditions, calibration().samples)
+    assert f"clips: {plan.clips}" in text
+    assert "measured at 10, 20 s; other lengths by the cost model" in text
+
+
+def test_the_printed_command_quotes_what_a_shell_would_change():
+    sharded, last = command_lines(["+sweep=paper", "seeds=[0,1]"], 8, "slurm_gpu").splitlines()
+    assert sharded == (
+        "python -m experiments.run -m +sweep=paper 'seeds=[0,1]' hydra/launcher=slurm_gpu shard.count=8 "
+        "'shard.index=range(8)' 'stages=[generate]'"
+    )
+    assert last == "python -m experiments.run +sweep=paper 'seeds=[0,1]' 'stages=[score,report]'"
+    assert "-m +" not in command_lines(["+sweep=paper"], 1, "slurm_gpu")
+
+
+def test_measuring_interleaves_methods_and_throws_the_first_round_away():
+    pipeline = FakePipeline()
+    samples = measure(pipeline, [condition(DENSE, 1.0), condition(LITE, 1.0)], [0.5, 1.0], steps=3, rounds=2)
+    assert [(s.method, s.duration_s) for s in samples] == 2 * [
+        (name, duration) for duration in (0.5, 1.0) for name in ("dense", "litefocus")
+    ]
+    assert len(pipeline.calls) == 12
+    with pytest.raises(ValueError, match=r"steps >= 3 and rounds >= 1"):
+        measure(pipeline, [condition(DENSE, 1.0)], [1.0], steps=2, rounds=1)
+
+
+def test_the_command_plans_from_a_stored_run(tmp_path, monkeypatch, capsys):
+    for name in ("dense", "litefocus", "focus_only", "compensation_only", "naive", "authors"):
+        record = ClipRecord("r", "c", name, 1.0, 4, 3.5, "p", "x", 0, "a.wav", "", 16000, 16000, 1.5, 0.25, 0.25)
+        append_record(tmp_path, record)
+    arguments = ["+sweep=smoke", "steps=10", "durations=[1]", "data.limit=2", "plan.shard_hours=0.005"]
+    monkeypatch.setattr(sys, "argv", ["plan", *arguments, f"plan.calibration={tmp_path}"])
+    program.main()
+    out = capsys.readouterr().out
+    # 0.25 s to start, ten steps of 0.25 s, 0.25 s of decoding: 3 s a clip, 12 clips, two groups of 18 s each.
+    assert "clips: 12\n" in out
+    assert "device-hours: 0.01 (measured at 1 s" in out
+    assert "shards: 2, of 0.005 to 0.005 hours" in out
+    assert "shard.count=2 'shard.index=range(2)'" in out
+    assert "plan." not in out.split("\n\n")[1]
+    monkeypatch.setattr(sys, "argv", ["plan", *arguments, f"plan.calibration={tmp_path}/nowhere"])
+    with pytest.raises(SystemExit, match="2"):
+        program.main()
