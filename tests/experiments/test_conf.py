@@ -1,5 +1,6 @@
 """Every configuration file composes; methods construct; names agree with file names; the README names every sweep."""
 
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,28 @@ def test_sparsity_sweep_ratios():
     }
     assert ratios["litefocus_r0.05"] == 0.05
     assert ratios["compensation_r0.40"] == 0.4
+
+
+PLUGIN = {
+    "devices": "hydra_joblib_launcher",
+    "slurm_cpu": "hydra_submitit_launcher",
+    "slurm_gpu": "hydra_submitit_launcher",
+}
+
+
+@pytest.mark.parametrize("name", names("hydra/launcher"))
+def test_launchers_compose_with_fields_that_their_plugin_knows(name):
+    if importlib.util.find_spec("hydra_plugins") is None or not importlib.util.find_spec(
+        f"hydra_plugins.{PLUGIN[name]}"
+    ):
+        pytest.skip(f"{PLUGIN[name]} is not installed (extras slurm, devices)")
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
+        config = compose("config", overrides=[f"hydra/launcher={name}", "+sweep=smoke"], return_hydra_config=True)
+    assert PLUGIN[name] in config.hydra.launcher._target_
+
+
+def test_the_planner_reads_the_configuration_of_a_run():
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
+        config = compose("plan", overrides=["+sweep=smoke", "plan.steps=5"])
+    assert (config.name, config.plan.steps) == ("smoke", 5)
+    assert {key: value for key, value in config.items() if key != "plan"} == dict(composed("+sweep=smoke"))

@@ -77,6 +77,22 @@ def test_a_restart_generates_only_what_is_missing(tmp_path):
     assert len({record.audio for record in read_records(tmp_path)}) == len(read_records(tmp_path)) == 4
 
 
+def test_a_stop_between_clips_loses_none_and_starts_none(tmp_path):
+    calls = []
+
+    def stop_at_third():
+        calls.append(len(read_records(tmp_path)))
+        if len(calls) == 3:
+            raise SystemExit
+
+    pipeline = FakePipeline()
+    with pytest.raises(SystemExit):
+        generate_clips(
+            pipeline, plan_clips(conditions("x"), PROMPTS, [0, 1]), tmp_path, "r", between_clips=stop_at_third
+        )
+    assert (calls, len(pipeline.calls), len(read_records(tmp_path))) == ([0, 1, 2], 2, 2)
+
+
 def test_a_deleted_wav_is_made_again(tmp_path):
     plan = plan_clips(conditions("x"), PROMPTS, [0])
     generate_clips(FakePipeline(), plan, tmp_path, "one")

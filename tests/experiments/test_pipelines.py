@@ -155,6 +155,14 @@ def test_errors_name_what_is_accepted(tmp_path):
         select_device("tpu")
 
 
+def test_shards_on_one_machine_take_its_devices_in_turn(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert [select_device("auto", shard) for shard in (0, 3, 4, 6)] == [torch.device("cuda", i) for i in (0, 3, 0, 2)]
+    assert select_device("cpu", 3) == CPU
+    assert select_device("cuda:1", 3) == torch.device("cuda", 1)
+
+
 def test_a_model_without_a_frequency_axis_is_refused():
     with seeded_initialisation(0):
         dit = StableAudioDiTModel(

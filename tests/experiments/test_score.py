@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from evaluation.scorer import make_scorer
+from evaluation.scorer import embed_folder, make_scorer
 from experiments.audio_files import sha256_file, write_wav
 from experiments.conditions import Condition, Method
 from experiments.prompts import Prompt
 from experiments.records import ClipRecord, FailureRecord, MetricRecord, append_record, of_kind, read_records
-from experiments.score import check_scorable, folder_references, score_duration, to_clips
+from experiments.score import check_scorable, embed_clips, folder_references, score_duration, to_clips
 
 PROMPTS = [Prompt(name, f"caption {name}") for name in "abcdefgh"]
 
@@ -95,3 +95,35 @@ def test_a_headline_keeps_the_values_of_its_clips(scored):
     assert metric(scored, "dense").details["per_clip"].keys() == {f"{prompt.id}_0" for prompt in PROMPTS}
     assert metric(scored, "dense").details["per_clip"]["a_0"] == pytest.approx(metric(scored, "dense").value, abs=1e-6)
     assert "per_clip" not in metric(scored, "litefocus", baseline="dense").details
+
+
+def test_the_order_of_the_clips_changes_no_number(tmp_path):
+    cond = condition("dense")
+    records = [add_clip(tmp_path, cond, prompt, 0.1 + 0.05 * number) for number, prompt in enumerate(PROMPTS)]
+    scorer = make_scorer("strict", metrics=["level"], cache_dir=None, window_s=1.0, duration_s=2.0)
+    values = []
+    for order, run_id in ((records, "run"), (records[::-1], "again")):
+        score_duration(scorer, [cond], order, {}, "dense", tmp_path, run_id)
+        found = [r for r in of_kind(read_records(tmp_path), MetricRecord) if r.run_id == run_id]
+        values.append([(r.metric, r.window, r.value, r.low, r.high, r.details) for r in found])
+    assert values[0] == values[1]
+
+
+def test_parts_embed_into_the_cache_what_the_whole_then_finds(tmp_path):
+    cond = condition("dense")
+    clips = to_clips([add_clip(tmp_path, cond, p, 0.05 * n) for n, p in enumerate(PROMPTS, start=1)], tmp_path)
+
+    def scorer():
+        return make_scorer("strict", metrics=["level"], cache_dir=tmp_path / "cache", window_s=1.0, duration_s=2.0)
+
+    for part in (clips[:3], clips[3:], clips[2:5], []):
+        embed_folder(scorer(), "part", part)
+    whole = scorer()
+    embed_folder(whole, "whole", clips)
+    assert (whole.cache.hits, whole.cache.misses) == (len(clips), 0)
+
+
+def test_a_shard_without_a_cache_to_share_is_refused(tmp_path):
+    config = OmegaConf.create({"pipeline": {"trained": True, "name": "p"}, "metrics": {"cache_dir": None}})
+    with pytest.raises(ValueError, match=r"set metrics.cache_dir to a folder that the shards share, got null"):
+        embed_clips(config, [], tmp_path)

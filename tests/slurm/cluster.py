@@ -13,6 +13,8 @@ from pathlib import Path
 
 import psutil
 
+# Never reached where things work: seconds on a free machine, minutes on a busy one.
+LIMIT_S = 600
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol", "squeue")
 CONFIGURATION = """
 ClusterName=loopback
@@ -43,6 +45,7 @@ PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 KillWait=30
 ReturnToService=2
+MinJobAge=3600
 # The node is what is written here, whatever the machine has.
 SlurmdParameters=config_overrides
 NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=65536 State=UNKNOWN
@@ -65,7 +68,7 @@ def find(program: str) -> str | None:
     return shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 
 
-def wait_for(condition: Callable[[], object], what: str, limit_s: float = 120) -> None:
+def wait_for(condition: Callable[[], object], what: str, limit_s: float = LIMIT_S) -> None:
     """Wait until a condition holds; AssertionError, with what was waited for, after the limit."""
     end = time.monotonic() + limit_s
     while not condition():
