@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import secrets
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +11,7 @@ import soundfile
 def write_wav(path: Path, samples: np.ndarray, sample_rate: int) -> None:
     """Write 16-bit PCM atomically: temporary name, fsync, rename. Samples beyond [-1, 1] are clipped, as players do."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Two machines may write the same file at once, under equal process ids.
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as file:
             soundfile.write(file, np.clip(samples, -1, 1), sample_rate, subtype="PCM_16", format="WAV")

@@ -84,7 +84,6 @@ def generate_clips(
             between_clips()
             _generate_batch(pipeline, batch, run_dir, run_id, file_name)
             bar.update(sum(clip.condition.duration_s for clip in batch))
-    between_clips()
 
 
 def is_done(clip: Clip, record: ClipRecord | None, run_dir: Path) -> bool:

@@ -28,6 +28,8 @@ SCONTROL_TIMEOUT_S = 30
 def signals_held_back() -> Iterator[Callable[[], None]]:
     """Hold the scheduler's signals back; the yielded function, called between clips, acts on one that came.
 
+    What came after its last call is acted on at the end of the block.
+
     Outside the main thread, where Python takes no handlers, nothing is held back.
     """
     if threading.current_thread() is not threading.main_thread():
@@ -48,6 +50,7 @@ def signals_held_back() -> Iterator[Callable[[], None]]:
 
     try:
         yield act
+        act()
     finally:
         _restore(handlers)
 
@@ -75,6 +78,9 @@ def is_preempted() -> bool:
     job = os.environ.get("SLURM_JOB_ID")
     if job is None:
         return False
+    if "SLURM_ARRAY_JOB_ID" in os.environ:
+        # The plain id of one task is that of the whole array: it would show the others too.
+        job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
     shown = subprocess.run(
         ["scontrol", "--oneliner", "show", "job", job],
         capture_output=True,

@@ -32,7 +32,8 @@ def scontrol(tmp_path, monkeypatch):
         program.write_text(f'#!/bin/sh\necho "$@: JobId=7 PreemptEligibleTime=2026-01-01 PreemptTime={preempt_time}"\n')
         program.chmod(0o755)
         monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-        monkeypatch.setenv("SLURM_JOB_ID", "7")
+        for name, value in (("JOB_ID", "7"), ("ARRAY_JOB_ID", "7"), ("ARRAY_TASK_ID", "3")):
+            monkeypatch.setenv(f"SLURM_{name}", value)
 
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     return answer
@@ -82,6 +83,10 @@ def test_the_job_is_queued_again_unless_it_was_cancelled(scontrol, number, preem
     finished, code = clips_until_stopped(number)
     assert finished == [0, 1, 2]
     assert (calls, code) == (([number], -1) if queued else ([], 143))
+
+
+def test_a_signal_within_the_last_clip_is_not_lost(scontrol):
+    assert clips_until_stopped(signal.SIGTERM, clips=3, at=2) == ([0, 1, 2], 143)
 
 
 def test_without_a_signal_handlers_are_as_before(handlers):

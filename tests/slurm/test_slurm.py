@@ -62,7 +62,7 @@ def made_by(shard, run_dir):
 
 
 def process_of(shard, run_dir):
-    return int(re.search(r"process (\d+)", (run_dir / f".lock.{shard.name}").read_text()).group(1))
+    return int(re.search(r"\d+", (run_dir / f".lock.{shard.name}").read_text()).group())
 
 
 @contextlib.contextmanager
