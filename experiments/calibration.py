@@ -125,14 +125,14 @@ def measure(
         )
     methods = {condition.method.name: condition for condition in conditions}
     samples = []
-    with progress((rounds + WARMUP) * len(methods) * sum(durations), "calibrating", "s of audio") as bar:
+    with progress((rounds + WARMUP) * len(methods) * len(durations), "calibrating", "clip") as bar:
         for index in range(-WARMUP, rounds):
             for duration in durations:
                 for name, condition in methods.items():
                     prompt = Prompt("calibration", "A dog barks")
                     with condition.method.patch(pipeline.pipe):
                         clip = pipeline.generate([prompt], [0], duration, steps, condition.guidance)[0]
-                    bar.update(duration)
+                    bar.update()
                     if index >= 0:
                         samples.append(Sample(name, duration, steps, clip.latency_s, clip.step_s, clip.decode_s))
     return samples

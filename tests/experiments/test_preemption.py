@@ -29,7 +29,8 @@ def scontrol(tmp_path, monkeypatch):
 
     def answer(preempt_time):
         program = tmp_path / "scontrol"
-        program.write_text(f'#!/bin/sh\necho "$@: JobId=7 PreemptEligibleTime=2026-01-01 PreemptTime={preempt_time}"\n')
+        job = f"JobId=7 PreemptEligibleTime=2026-01-01 PreemptTime={preempt_time}"
+        program.write_text(f"#!/bin/sh\n[ \"$*\" = '--oneliner show job 7_3' ] && echo '{job}'\n")
         program.chmod(0o755)
         monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
         for name, value in (("JOB_ID", "7"), ("ARRAY_JOB_ID", "7"), ("ARRAY_TASK_ID", "3")):
