@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+from experiments.record_checks import problems
+
 logger = logging.getLogger(__name__)
 R = TypeVar("R")
 
@@ -204,7 +206,7 @@ def _parse_lines(path: Path) -> Iterator[Record]:
         where = f"{path}:{number}"
         try:
             data = json.loads(line)
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:  # also: a number of thousands of digits, endless nesting
             raise RecordError(f"{where}: not a JSON record ({error}); restore the file or delete that line") from error
         yield parse_record(data, where)
 
@@ -213,7 +215,8 @@ def parse_record(data: Any, where: str = "record") -> Record:
     """Turn one decoded JSON object into a record.
 
     Raises:
-        RecordError: not an object, an unknown schema version, an unknown kind, or missing or unknown fields.
+        RecordError: not an object, an unknown schema version, an unknown kind, missing or unknown fields, or a value
+            of another type or unsafe as a name (`experiments.record_checks`).
     """
     if not isinstance(data, Mapping):
         raise RecordError(f"{where}: got {type(data).__name__}, a record is a JSON object")
@@ -223,7 +226,7 @@ def parse_record(data: Any, where: str = "record") -> Record:
             f"{where}: got schema version {version!r}, this program reads {SCHEMA_VERSION}; use the code that wrote it"
         )
     kind = data.get("kind")
-    if kind not in RECORD_TYPES:
+    if not isinstance(kind, str) or kind not in RECORD_TYPES:
         raise RecordError(f"{where}: got kind {kind!r}, accepted: {', '.join(sorted(RECORD_TYPES))}")
     cls = RECORD_TYPES[kind]
     values = {key: value for key, value in data.items() if key not in ("schema", "kind")}
@@ -231,9 +234,12 @@ def parse_record(data: Any, where: str = "record") -> Record:
     if unknown := sorted(set(values) - known):
         raise RecordError(f"{where}: unknown fields {unknown} in a {kind} record, accepted: {sorted(known)}")
     try:
-        return cls(**values)
+        record = cls(**values)
     except TypeError as error:
         raise RecordError(f"{where}: incomplete {kind} record ({error})") from error
+    if problem := next(problems(record), ""):
+        raise RecordError(f"{where}: {problem} in a {kind} record; restore the file or delete that line")
+    return record
 
 
 def of_kind(records: list[Record], cls: type[R]) -> list[R]:

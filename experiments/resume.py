@@ -2,9 +2,10 @@
 
 import fcntl
 import os
+import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,21 +30,41 @@ def locked(run_dir: Path) -> Iterator[None]:
     """Hold the run folder for this process; the lock goes with the process, however it ends.
 
     Raises:
-        ValueError: another process holds it; says which and since when.
+        ValueError: another process holds it; says which, where and since when.
+        OSError: the folder cannot be written.
     """
-    run_dir.mkdir(parents=True, exist_ok=True)
+    check_writable(run_dir)
     with (run_dir / LOCK_FILE).open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise ValueError(
-                f"{run_dir} is in use by {file.read().strip() or 'another process'}; wait, or set another out_dir"
-            ) from None
+            raise ValueError(f"{run_dir} is in use by {_owner(file.read())}; wait, or set another out_dir") from None
         file.truncate(0)
-        file.write(f"process {os.getpid()} since {datetime.now(UTC).isoformat(timespec='seconds')}\n")
+        file.write(f"{os.getpid()} {platform.node()} {datetime.now(UTC).isoformat(timespec='seconds')}\n")
         file.flush()
         yield
+        file.truncate(0)
+
+
+def _owner(text: str) -> str:
+    """Who holds a lock and for how long, from what the holder wrote."""
+    try:
+        process, node, since = text.split()
+        age = datetime.now(UTC) - datetime.fromisoformat(since)
+    except (ValueError, TypeError):
+        return "another process"
+    return f"process {process} on {node} since {since} ({timedelta(seconds=int(age.total_seconds()))} ago)"
+
+
+def check_writable(run_dir: Path) -> None:
+    """Make the run folder, or raise OSError that names it: nothing else should be the first to find out."""
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        with (run_dir / LOCK_FILE).open("a"):
+            pass
+    except OSError as error:
+        raise OSError(f"{run_dir} cannot be written ({error.strerror}); set out_dir to a folder that can") from error
 
 
 def check_same_settings(previous: list[RunRecord], config: Mapping[str, Any]) -> None:
