@@ -67,8 +67,9 @@ def take(prompts: list[Prompt], limit: int | None, where: str) -> list[Prompt]:
         raise ValueError(f"{where}: no captions found; give at least one")
     seen: dict[str, str] = {}
     for prompt in prompts:
-        if (other := seen.setdefault(prompt.id.lower(), prompt.id)) is not prompt.id:
+        if (other := seen.get(prompt.id.lower())) is not None:
             raise ValueError(f"{where}: the id {other!r} occurs twice; ids (or captions without ids) must differ")
+        seen[prompt.id.lower()] = prompt.id
     return prompts[:limit]
 
 

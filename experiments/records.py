@@ -184,7 +184,7 @@ def _cut_partial_line(file: Any, path: Path) -> None:
 
 
 def read_records(run_dir: Path) -> list[Record]:
-    """Read all records of a run, oldest first.
+    """Read the records of a run, oldest first; of several about one clip (made again, failed, made at last) the newest.
 
     Args:
         run_dir: a run folder; a folder without records gives an empty list.
@@ -195,7 +195,20 @@ def read_records(run_dir: Path) -> list[Record]:
     path = run_dir / RECORDS_FILE
     if not path.exists():
         return []
-    return list(_parse_lines(path))
+    return _newest(list(_parse_lines(path)))
+
+
+def _newest(records: list[Record]) -> list[Record]:
+    """The records without those that a later one about the same clip replaces."""
+    last = {key: number for number, record in enumerate(records) if (key := _clip_key(record))}
+    return [record for number, record in enumerate(records) if last.get(_clip_key(record), number) == number]
+
+
+def _clip_key(record: Record) -> tuple[str, str, int] | None:
+    """What a record of a generated or failed clip is about; None for every other record."""
+    if isinstance(record, ClipRecord) or (isinstance(record, FailureRecord) and record.stage == "generate"):
+        return (record.condition, record.prompt_id, record.seed)
+    return None
 
 
 def _parse_lines(path: Path) -> Iterator[Record]:

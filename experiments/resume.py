@@ -43,8 +43,10 @@ def locked(run_dir: Path) -> Iterator[None]:
         file.truncate(0)
         file.write(f"{os.getpid()} {platform.node()} {datetime.now(UTC).isoformat(timespec='seconds')}\n")
         file.flush()
-        yield
-        file.truncate(0)
+        try:
+            yield
+        finally:
+            file.truncate(0)
 
 
 def _owner(text: str) -> str:

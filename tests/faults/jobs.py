@@ -5,10 +5,12 @@ that runs `experiments.run.main` on real arguments and writes the real files. A 
 """
 
 import contextlib
+import itertools
 import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -19,7 +21,7 @@ from experiments.records import ClipRecord, of_kind, read_records
 
 # The smoke sweep on the testbed: the untrained model's wavs are silence at 16 bits, and silence proves nothing.
 AUDIBLE = (
-    "+sweep=smoke", "pipeline=testbed", "data=testbed", "~pipeline.size", "durations=[1.28]", "steps=1",
+    "+sweep=smoke", "pipeline=testbed", "data=testbed", "~pipeline.size", "durations=[0.64]", "steps=1",
     "stages=[generate]", "threads=1",
 )  # fmt: skip
 CLIPS = 12
@@ -30,6 +32,9 @@ VOLATILE = ("run_id", "latency_s", "step_s", "decode_s")
 
 server = multiprocessing.get_context("forkserver")
 server.set_forkserver_preload(PRELOADED)
+# Outside the run folder's disk, which may be full.
+LOGS = tempfile.TemporaryDirectory(prefix="jobs")
+NUMBERS = itertools.count()
 Prepare = Callable[[], None]
 
 
@@ -41,7 +46,7 @@ class Job:
     """
 
     def __init__(self, run_dir: Path, arguments: Sequence[str] = AUDIBLE, prepare: Prepare | None = None) -> None:
-        self.log = run_dir.with_name(f"{run_dir.name}.log")
+        self.log = Path(LOGS.name, f"{next(NUMBERS)}.log")
         words = [*arguments, f"out_dir={run_dir}"]
         self.process = server.Process(target=run_command, args=(words, str(self.log), prepare))
         self.process.start()
