@@ -5,12 +5,12 @@ BIN := $(VENV)/bin
 # The lock that CI uses; TORCH picks another build of torch, for example: make demo TORCH='torch>=2.11'
 TORCH ?= torch==2.13.0
 
-.PHONY: demo test lint unit clean
+.PHONY: demo test lint unit coverage reliability clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m experiments.run +sweep=durations
 
-test: $(VENV)/.installed-dev lint unit
+test: $(VENV)/.installed-dev lint coverage
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -19,6 +19,18 @@ lint: $(VENV)/.installed-dev
 
 unit: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest
+
+# The same tests; fails below 95% of the lines of litefocus/ and evaluation/.
+coverage: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest --cov --cov-report=term-missing
+
+# Faults and soak alone, their log kept, and the tables of docs/reliability.md written from it.
+reliability: $(VENV)/.installed-dev
+	mkdir -p results/reliability
+	rm -f results/reliability/*.jsonl
+	LITEFOCUS_FAULT_LOG=$(CURDIR)/results/reliability/faults.jsonl \
+	LITEFOCUS_SOAK_LOG=$(CURDIR)/results/reliability/soak.jsonl $(BIN)/python -m pytest tests/faults
+	$(BIN)/python -m tests.faults.table docs/reliability.md
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'

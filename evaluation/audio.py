@@ -20,6 +20,7 @@ SILENT_PEAK = 1 / 32768
 """A clip whose samples all stay below one 16-bit step is silent."""
 _PEAK_LEVEL = 10 ** (-1 / 20)
 _UNKNOWN_SIZE = 0xFFFFFFFF
+_BLOCK_SAMPLES = 1 << 20
 _DEFAULT_SUBTYPE = {".wav": "FLOAT", ".flac": "PCM_24"}
 
 Mono = Literal["mean", "first"]
@@ -89,7 +90,7 @@ def load_audio(path: str | os.PathLike[str], *, min_duration_s: float = 0.0, all
     try:
         with soundfile.SoundFile(path) as file:
             declared, rate = file.frames, file.samplerate
-            samples = file.read(dtype="float32", always_2d=True)
+            samples = _read_samples(file)
     except soundfile.LibsndfileError as error:
         raise UnreadableAudioError(f"cannot be read as audio ({error.error_string})", path) from error
     if len(samples) < declared:
@@ -97,6 +98,16 @@ def load_audio(path: str | os.PathLike[str], *, min_duration_s: float = 0.0, all
     channels_first = np.ascontiguousarray(samples.T)
     check_audio(channels_first, rate, path=path, min_duration_s=min_duration_s, allow_silent=allow_silent)
     return Audio(channels_first, rate)
+
+
+def _read_samples(file: soundfile.SoundFile) -> Array:
+    """(T, C), read in blocks: memory follows what a file holds, never what its header claims."""
+    blocks = []
+    while True:
+        block = file.read(frames=_BLOCK_SAMPLES, dtype="float32", always_2d=True)
+        blocks.append(block)
+        if len(block) < _BLOCK_SAMPLES:
+            return np.concatenate(blocks) if len(blocks) > 1 else block
 
 
 def check_audio(
@@ -215,7 +226,10 @@ def _wav_data_chunk(file: BinaryIO) -> tuple[int, int] | None:
             length = long_size if length == _UNKNOWN_SIZE else length
             return None if length == _UNKNOWN_SIZE else (file.tell(), length)
         if name == b"ds64":
-            long_size = struct.unpack("<Q", file.read(16)[8:])[0]
+            sizes = file.read(16)
+            if len(sizes) < 16 or length < 16:
+                return None
+            long_size = struct.unpack("<Q", sizes[8:])[0]
             length -= 16
         file.seek(length + length % 2, os.SEEK_CUR)
     return None

@@ -144,20 +144,27 @@ def read_captions(path: Path) -> dict[str, str]:
 
     Raises:
         FileNotFoundError: no such file.
-        PairingError: a column is missing, an id is empty or given twice, or a caption is empty.
+        PairingError: no csv in UTF-8, a column is missing, an id is empty or given twice, or a caption is empty.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such captions file")
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
-        id_column, caption_column = (_column(reader, names, path) for names in (_ID_COLUMNS, _CAPTION_COLUMNS))
-        captions: dict[str, str] = {}
-        for row in reader:
-            name, text = _stem(row[id_column] or ""), (row[caption_column] or "").strip()
-            if not name or not text or name in captions:
-                problem = "no id" if not name else f"id {name!r} twice" if name in captions else f"{name!r} empty"
-                raise PairingError(f"{path}:{reader.line_num}: {problem}; give each id one caption")
-            captions[name] = text
+        try:
+            return _read_captions(reader, path)
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise PairingError(f"{path}:{reader.line_num}: not a csv in UTF-8 ({error})") from error
+
+
+def _read_captions(reader: csv.DictReader[str], path: Path) -> dict[str, str]:
+    id_column, caption_column = (_column(reader, names, path) for names in (_ID_COLUMNS, _CAPTION_COLUMNS))
+    captions: dict[str, str] = {}
+    for row in reader:
+        name, text = _stem(row[id_column] or ""), (row[caption_column] or "").strip()
+        if not name or not text or name in captions:
+            problem = "no id" if not name else f"id {name!r} twice" if name in captions else f"{name!r} empty"
+            raise PairingError(f"{path}:{reader.line_num}: {problem}; give each id one caption")
+        captions[name] = text
     return captions
 
 

@@ -1,6 +1,7 @@
 """Wav files that are complete or not there at all."""
 
 import hashlib
+import io
 import os
 from pathlib import Path
 
@@ -9,12 +10,18 @@ import soundfile
 
 
 def write_wav(path: Path, samples: np.ndarray, sample_rate: int) -> None:
-    """Write 16-bit PCM atomically: temporary name, fsync, rename. Samples beyond [-1, 1] are clipped, as players do."""
+    """Write 16-bit PCM atomically: temporary name, fsync, rename. Samples beyond [-1, 1] are clipped, as players do.
+
+    The temporary name depends on the path alone: what a killed process leaves, the clip's next making overwrites.
+    """
+    content = io.BytesIO()
+    # Encoded in memory: libsndfile does not pass on what goes wrong while a file is written.
+    soundfile.write(content, np.clip(samples, -1, 1), sample_rate, subtype="PCM_16", format="WAV")
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.partial")
     try:
         with partial.open("wb") as file:
-            soundfile.write(file, np.clip(samples, -1, 1), sample_rate, subtype="PCM_16", format="WAV")
+            file.write(content.getbuffer())
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)

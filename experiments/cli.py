@@ -6,10 +6,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
 from hydra.errors import HydraException, InstantiationException
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 logger = logging.getLogger(__name__)
@@ -41,22 +43,23 @@ def describe_error(error: BaseException) -> str:
     return text or type(error).__name__
 
 
-def fail(message: str, code: int) -> None:
+def fail(message: str, code: int) -> NoReturn:
     """Print one line to stderr and leave with an exit code."""
     print(f"error: {message}", file=sys.stderr)
     sys.exit(code)
 
 
-def check_overrides(arguments: Sequence[str], config_name: str) -> None:
+def check_overrides(arguments: Sequence[str], config_name: str) -> DictConfig | None:
     """Compose the configuration once, so that a mistake on the command line is one line and exit code 2.
 
-    Multirun and Hydra's own information flags are left to Hydra.
+    Returns:
+        The configuration; None for multirun and Hydra's own information flags, which are left to Hydra.
     """
     parsed = get_args_parser().parse_args(list(arguments))
     if parsed.multirun or parsed.info or parsed.cfg or parsed.hydra_help or parsed.help or parsed.shell_completion:
-        return
+        return None
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
-            compose(config_name=config_name, overrides=parsed.overrides)
+            return compose(config_name=config_name, overrides=parsed.overrides)
     except (HydraException, OmegaConfBaseException) as error:
         fail(describe_error(error), USAGE_ERROR)

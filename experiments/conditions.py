@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 STAGES = ("generate", "timing", "score", "report")
@@ -104,6 +104,9 @@ def expand_conditions(config: DictConfig, methods: dict[str, Method]) -> list[Co
 def validate(config: DictConfig) -> None:
     """Check the plain numbers of a run before anything expensive starts."""
     maximum = float(config.pipeline.max_duration_s)
+    for key, example in (("durations", "[10,20]"), ("seeds", "[0,1,2]"), ("stages", "[generate,report]")):
+        if not OmegaConf.is_list(config[key]):
+            raise ValueError(f"{key}: got {config[key]!r}, accepted are lists, like {key}={example}")
     if not config.durations:
         raise ValueError("durations is empty: give at least one length in seconds, for example durations=[10,20]")
     for duration in config.durations:
@@ -114,16 +117,20 @@ def validate(config: DictConfig) -> None:
             )
     if len(set(map(float, config.durations))) != len(config.durations):
         raise ValueError(f"durations {list(config.durations)}: a length is given twice")
-    if not isinstance(config.steps, int) or not 1 <= config.steps <= 1000:
+    if not _is_whole(config.steps) or not 1 <= config.steps <= 1000:
         raise ValueError(f"steps {config.steps!r}: accepted are whole numbers from 1 to 1000")
     if not math.isfinite(_number(config.guidance, "guidance")) or config.guidance < 0:
         raise ValueError(f"guidance {config.guidance}: accepted are finite numbers from 0 (1 turns guidance off)")
-    if not config.seeds or any(not isinstance(seed, int) or seed < 0 for seed in config.seeds):
+    if not config.seeds or any(not _is_whole(seed) or seed < 0 for seed in config.seeds):
         raise ValueError(f"seeds {list(config.seeds)!r}: give whole numbers from 0, like [0,1,2]")
     if unknown := [stage for stage in config.stages if stage not in STAGES]:
         raise ValueError(f"stages {unknown}: accepted are {', '.join(STAGES)}")
-    if not isinstance(config.batch_size, int) or config.batch_size < 1:
+    if not _is_whole(config.batch_size) or config.batch_size < 1:
         raise ValueError(f"batch_size {config.batch_size!r}: accepted are whole numbers from 1")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _number(value: Any, name: str) -> float:

@@ -14,6 +14,7 @@ import numpy as np
 
 from experiments.audio_files import sha256_file, write_wav
 from experiments.conditions import Condition
+from experiments.memory import MEMORY_ERRORS, out_of_memory
 from experiments.pipelines import GeneratedClip, Pipeline
 from experiments.progress import progress
 from experiments.prompts import Prompt
@@ -122,16 +123,43 @@ def batches(clips: Sequence[Clip], size: int) -> Iterator[list[Clip]]:
 def _generate_batch(pipeline: Pipeline, batch: list[Clip], run_dir: Path, run_id: str, file_name: str) -> None:
     condition = batch[0].condition
     # Entering the method restarts its private stream of sampled keys: no clip depends on the ones before it.
-    with condition.method.patch(pipeline.pipe):
-        generated = pipeline.generate(
-            [clip.prompt for clip in batch],
-            [clip.seed for clip in batch],
-            condition.duration_s,
-            condition.steps,
-            condition.guidance,
-        )
+    try:
+        with condition.method.patch(pipeline.pipe):
+            generated = pipeline.generate(
+                [clip.prompt for clip in batch],
+                [clip.seed for clip in batch],
+                condition.duration_s,
+                condition.steps,
+                condition.guidance,
+            )
+    except MEMORY_ERRORS as error:
+        reason = out_of_memory(error)
+        for clip in batch:
+            record_failure(clip, reason, run_dir, run_id, file_name)
+        return
     for clip, result in zip(batch, generated, strict=True):
-        store_clip(clip, result, pipeline.sample_rate, run_dir, run_id, file_name)
+        try:
+            store_clip(clip, result, pipeline.sample_rate, run_dir, run_id, file_name)
+        except OSError as error:
+            problem = f"{error.strerror or error} while writing; finished clips are kept, the same command resumes"
+            raise OSError(f"{run_dir}: {problem}") from error
+
+
+def record_failure(clip: Clip, reason: str, run_dir: Path, run_id: str, file_name: str = RECORDS_FILE) -> None:
+    """Append why a clip was not made; a restart tries it again."""
+    condition = clip.condition
+    logger.error("%s: %s", clip.audio, reason)
+    failure = FailureRecord(
+        run_id,
+        "generate",
+        condition.id,
+        condition.method.name,
+        condition.duration_s,
+        reason,
+        clip.prompt.id,
+        clip.seed,
+    )
+    append_record(run_dir, failure, file_name)
 
 
 def store_clip(
@@ -141,18 +169,7 @@ def store_clip(
     condition = clip.condition
     if not np.isfinite(result.samples).all():
         reason = f"{np.count_nonzero(~np.isfinite(result.samples))} non-finite samples in the generated audio"
-        logger.error("%s: %s", clip.audio, reason)
-        failure = FailureRecord(
-            run_id,
-            "generate",
-            condition.id,
-            condition.method.name,
-            condition.duration_s,
-            reason,
-            clip.prompt.id,
-            clip.seed,
-        )
-        append_record(run_dir, failure, file_name)
+        record_failure(clip, reason, run_dir, run_id, file_name)
         return
     path = run_dir / clip.audio
     write_wav(path, result.samples, sample_rate)

@@ -1,7 +1,9 @@
-"""Peak memory of one call, on CPU (Linux) or CUDA."""
+"""Peak memory of one call, on CPU (Linux) or CUDA, and what it looks like when there is not enough."""
 
 import ctypes
 import platform
+import textwrap
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +11,9 @@ import psutil
 import torch
 
 GIB = 2**30
+# What running out of memory raises; a RuntimeError only if it comes from CPU_ALLOCATOR.
+MEMORY_ERRORS = (MemoryError, RuntimeError)
+CPU_ALLOCATOR = "DefaultCPUAllocator"
 # Parameters of glibc's mallopt(3), from malloc.h.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 
@@ -31,6 +36,21 @@ def peak_memory_gib(call: Callable[[], object], device: torch.device) -> float |
     reset.write_text("5")
     call()
     return _high_water_mark_kib() * 1024 / GIB
+
+
+def out_of_memory(error: Exception) -> str:
+    """Say in one line what did not fit, and give back what the failed call left in CUDA's cache.
+
+    Raises:
+        the error itself, if it is not about memory (the CPU allocator raises a plain RuntimeError).
+    """
+    text = " ".join(str(error).split())
+    if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and CPU_ALLOCATOR not in text:
+        raise error
+    traceback.clear_frames(error.__traceback__)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return f"out of memory: {textwrap.shorten(text, 200) or type(error).__name__}"
 
 
 def keep_freed_memory() -> None:

@@ -7,6 +7,7 @@ import gc
 import hashlib
 import logging
 import math
+import re
 import textwrap
 import time
 from collections.abc import Sequence
@@ -23,6 +24,8 @@ from experiments.prompts import Prompt
 logger = logging.getLogger(__name__)
 
 FAMILIES = ("AudioLDM2Pipeline", "AudioLDMPipeline", "MusicLDMPipeline")
+# A branch or a tag can move; a commit names its content.
+COMMIT = re.compile(r"[0-9a-f]{40}")
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -49,7 +52,7 @@ class Pipeline:
         pipe: AudioLDM2Pipeline, AudioLDMPipeline or MusicLDMPipeline.
         trained: False means its audio is noise: quality metrics refuse it by name.
         training_length_s: the clip length it was trained on (the length of one evaluation window).
-        weights: identity of the weights (hash, or hub id and resolved revision).
+        weights: identity of the weights (hash, or hub id and commit).
         gate: readings that say at which lengths a claim about attention can be tested on these weights, if there are.
     """
 
@@ -212,11 +215,11 @@ def load_published(
     trained: bool,
     training_length_s: float,
 ) -> Pipeline:
-    """Load published weights from a local folder, or from the hub at a revision. safetensors only, no remote code.
+    """Load published weights from a local folder, or from the hub at a pinned commit. safetensors only, no remote code.
 
     Raises:
-        ValueError: an unknown pipeline family.
-        FileNotFoundError: a local path without model_index.json.
+        ValueError: an unknown pipeline family, a hub revision that is no commit, or a folder that brings code.
+        FileNotFoundError: a local path without model_index.json, or without a part's safetensors.
         ConnectionError: the hub cannot be reached; names what to put where.
     """
     import diffusers
@@ -225,6 +228,11 @@ def load_published(
         raise ValueError(f"pipeline.family {family!r}: accepted are {', '.join(FAMILIES)}")
     if path is not None and not (Path(path).expanduser() / "model_index.json").is_file():
         raise FileNotFoundError(f"no model_index.json in {path}; pipeline.path takes a folder saved by save_pretrained")
+    if path is None and not COMMIT.fullmatch(str(revision)):
+        raise ValueError(
+            f"pipeline.revision {revision!r}: weights are fetched at a pinned commit only; give the 40 hex digits of a "
+            f"commit of {hub_id}, or set pipeline.path to a local copy"
+        )
     source = str(Path(path).expanduser()) if path else hub_id
     try:
         pipe = getattr(diffusers, family).from_pretrained(
@@ -236,10 +244,10 @@ def load_published(
             local_files_only=path is not None,
         )
     except OSError as error:
-        raise ConnectionError(_unreachable(hub_id, revision, error)) from error
+        raise _not_loaded(hub_id, revision, path, error) from error
     if family == "MusicLDMPipeline":
         return_text_features_as_tensor(pipe.text_encoder)
-    weights = f"sha256:{hash_weights(Path(source))}" if path else f"{hub_id}@{_resolved_revision(hub_id, revision)}"
+    weights = f"sha256:{hash_weights(Path(source))}" if path else f"{hub_id}@{revision}"
     return Pipeline(name, prepare(pipe, device, dtype), trained, training_length_s, weights)
 
 
@@ -257,20 +265,15 @@ def return_text_features_as_tensor(clap: Any) -> None:
     clap.get_text_features = get_text_features
 
 
-def _unreachable(hub_id: str, revision: str | None, error: Exception) -> str:
-    reason = textwrap.shorten(str(error) or type(error).__name__, 120)
-    return (
-        f"cannot load {hub_id} at revision {revision or 'main'} from the hub ({reason}); on a machine with network "
+def _not_loaded(hub_id: str, revision: str | None, path: str | None, error: OSError) -> OSError:
+    reason = textwrap.shorten(str(error) or type(error).__name__, 240)
+    if path is not None:
+        return FileNotFoundError(f"cannot load {path} ({reason}); pipeline.path takes safetensors weights only")
+    return ConnectionError(
+        f"cannot load {hub_id} at revision {revision} from the hub ({reason}); on a machine with network "
         f"save model_index.json and the component folders (unet, vae, vocoder, scheduler, text encoders, tokenizers) "
         f"and set pipeline.path=FOLDER here"
     )
-
-
-def _resolved_revision(hub_id: str, revision: str | None) -> str:
-    from huggingface_hub import try_to_load_from_cache
-
-    cached = try_to_load_from_cache(hub_id, "model_index.json", revision=revision or "main")
-    return Path(cached).parent.name if isinstance(cached, str) else (revision or "main")
 
 
 def hash_weights(folder: Path) -> str:

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import io
 import logging
 import re
 import unicodedata
@@ -53,7 +54,7 @@ def check_caption(text: str, where: str) -> str:
         raise ValueError(
             f"{where}: the caption has {len(caption)} characters, accepted are up to {MAX_CAPTION_CHARACTERS}"
         )
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in caption):
+    if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in caption):
         raise ValueError(f"{where}: the caption holds a control character; remove it")
     return caption
 
@@ -66,8 +67,9 @@ def take(prompts: list[Prompt], limit: int | None, where: str) -> list[Prompt]:
         raise ValueError(f"{where}: no captions found; give at least one")
     seen: dict[str, str] = {}
     for prompt in prompts:
-        if (other := seen.setdefault(prompt.id.lower(), prompt.id)) is not prompt.id:
+        if (other := seen.get(prompt.id.lower())) is not None:
             raise ValueError(f"{where}: the id {other!r} occurs twice; ids (or captions without ids) must differ")
+        seen[prompt.id.lower()] = prompt.id
     return prompts[:limit]
 
 
@@ -91,7 +93,7 @@ def load_captions(
         rows = read_csv(path, [column] + ([id_column] if id_column else []))
         pairs = [(row[id_column] if id_column else row[column].strip(), row[column]) for row in rows]
     else:
-        lines = read_text(path).splitlines()
+        lines = read_text(path).split("\n")
         pairs = [(line.strip(), line) for line in lines if line.strip()]
     prompts = [
         Prompt(safe_id(raw_id), check_caption(text, f"{path.name}, caption {number}"))
@@ -107,7 +109,7 @@ def load_demo(limit: int | None = None) -> list[Prompt]:
 
 
 def read_text(path: Path) -> str:
-    """A UTF-8 text file (with or without byte order mark)."""
+    """A UTF-8 text file (with or without byte order mark), its line ends as \\n."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -116,11 +118,11 @@ def read_text(path: Path) -> str:
 
 def read_csv(path: Path, columns: list[str]) -> list[dict[str, str]]:
     """Rows of a csv as dictionaries, with the named columns present and filled in every row."""
-    reader = csv.DictReader(read_text(path).splitlines(keepends=True), strict=True)
-    header = reader.fieldnames or []
-    if missing := [column for column in columns if column not in header]:
-        raise ValueError(f"{path.name}: no column {', '.join(missing)}; it has {', '.join(header) or 'none'}")
+    reader = csv.DictReader(io.StringIO(read_text(path)), strict=True)
     try:
+        header = reader.fieldnames or []
+        if missing := [column for column in columns if column not in header]:
+            raise ValueError(f"{path.name}: no column {', '.join(missing)}; it has {', '.join(header) or 'none'}")
         rows = list(reader)
     except csv.Error as error:
         raise ValueError(f"{path.name}, line {reader.line_num}: not a valid csv ({error})") from error

@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+from experiments.record_checks import problems
+
 logger = logging.getLogger(__name__)
 R = TypeVar("R")
 
@@ -185,7 +187,9 @@ def _cut_partial_line(file: Any, path: Path) -> None:
 
 
 def read_records(run_dir: Path) -> list[Record]:
-    """Read all records of a run, those of shards included, in the order of the starts that wrote them.
+    """Read the records of a run, those of shards included, in the order of the starts that wrote them.
+
+    Of several about one clip (made again, failed, made at last) the newest.
 
     Args:
         run_dir: a run folder; a folder without records gives an empty list.
@@ -196,13 +200,26 @@ def read_records(run_dir: Path) -> list[Record]:
     files = [list(_parse_lines(path)) for path in record_files(run_dir)]
     started = {run.run_id: run.started_at for records in files for run in of_kind(records, RunRecord)}
     # A merge keeps the order within a file whatever the clocks of two machines say.
-    return list(heapq.merge(*files, key=lambda record: started.get(record.run_id, "")))
+    return _newest(list(heapq.merge(*files, key=lambda record: started.get(record.run_id, ""))))
 
 
 def record_files(run_dir: Path) -> list[Path]:
     """The record files of a run folder that exist."""
     whole = run_dir / RECORDS_FILE
     return [path for path in (whole, *sorted(run_dir.glob(SHARD_FILES))) if path.exists()]
+
+
+def _newest(records: list[Record]) -> list[Record]:
+    """The records without those that a later one about the same clip replaces."""
+    last: dict[Any, int] = {key: number for number, record in enumerate(records) if (key := _clip_key(record))}
+    return [record for number, record in enumerate(records) if last.get(_clip_key(record), number) == number]
+
+
+def _clip_key(record: Record) -> tuple[str, str, int] | None:
+    """What a record of a generated or failed clip is about; None for every other record."""
+    if isinstance(record, ClipRecord) or (isinstance(record, FailureRecord) and record.stage == "generate"):
+        return (record.condition, record.prompt_id, record.seed)
+    return None
 
 
 def _parse_lines(path: Path) -> Iterator[Record]:
@@ -213,7 +230,7 @@ def _parse_lines(path: Path) -> Iterator[Record]:
         where = f"{path}:{number}"
         try:
             data = json.loads(line)
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:  # also: a number of thousands of digits, endless nesting
             raise RecordError(f"{where}: not a JSON record ({error}); restore the file or delete that line") from error
         yield parse_record(data, where)
 
@@ -222,7 +239,8 @@ def parse_record(data: Any, where: str = "record") -> Record:
     """Turn one decoded JSON object into a record.
 
     Raises:
-        RecordError: not an object, an unknown schema version, an unknown kind, or missing or unknown fields.
+        RecordError: not an object, an unknown schema version, an unknown kind, missing or unknown fields, or a value
+            of another type or unsafe as a name (`experiments.record_checks`).
     """
     if not isinstance(data, Mapping):
         raise RecordError(f"{where}: got {type(data).__name__}, a record is a JSON object")
@@ -232,7 +250,7 @@ def parse_record(data: Any, where: str = "record") -> Record:
             f"{where}: got schema version {version!r}, this program reads {SCHEMA_VERSION}; use the code that wrote it"
         )
     kind = data.get("kind")
-    if kind not in RECORD_TYPES:
+    if not isinstance(kind, str) or kind not in RECORD_TYPES:
         raise RecordError(f"{where}: got kind {kind!r}, accepted: {', '.join(sorted(RECORD_TYPES))}")
     cls = RECORD_TYPES[kind]
     values = {key: value for key, value in data.items() if key not in ("schema", "kind")}
@@ -240,9 +258,12 @@ def parse_record(data: Any, where: str = "record") -> Record:
     if unknown := sorted(set(values) - known):
         raise RecordError(f"{where}: unknown fields {unknown} in a {kind} record, accepted: {sorted(known)}")
     try:
-        return cls(**values)
+        record = cls(**values)
     except TypeError as error:
         raise RecordError(f"{where}: incomplete {kind} record ({error})") from error
+    if problem := next(problems(record), ""):
+        raise RecordError(f"{where}: {problem} in a {kind} record; restore the file or delete that line")
+    return record
 
 
 def of_kind(records: list[Record], cls: type[R]) -> list[R]:

@@ -2,9 +2,10 @@
 
 import fcntl
 import os
+import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,10 @@ def locked(run_dir: Path, shard: str = "") -> Iterator[None]:
         shard: name of the shard that this process works on. Shards share the folder and hold a lock each; empty is
             the whole run, alone in its folder.
     Raises:
-        ValueError: another process holds it; says which and since when.
+        ValueError: another process holds it; says which, where and since when.
+        OSError: the folder cannot be written.
     """
-    run_dir.mkdir(parents=True, exist_ok=True)
+    check_writable(run_dir)
     own = _flock(run_dir / f"{LOCK_FILE}.{shard}", fcntl.LOCK_EX) if shard else nullcontext()
     with _flock(run_dir / LOCK_FILE, fcntl.LOCK_SH if shard else fcntl.LOCK_EX), own:
         yield
@@ -48,12 +50,36 @@ def _flock(path: Path, operation: int) -> Iterator[None]:
         except BlockingIOError:
             file.seek(0)
             raise ValueError(
-                f"{path.parent} is in use by {file.read().strip() or 'another process'}; wait, or set another out_dir"
+                f"{path.parent} is in use by {_owner(file.read())}; wait, or set another out_dir"
             ) from None
         file.truncate(0)
-        file.write(f"process {os.getpid()} since {datetime.now(UTC).isoformat(timespec='seconds')}\n")
+        file.write(f"{os.getpid()} {platform.node()} {datetime.now(UTC).isoformat(timespec='seconds')}\n")
         file.flush()
-        yield
+        try:
+            yield
+        finally:
+            if operation == fcntl.LOCK_EX:  # Others may share the lock still; the text is theirs too.
+                file.truncate(0)
+
+
+def _owner(text: str) -> str:
+    """Who holds a lock and for how long, from what the holder wrote."""
+    try:
+        process, node, since = text.split()
+        age = datetime.now(UTC) - datetime.fromisoformat(since)
+    except (ValueError, TypeError):
+        return "another process"
+    return f"process {process} on {node} since {since} ({timedelta(seconds=int(age.total_seconds()))} ago)"
+
+
+def check_writable(run_dir: Path) -> None:
+    """Make the run folder, or raise OSError that names it: nothing else should be the first to find out."""
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        with (run_dir / LOCK_FILE).open("a"):
+            pass
+    except OSError as error:
+        raise OSError(f"{run_dir} cannot be written ({error.strerror}); set out_dir to a folder that can") from error
 
 
 def check_same_settings(previous: list[RunRecord], config: Mapping[str, Any]) -> None:

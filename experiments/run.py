@@ -27,10 +27,11 @@ from experiments.generate import generate_clips, plan_clips
 from experiments.memory import keep_freed_memory
 from experiments.pipelines import DTYPES, Pipeline, select_device
 from experiments.preemption import signals_held_back
+from experiments.private import publishable
 from experiments.prompts import Prompt
 from experiments.records import RECORDS_FILE, RunRecord, append_record, of_kind, read_records
 from experiments.report import report
-from experiments.resume import check_same_settings, check_same_weights, locked
+from experiments.resume import check_same_settings, check_same_weights, check_writable, locked
 from experiments.score import check_scorable, embed_clips, score_run
 from experiments.shards import Shard
 from experiments.timing import time_duration
@@ -73,7 +74,7 @@ def _run_stages(
         logger.info("%s: no report of a part; draw it once all shards are done: stages=[score,report]", shard.name)
         return ""
     text = report(run_dir)
-    track(run_dir, resolved(config))
+    track(run_dir, {"tracking": OmegaConf.to_container(config.tracking, resolve=True)})
     return text
 
 
@@ -152,21 +153,10 @@ def start_record(
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:
-    """The configuration as plain data, interpolations filled in, without the machine's folders."""
+    """The configuration as plain data, interpolations filled in, without what is private (`experiments.private`)."""
     container = OmegaConf.to_container(config, resolve=True)
     assert isinstance(container, dict)
-    return {str(key): without_folders(value) for key, value in container.items()}
-
-
-def without_folders(value: Any) -> Any:
-    """Absolute paths reduced to their last part, at any depth: records travel, home directories should not."""
-    if isinstance(value, dict):
-        return {key: without_folders(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [without_folders(inner) for inner in value]
-    if isinstance(value, str) and value.startswith(("/", "~")):
-        return Path(value).name
-    return value
+    return publishable(container, OmegaConf.to_container(config, resolve=False))
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")
@@ -182,9 +172,12 @@ def hydra_main(config: DictConfig) -> None:
 
 
 def main() -> None:
-    """Check the command line first: a mistake there is one line and exit code 2."""
-    check_overrides(sys.argv[1:], config_name="config")
-    hydra_main()
+    """Check the command line and the run folder first: a mistake there is one line and exit code 2."""
+    with one_line_errors():
+        config = check_overrides(sys.argv[1:], config_name="config")
+        if config is not None:
+            check_writable(Path(config.out_dir))  # Hydra's log would be the first to fail, with a traceback.
+        hydra_main()
 
 
 if __name__ == "__main__":

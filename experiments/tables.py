@@ -3,7 +3,9 @@
 Every ratio is the median of ratios taken within a timing round, with the smallest and the largest.
 """
 
+import re
 import statistics
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -145,6 +147,11 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _escape(cell: str) -> str:
-    """Keep a cell in its cell: no pipe, no line break, no html."""
-    flat = " ".join(cell.split())
-    return flat.replace("|", "\\|").replace("<", "&lt;")
+    """Keep a cell in its cell: no pipe, no line break, no html, no picture to fetch."""
+    flat = " ".join(printable(cell).split())
+    return re.sub(r"([\\|]|!(?=\[))", r"\\\1", flat).replace("<", "&lt;")
+
+
+def printable(text: str) -> str:
+    """Text without characters that act instead of showing: controls, escapes, halves of a surrogate pair."""
+    return "".join(c if c.isspace() or unicodedata.category(c) not in ("Cc", "Cs") else "\ufffd" for c in text)

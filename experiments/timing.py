@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from experiments.conditions import Method
-from experiments.memory import GIB, available_gib, peak_memory_gib
+from experiments.memory import GIB, MEMORY_ERRORS, available_gib, out_of_memory, peak_memory_gib
 from experiments.pipelines import Pipeline
 from experiments.progress import progress
 from experiments.records import AA_SUFFIX, RECORDS_FILE, FailureRecord, TimingRecord, append_record
@@ -137,12 +137,16 @@ def time_duration(
         else:
             arms[name] = method
     calls = {name: _patched(pipeline, method, step) for name, method in arms.items()}
-    labels = {name: method.label for name, method in arms.items()}
+    load_before = os.getloadavg()[0]
+    memory = _measure_memory(calls, pipeline, duration_s, run_id, run_dir, file_name)
+    if not memory:
+        return
+    calls = {name: calls[name] for name in memory}
+    labels = {name: arms[name].label for name in memory}
     if config.baseline in calls:
         calls[config.baseline + AA_SUFFIX] = calls[config.baseline]
+        memory[config.baseline + AA_SUFFIX] = peak_memory_gib(calls[config.baseline], pipeline.device)
         labels[config.baseline + AA_SUFFIX] = f"{labels[config.baseline]} again (A/A)"
-    load_before = os.getloadavg()[0]
-    memory = {name: peak_memory_gib(call, pipeline.device) for name, call in calls.items()}
     total = (config.rounds + config.warmup) * len(calls)
     with progress(total, f"timing {duration_s:g} s", "step") as bar:
         latencies = interleave(calls, config.rounds, config.warmup, advance=bar.update)
@@ -164,6 +168,26 @@ def time_duration(
         ),
         file_name,
     )
+
+
+def _measure_memory(
+    calls: Mapping[str, Callable[[], object]],
+    pipeline: Pipeline,
+    duration_s: float,
+    run_id: str,
+    run_dir: Path,
+    file_name: str,
+) -> dict[str, float | None]:
+    """Peak memory of one call of every arm; one that runs out of it is recorded as a failure and left out."""
+    memory = {}
+    for name, call in calls.items():
+        try:
+            memory[name] = peak_memory_gib(call, pipeline.device)
+        except MEMORY_ERRORS as error:
+            reason = out_of_memory(error)
+            logger.error("timing %s at %g s: %s", name, duration_s, reason)
+            append_record(run_dir, FailureRecord(run_id, "timing", "", name, duration_s, reason), file_name)
+    return memory
 
 
 def _does_not_fit(pipeline: Pipeline, method: Method, duration_s: float) -> str:

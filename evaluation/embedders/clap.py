@@ -184,9 +184,9 @@ def refuse_fusion(fusion: bool, path: Path) -> None:
 
 
 def _from_folder(cls: Any, path: Path) -> Any:
-    """``cls.from_pretrained`` from local files only."""
+    """``cls.from_pretrained`` from local files only, tensors from safetensors only, no code of the folder's."""
     try:
-        return cls.from_pretrained(str(path), local_files_only=True)
+        return cls.from_pretrained(str(path), local_files_only=True, use_safetensors=True, trust_remote_code=False)
     except (OSError, ValueError) as error:
         text = " ".join(str(error).split())
         raise WeightsError(

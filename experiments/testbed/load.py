@@ -46,7 +46,7 @@ def load_testbed_pipeline(folder: str | Path | None = None) -> AudioLDM2Pipeline
     check_file(root, "model_index.json")
     for part in PIPELINE_PARTS:
         check_folder(root, part)
-    pipe = AudioLDM2Pipeline.from_pretrained(root, dtype=torch.float32, local_files_only=True)
+    pipe = AudioLDM2Pipeline.from_pretrained(root, dtype=torch.float32, local_files_only=True, use_safetensors=True)
     for name in ("vae", "unet", "text_encoder", "text_encoder_2", "projection_model", "language_model", "vocoder"):
         getattr(pipe, name).eval()
     return pipe
@@ -96,7 +96,7 @@ def load_classifier(path: str | Path | None = None) -> EventClassifier:
 def load_clap(folder: str | Path | None = None) -> tuple[ClapModel, RobertaTokenizer]:
     """The CLAP judge (single precision, evaluation mode) and its tokenizer; None takes the shipped ones, checked."""
     root = check_folder(WEIGHTS, "clap") if folder is None else Path(folder)
-    model = ClapModel.from_pretrained(root, dtype=torch.float32, local_files_only=True)
+    model = ClapModel.from_pretrained(root, dtype=torch.float32, local_files_only=True, use_safetensors=True)
     return model.eval(), RobertaTokenizer.from_pretrained(root, local_files_only=True)
 
 

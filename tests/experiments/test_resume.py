@@ -7,7 +7,6 @@ import pytest
 
 from experiments.records import RunRecord
 from experiments.resume import audio_settings, check_same_settings, check_same_weights, locked
-from experiments.run import without_folders
 
 LITE = {"name": "litefocus", "label": "L", "patch": {"config": {"sparse_ratio": 0.1}}}
 DENSE = {"name": "dense", "label": "D", "patch": {"_target_": "x"}}
@@ -83,8 +82,3 @@ def test_other_weights_are_refused():
     check_same_weights([made], "sha256:1")
     with pytest.raises(ValueError, match="made with weights sha256:1, now sha256:2"):
         check_same_weights([made], "sha256:2")
-
-
-def test_records_hold_no_folder_of_the_machine():
-    config = {"out_dir": "/home/me/runs/x", "a": {"b": ["~/cache", "relative/y", 3, None]}}
-    assert without_folders(config) == {"out_dir": "x", "a": {"b": ["cache", "relative/y", 3, None]}}
