@@ -31,10 +31,15 @@ IMPORT_PROGRAM = """
 import socket, time
 def refuse(*args, **options):
     raise AssertionError("network touched")
-socket.socket = socket.create_connection = socket.getaddrinfo = refuse
-start = time.perf_counter(); import torch
-middle = time.perf_counter(); import evaluation, evaluation.evaluate
-print(middle - start, time.perf_counter() - middle)
+socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
+times = [time.perf_counter()]
+import torch
+times.append(time.perf_counter())
+import evaluation
+times.append(time.perf_counter())
+evaluation.evaluate
+times.append(time.perf_counter())
+print(*(after - before for before, after in zip(times, times[1:])))
 """
 
 
@@ -133,11 +138,11 @@ def frechet(rows: int, columns: int, threads: int) -> dict[str, float]:
 
 
 def import_seconds() -> dict[str, float]:
-    """Seconds of torch's import and of evaluation's after it, network blocked; the best of three."""
+    """Seconds of torch's import, of evaluation's after it, and of its first use; network blocked, best of three."""
     command = [sys.executable, "-c", IMPORT_PROGRAM]
-    runs = [subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() for _ in range(3)]
-    torch_s, own_s = min(((float(a), float(b)) for a, b in runs), key=lambda pair: pair[1])
-    return {"torch_import_s": torch_s, "evaluation_import_s": own_s}
+    runs = [subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.split() for _ in range(3)]
+    names = ("torch_import_s", "evaluation_import_s", "evaluate_import_s")
+    return {name: min(map(float, column)) for name, column in zip(names, zip(*runs, strict=True), strict=True)}
 
 
 def run(settings: BenchmarkSettings) -> dict[str, Any]:

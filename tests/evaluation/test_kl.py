@@ -70,6 +70,15 @@ def test_pairing_matters_and_clips_weigh_the_same():
     assert abs(kl_divergence(reference, generated[::-1]) - np.mean(alone)) > 1e-3
 
 
+def test_windows_keep_their_axis_in_every_mode():
+    reference, windows = np.random.default_rng(8).standard_normal((2, 3, 4, 5))
+    shares = [x / x.sum(axis=-1, keepdims=True) for x in (np.exp(reference), np.exp(windows))]
+    expected = scipy.stats.entropy(*shares, axis=-1)
+    np.testing.assert_allclose(kl_per_clip(reference, windows), expected, rtol=1e-12)
+    np.testing.assert_allclose(kl_per_clip(*shares, inputs="probabilities"), expected, rtol=1e-12)
+    np.testing.assert_allclose(kl_per_clip(reference, windows, eps=1e-9), expected, rtol=1e-6)
+
+
 def test_windows_average_divergences_or_logits():
     generator = np.random.default_rng(3)
     reference, windows = generator.standard_normal((6, 10)), generator.standard_normal((6, 4, 10))

@@ -4,9 +4,10 @@
     python tests/mutation/mutate.py evaluation/kl.py      one of them
     python tests/mutation/mutate.py sample=40 seed=1 ...  a random part of each
 
-Third-party packages are imported once; a mutant is a forked process that imports the changed module in place of the
-real one and runs pytest until the first failure. Nothing is written into the tree. Exit code 1 where a module's rate
-lies below 85%. Strings, annotations and docstrings are left alone: a test of an error's exact text guards nothing.
+What the tests import from other packages is imported once; a mutant is a forked process that imports the changed
+module in place of the real one and runs pytest until the first failure. Nothing is written into the tree. Exit code 1
+where a module's rate lies below 85%. Strings, annotations and docstrings are left alone: a test of an error's exact
+text guards nothing.
 """
 
 from __future__ import annotations
@@ -36,8 +37,6 @@ TESTS = {
     "experiments/records.py": "tests/experiments/test_records.py",
 }
 REQUIRED = 0.85
-# Imported before forking; never a module of this repository, which the mutant must be the first to import.
-PRELOADED = ("numpy", "scipy.stats", "scipy.special", "scipy.linalg", "torch", "torch.nn.attention", "pytest")
 SWAPS: dict[type, tuple[type, ...]] = {
     ast.Lt: (ast.LtE, ast.GtE), ast.LtE: (ast.Lt, ast.Gt), ast.Gt: (ast.GtE, ast.LtE), ast.GtE: (ast.Gt, ast.Lt),
     ast.Eq: (ast.NotEq,), ast.NotEq: (ast.Eq,), ast.In: (ast.NotIn,), ast.NotIn: (ast.In,),
@@ -129,12 +128,16 @@ class _Finder(importlib.abc.MetaPathFinder):
         return importlib.util.spec_from_file_location(fullname, self.loader.path, loader=self.loader)
 
 
-def notices(module: str, tree: ast.Module, cpu_s: int) -> tuple[bool, float]:
-    """Whether the module's tests fail with this tree in its place, and the seconds of CPU that took."""
+def notices(module: str, tree: ast.Module, cpu_s: int, modules: Path | None = None) -> tuple[bool, float]:
+    """Whether the module's tests fail with this tree in its place, and the seconds of CPU that took.
+
+    The names of all modules of other packages that the tests imported go into the file ``modules``: the mutant must be
+    the first to import anything of this repository.
+    """
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     child = os.fork()
     if child == 0:
-        _run_tests(module, tree, cpu_s)
+        _run_tests(module, tree, cpu_s, modules)
     _, status = os.waitpid(child, 0)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     code = os.waitstatus_to_exitcode(status)
@@ -145,7 +148,7 @@ def notices(module: str, tree: ast.Module, cpu_s: int) -> tuple[bool, float]:
     return code != 0, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def _run_tests(module: str, tree: ast.Module, cpu_s: int) -> None:
+def _run_tests(module: str, tree: ast.Module, cpu_s: int, modules: Path | None) -> None:
     """In the child: never returns. An endless loop runs into the limit on CPU time and counts as noticed."""
     import pytest
 
@@ -162,6 +165,11 @@ def _run_tests(module: str, tree: ast.Module, cpu_s: int) -> None:
         ):
             options = ["-x", "-q", "-m", "not slow", "-p", "no:cacheprovider", f"--basetemp={folder}/t"]
             code = int(pytest.main([*options, str(ROOT / TESTS[module])]))
+        if modules is not None:
+            others = [
+                name for name, found in sys.modules.items() if "site-packages" in str(found.__dict__.get("__file__"))
+            ]
+            modules.write_text("\n".join(others), encoding="utf-8")
     finally:
         os._exit(code)
 
@@ -170,10 +178,16 @@ def survivors(module: str, sample: int | None, seed: int) -> tuple[list[Mutant],
     """Mutants that the tests do not notice, and how many there were."""
     from tqdm import tqdm
 
+    tqdm.monitor_interval = 0  # Its thread would be in the way of forking.
     source = (ROOT / module).read_text(encoding="utf-8")
-    failed, cost_s = notices(module, ast.parse(source), 600)
-    if failed:
-        raise RuntimeError(f"{TESTS[module]} fails without any change; mutants would tell nothing")
+    with tempfile.TemporaryDirectory() as folder:
+        names = Path(folder) / "modules"
+        failed, cost_s = notices(module, ast.parse(source), 600, names)
+        if failed:
+            raise RuntimeError(f"{TESTS[module]} fails without any change; mutants would tell nothing")
+        for name in names.read_text(encoding="utf-8").split():
+            with contextlib.suppress(ImportError):  # A name that only exists once its package has run.
+                importlib.import_module(name)
     chosen = mutants(source)
     if sample is not None and sample < len(chosen):
         chosen = [chosen[i] for i in sorted(random.Random(seed).sample(range(len(chosen)), sample))]
@@ -190,8 +204,7 @@ def main(words: list[str]) -> int:
         print(f"{unknown[0]!r} is unknown; give sample=N, seed=N, or some of {', '.join(TESTS)}", file=sys.stderr)
         return 2
     sys.path.insert(0, str(ROOT))
-    for name in PRELOADED:
-        importlib.import_module(name)
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     sample = int(options["sample"]) if "sample" in options else None
     good = True
     for module in modules:
