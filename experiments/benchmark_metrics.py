@@ -93,9 +93,9 @@ def write_material(folder: Path, clips: int) -> None:
             torch.nn.init.kaiming_normal_(parameter, generator=generator)
     state = network.state_dict()
     # Published checkpoints hold the STFT as two kernels, which the embedder checks.
-    samples = np.arange(front_end.n_fft)
-    dft = np.exp(-2j * np.pi * np.outer(samples[: front_end.n_fft // 2 + 1], samples) / front_end.n_fft)
-    dft *= 0.5 - 0.5 * np.cos(2 * np.pi * samples / front_end.n_fft)
+    index = np.arange(front_end.n_fft)
+    dft = np.exp(-2j * np.pi * np.outer(index[: front_end.n_fft // 2 + 1], index) / front_end.n_fft)
+    dft *= 0.5 - 0.5 * np.cos(2 * np.pi * index / front_end.n_fft)
     for part, kernel in (("real", dft.real), ("imag", dft.imag)):
         name = f"spectrogram_extractor.stft.conv_{part}.weight"
         state[name] = torch.tensor(kernel, dtype=torch.float32)[:, None]
