@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The lock that CI uses; TORCH picks another build of torch, for example: make demo TORCH='torch>=2.11'
 TORCH ?= torch==2.13.0
 
-.PHONY: demo test lint unit coverage reliability clean
+.PHONY: demo test lint unit coverage reliability mutation clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m experiments.run +sweep=durations
@@ -55,13 +55,18 @@ $(VENV)/.installed-slurm: $(VENV)/.installed-dev
 	$(BIN)/pip install -q -c constraints.txt -e '.[slurm,devices]'
 	touch $@
 
+# One thread: a mutant is a forked process, which a pool of threads would not survive.
+mutation: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python tests/mutation/mutate.py
+
 clean:
 	rm -rf $(VENV) .venv-published runs
 
 # The real packages of published papers, in an environment of their own: laion-clap needs numpy 1, this project numpy 2.
 PUBLISHED := .venv-published
-.PHONY: test-published
-test-published: $(PUBLISHED)/.installed
+.PHONY: test-published install-published
+install-published: $(PUBLISHED)/.installed
+test-published: install-published
 	$(PUBLISHED)/bin/python -m pytest tests/published
 
 $(PUBLISHED)/.installed: constraints-published.txt

@@ -7,7 +7,7 @@ preset=NAME            strict (default), published, audioldm, tango, stable-audi
 metrics=fad,kl,clap    instead of the preset's own
 baseline=DIR           another generated folder with the same names: adds paired differences against it
 out=DIR                writes <generated>.json and <generated>.csv there
-config=FILE            yaml with any of these keys, and embedders.<role> as _target_ entries
+config=FILE            yaml with any of these keys; embedders.<role> and labels (for the hit rate) as _target_ entries
 weights.vggish=PATH    also cnn14_16k, cnn14_32k, ast, clap, tokenizer; or sha256:HEX to allow the download
 window_s=10            window length: the generator's training length
 duration_s=T           trim generated clips to exactly T seconds
@@ -33,7 +33,7 @@ from omegaconf.errors import OmegaConfBaseException
 USAGE_ERROR = 2
 _FOLDERS = ("reference", "generated", "captions", "baseline")
 _OPTIONS = (
-    "preset", "metrics", "weights", "embedders", "window_s", "duration_s", "aligned_references", "id_pattern",
+    "preset", "metrics", "weights", "embedders", "labels", "window_s", "duration_s", "aligned_references", "id_pattern",
     "strict", "floors", "cache_dir", "seed", "device", "batch_size", "half",
 )  # fmt: skip
 _ACCEPTED = (*_FOLDERS, *_OPTIONS, "out", "config")
@@ -87,7 +87,7 @@ def _load(path: Path) -> DictConfig:
 
 
 def options_of(config: DictConfig) -> dict[str, Any]:
-    """Keyword arguments of ``evaluate`` out of a configuration: lists split, embedders instantiated."""
+    """Keyword arguments of ``evaluate`` out of a configuration: lists split, embedders and labels instantiated."""
     from hydra.utils import instantiate
 
     plain = OmegaConf.to_container(config, resolve=True)
@@ -97,6 +97,8 @@ def options_of(config: DictConfig) -> dict[str, Any]:
         options["metrics"] = [name.strip() for name in options["metrics"].split(",")]
     if options.get("embedders"):
         options["embedders"] = {role: instantiate(entry) for role, entry in options["embedders"].items()}
+    if options.get("labels"):
+        options["labels"] = instantiate(options["labels"])
     return options
 
 

@@ -2,7 +2,8 @@
 
 Two halves of the references say what FAD and KAD give at this N without any defect; references against their own
 captions, and against others', say what CLAP can give; the divergence between references of different prompts says
-what KL gives to a wrong prompt; a 16 kHz round trip says what an empty band above 8 kHz costs.
+what KL gives to a wrong prompt; what the classifier hears in references bounds the hit rate; a 16 kHz round trip says
+what an empty band above 8 kHz costs.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ import numpy as np
 from evaluation.bootstrap import Array
 from evaluation.clap_score import clap_per_clip, text_collapse
 from evaluation.fad import frechet_distance
+from evaluation.hit_rate import ClipLabels, exact_set_per_window, hit_rate_per_window
 from evaluation.kad import kernel_audio_distance, median_bandwidth
-from evaluation.kl import kl_per_clip
+from evaluation.kl import bernoulli_kl_per_clip, kl_per_clip
 from evaluation.measure import HIGHER_IS_BETTER, Material
 from evaluation.results import MetricResult
 
@@ -40,13 +42,33 @@ def reference_floors(material: Material, metrics: tuple[str, ...], n_failed: int
         width = median_bandwidth(rows) if len(rows) > 1 else None
         distance = partial(kernel_audio_distance, bandwidth=width)
         floors.append(_halves("kad", material, rows, clips, distance, n_failed))
+    preset = material.preset
     if "kl" in metrics:
-        logits = np.stack([features["logits"][0] for features in material.reference["classifier"].features])
-        other = logits[_derangement(len(logits))]
-        preset = material.preset
-        values = kl_per_clip(logits, other, direction=preset.kl_direction, eps=preset.kl_eps)
+        values = kl_per_clip(*_shuffled_logits(material), direction=preset.kl_direction, eps=preset.kl_eps)
         floors.append(_mean("kl", "shuffled_references", material, values, n_failed))
+    if "kl_bernoulli" in metrics:
+        values = bernoulli_kl_per_clip(*_shuffled_logits(material), direction=preset.kl_direction)
+        floors.append(_mean("kl_bernoulli", "shuffled_references", material, values, n_failed))
+    if "hit_rate" in metrics:
+        values = hit_rate_per_window(*_labelled_references(material)).mean(axis=1)
+        floors.append(_mean("hit_rate", "reference", material, values, n_failed))
+    if "exact_set_rate" in metrics:
+        values = exact_set_per_window(*_labelled_references(material)).mean(axis=1)
+        floors.append(_mean("exact_set_rate", "reference", material, values, n_failed))
     return floors
+
+
+def _labelled_references(material: Material) -> tuple[Array, list[ClipLabels]]:
+    """(m, W, C) logits of the references of labelled clips, and their labels."""
+    by_prompt = dict(zip((clip.prompt for clip in material.clips), material.labels or (), strict=True))
+    found = material.reference["classifier"].select(list(by_prompt))
+    return found.stack("logits"), list(by_prompt.values())
+
+
+def _shuffled_logits(material: Material) -> tuple[Array, Array]:
+    """(m, C) logits of the references' first windows, and those of another reference each."""
+    logits = np.stack([features["logits"][0] for features in material.reference["classifier"].features])
+    return logits, logits[_derangement(len(logits))]
 
 
 def text_floors(material: Material, audio: Array, text: Array, n_failed: int) -> list[MetricResult]:

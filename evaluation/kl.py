@@ -4,8 +4,12 @@ Shapes: n clips, W windows per clip, C classes.
 
 The field prints one name for two opposite quantities: ``reference_to_generated`` is sum p_ref log(p_ref / p_gen)
 (audioldm_eval, audiocraft, av-benchmark), ``generated_to_reference`` swaps the roles (stable-audio-metrics). They
-are not comparable, neither are posteriors of different classifiers. The per-class sigmoid form found in
-audioldm_eval is not a divergence (no lower bound) and is not offered.
+are not comparable, neither are posteriors of different classifiers.
+
+A classifier of one class per clip has one categorical posterior, the softmax of its logits (:func:`kl_per_clip`). One
+whose classes are independent of each other has C Bernoulli posteriors, the sigmoids (:func:`bernoulli_kl_per_clip`).
+The per-class sigmoid form found in audioldm_eval keeps the class's half of each Bernoulli divergence and drops the
+other, which leaves no divergence (no lower bound); it is not offered.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import entr, log_softmax, rel_entr, softmax
+from scipy.special import entr, expit, log_expit, log_softmax, rel_entr, softmax
 
 from evaluation.bootstrap import Array, Interval, Seed, bootstrap_interval
 
@@ -75,11 +79,7 @@ def kl_per_clip(
     Raises:
         ValueError: shapes differ, values are not finite, rows are not distributions, or an option is unknown.
     """
-    first, second = _paired(reference, generated)
-    if direction not in ("reference_to_generated", "generated_to_reference"):
-        raise ValueError(f"direction={direction!r}; give 'reference_to_generated' or 'generated_to_reference'")
-    if direction == "generated_to_reference":
-        first, second = second, first
+    first, second = _directed(reference, generated, direction)
     if inputs == "logits":
         if eps is None:
             log_p, log_q = log_softmax(first, axis=-1), log_softmax(second, axis=-1)
@@ -94,6 +94,31 @@ def kl_per_clip(
     if not eps > 0:
         raise ValueError(f"eps={eps}; give a positive number, or None for the exact divergence")
     return -np.sum(entr(first) + first * np.log(second + eps), axis=-1)
+
+
+def bernoulli_kl_per_clip(
+    reference: ArrayLike, generated: ArrayLike, *, direction: Direction = "reference_to_generated"
+) -> Array:
+    """Summed KL divergence in nats of C independent yes/no posteriors, (..., C) and (..., C) logits to (...).
+
+    sum over classes of p log(p / q) + (1 - p) log((1 - p) / (1 - q)) with p and q the sigmoids of the logits: the
+    divergence between the two joint distributions of C independent classes. Exact, from the logits.
+
+    Args:
+        reference: logits of the reference clips; row i is paired with row i of ``generated``.
+        generated: the same for the generated clips.
+        direction: p is the first of the two that it names, q the second.
+
+    Returns:
+        Values >= 0, finite for finite logits.
+
+    Raises:
+        ValueError: shapes differ, values are not finite, or the direction is unknown.
+    """
+    first, second = _directed(reference, generated, direction)
+    present = expit(first) * (log_expit(first) - log_expit(second))
+    absent = expit(-first) * (log_expit(-first) - log_expit(-second))
+    return np.sum(present + absent, axis=-1)
 
 
 def windowed_kl_per_clip(
@@ -128,6 +153,14 @@ def windowed_kl_per_clip(
     if inputs != "logits":
         raise ValueError("pooling='mean_logits' averages logits; it cannot be had from probabilities")
     return kl_per_clip(first, windows.mean(axis=1), direction=direction, eps=eps)
+
+
+def _directed(reference: ArrayLike, generated: ArrayLike, direction: Direction) -> tuple[Array, Array]:
+    """The distribution that weighs the sum, then the other."""
+    first, second = _paired(reference, generated)
+    if direction not in ("reference_to_generated", "generated_to_reference"):
+        raise ValueError(f"direction={direction!r}; give 'reference_to_generated' or 'generated_to_reference'")
+    return (first, second) if direction == "reference_to_generated" else (second, first)
 
 
 def _paired(reference: ArrayLike, generated: ArrayLike) -> tuple[Array, Array]:

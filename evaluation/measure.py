@@ -17,9 +17,10 @@ from evaluation.embed import EmbeddedSet
 from evaluation.embedders.protocol import Output
 from evaluation.fad import Moments, frechet_distance, gaussian_moments
 from evaluation.fad_infinity import fad_infinity_interval
+from evaluation.hit_rate import ClipLabels, exact_set_per_window, hit_rate_per_window
 from evaluation.inception_score import inception_score
 from evaluation.kad import kernel_audio_distance, median_bandwidth
-from evaluation.kl import kl_per_clip, windowed_kl_per_clip
+from evaluation.kl import bernoulli_kl_per_clip, kl_per_clip, windowed_kl_per_clip
 from evaluation.longform import consistency, repetition
 from evaluation.pairing import Clip
 from evaluation.presets import Preset, Role, role_of
@@ -30,6 +31,7 @@ from evaluation.windows import pooled_rows
 NEEDS_WINDOWS = ("fad_pooled", "clap_worst_window", "consistency", "repetition")
 HIGHER_IS_BETTER: dict[str, bool | None] = {
     "fad": False, "fad_pooled": False, "fad_infinity": False, "fd": False, "kad": False, "kl": False,
+    "kl_bernoulli": False, "hit_rate": True, "exact_set_rate": True,
     "is": True, "clap": True, "clap_worst_window": True, "clap_mean_embedding": True,
     "consistency": None, "repetition": None, "level": None, "silence": None,
 }  # fmt: skip
@@ -45,6 +47,7 @@ class Material:
         generated: per role, their features in the same order.
         reference: per role, features of the m references by prompt.
         text: (n, d) caption embeddings, or None.
+        labels: what should be heard in each of the n clips, or None.
         outputs: per role, what its embedder gives.
         seed: of subsampling.
     """
@@ -54,6 +57,7 @@ class Material:
     generated: Mapping[Role | None, EmbeddedSet]
     reference: Mapping[Role | None, EmbeddedSet]
     text: Array | None
+    labels: tuple[ClipLabels, ...] | None
     outputs: Mapping[Role | None, tuple[Output, ...]]
     seed: int
 
@@ -100,6 +104,11 @@ def measure(metric: str, material: Material) -> Measured:
         return _inception(material)
     if metric == "kl":
         return _mean(metric, material, _kl_values(material))
+    if metric == "kl_bernoulli":
+        pair = _paired_logits(material, metric)
+        return _mean(metric, material, bernoulli_kl_per_clip(*pair, direction=material.preset.kl_direction))
+    if metric in ("hit_rate", "exact_set_rate"):
+        return _mean(metric, material, _heard(metric, material))
     if metric in ("level", "silence"):
         values = material.rows(None, "embedding")[..., 0 if metric == "level" else 1]
         return _mean(metric, material, values)
@@ -177,20 +186,40 @@ def _inception(material: Material) -> Measured:
 
 def _kl_values(material: Material) -> Array:
     """(n, W) divergences, or (n, 1) of the mean logits."""
-    _require(material, "classifier", "logits", "kl")
-    preset, logits = material.preset, material.rows("classifier", "logits")
-    by_prompt = dict(
-        zip(material.reference["classifier"].clip_ids, material.reference["classifier"].features, strict=True)
-    )
-    references = [by_prompt[clip.prompt]["logits"] for clip in material.clips]
+    preset = material.preset
     if preset.kl_pooling == "mean_logits":
-        means = np.stack([rows.mean(axis=0) for rows in references])
+        _require(material, "classifier", "logits", "kl")
+        logits = material.rows("classifier", "logits")
+        means = np.stack([rows.mean(axis=0) for rows in _reference_logits(material)])
         return windowed_kl_per_clip(
             means, logits, pooling="mean_logits", direction=preset.kl_direction, eps=preset.kl_eps
         )[:, None]
-    first = np.stack([rows if preset.reference_windows == "aligned" else rows[:1] for rows in references])
-    spread = np.broadcast_to(first, logits.shape)
-    return kl_per_clip(spread, logits, direction=preset.kl_direction, eps=preset.kl_eps)
+    return kl_per_clip(*_paired_logits(material, "kl"), direction=preset.kl_direction, eps=preset.kl_eps)
+
+
+def _paired_logits(material: Material, metric: str) -> tuple[Array, Array]:
+    """(n, W, C) logits of each clip's reference, window against window, and of the clip."""
+    _require(material, "classifier", "logits", metric)
+    logits = material.rows("classifier", "logits")
+    aligned = material.preset.reference_windows == "aligned"
+    first = np.stack([rows if aligned else rows[:1] for rows in _reference_logits(material)])
+    return np.broadcast_to(first, logits.shape), logits
+
+
+def _reference_logits(material: Material) -> list[Array]:
+    """(W, C) logits of each clip's reference."""
+    found = material.reference["classifier"]
+    by_prompt = dict(zip(found.clip_ids, found.features, strict=True))
+    return [by_prompt[clip.prompt]["logits"] for clip in material.clips]
+
+
+def _heard(metric: str, material: Material) -> Array:
+    """(n, W) hit rates, or whether exactly the labelled classes are heard."""
+    _require(material, "classifier", "logits", metric)
+    if material.labels is None:
+        raise ValueError(f"{metric} needs labels")
+    per_window = hit_rate_per_window if metric == "hit_rate" else exact_set_per_window
+    return per_window(material.rows("classifier", "logits"), material.labels)
 
 
 def _clap_values(metric: str, material: Material) -> Array:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
-_ID_COLUMNS = ("id", "file", "file_name", "filename", "audiocap_id", "name")
+_ID_COLUMNS = ("id", "file", "file_name", "filename", "audiocap_id", "youtube_id", "name")
 _CAPTION_COLUMNS = ("caption", "text", "prompt")
 _SHOWN = 5
 
@@ -90,9 +90,9 @@ def pair_folders(
     """
     generated_files, twice, other = list_audio(generated)
     references, twice_reference, other_reference = list_audio(reference) if reference is not None else ({}, [], [])
-    texts = read_captions(captions) if isinstance(captions, Path) else captions
     clips = [Clip(name, path, _prompt_of(name, id_pattern)) for name, path in generated_files.items()]
     prompts = {clip.prompt for clip in clips}
+    texts = read_captions(captions, prompts) if isinstance(captions, Path) else captions
     wanted = set(references) if reference is not None else set(texts or {})
     report = PairingReport(
         missing_generated=sorted(wanted - prompts),
@@ -136,11 +136,12 @@ def list_audio(folder: Path) -> tuple[dict[str, Path], list[str], list[str]]:
     return {name: paths[0] for name, paths in by_name.items() if len(paths) == 1}, twice, other
 
 
-def read_captions(path: Path) -> dict[str, str]:
+def read_captions(path: Path, wanted: Collection[str] = ()) -> dict[str, str]:
     """Captions by id from a csv with a header.
 
-    The id column is the first of id, file, file_name, filename, audiocap_id, name (an audio ending is dropped); the
-    caption column the first of caption, text, prompt.
+    The id column is the first of id, file, file_name, filename, audiocap_id, youtube_id, name that holds one of the
+    ``wanted`` ids, or the first at all where none does (an audio ending is dropped); the caption column the first of
+    caption, text, prompt.
 
     Raises:
         FileNotFoundError: no such file.
@@ -151,19 +152,23 @@ def read_captions(path: Path) -> dict[str, str]:
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         try:
-            return _read_captions(reader, path)
+            return _read_captions(reader, path, wanted)
         except (csv.Error, UnicodeDecodeError) as error:
             raise PairingError(f"{path}:{reader.line_num}: not a csv in UTF-8 ({error})") from error
 
 
-def _read_captions(reader: csv.DictReader[str], path: Path) -> dict[str, str]:
-    id_column, caption_column = (_column(reader, names, path) for names in (_ID_COLUMNS, _CAPTION_COLUMNS))
+def _read_captions(reader: csv.DictReader[str], path: Path, wanted: Collection[str]) -> dict[str, str]:
+    first, caption_column = (_column(reader, names, path) for names in (_ID_COLUMNS, _CAPTION_COLUMNS))
+    rows = [(reader.line_num, row) for row in reader]
+    columns = [name for name in _ID_COLUMNS if name in (reader.fieldnames or [])]
+    holding = [name for name in columns if any(_stem(row[name] or "") in wanted for _, row in rows)]
+    id_column = next(iter(holding), first)
     captions: dict[str, str] = {}
-    for row in reader:
+    for line, row in rows:
         name, text = _stem(row[id_column] or ""), (row[caption_column] or "").strip()
         if not name or not text or name in captions:
             problem = "no id" if not name else f"id {name!r} twice" if name in captions else f"{name!r} empty"
-            raise PairingError(f"{path}:{reader.line_num}: {problem}; give each id one caption")
+            raise PairingError(f"{path}:{line}: {problem}; give each id one caption")
         captions[name] = text
     return captions
 

@@ -17,7 +17,7 @@ from evaluation.kl import Direction, Pooling
 Role = Literal["frames", "classifier", "text"]
 ROLES: tuple[Role, ...] = ("frames", "classifier", "text")
 METRICS = (
-    "fad", "fad_pooled", "fad_infinity", "fd", "kad", "kl", "is",
+    "fad", "fad_pooled", "fad_infinity", "fd", "kad", "kl", "kl_bernoulli", "is", "hit_rate", "exact_set_rate",
     "clap", "clap_worst_window", "clap_mean_embedding", "consistency", "repetition", "level", "silence",
 )  # fmt: skip
 _STRICT_METRICS = (
@@ -27,10 +27,12 @@ _STRICT_METRICS = (
 _ROLE_OF_METRIC: dict[str, Role | None] = {
     "fad": "frames", "fad_pooled": "frames", "fad_infinity": "frames",
     "fd": "classifier", "kad": "classifier", "kl": "classifier", "is": "classifier",
+    "kl_bernoulli": "classifier", "hit_rate": "classifier", "exact_set_rate": "classifier",
     "clap": "text", "clap_worst_window": "text", "clap_mean_embedding": "text",
     "consistency": "text", "repetition": "text", "level": None, "silence": None,
 }  # fmt: skip
-NEEDS_REFERENCE = ("fad", "fad_pooled", "fad_infinity", "fd", "kad", "kl")
+NEEDS_REFERENCE = ("fad", "fad_pooled", "fad_infinity", "fd", "kad", "kl", "kl_bernoulli")
+NEEDS_LABELS = ("hit_rate", "exact_set_rate")
 NEEDS_CAPTIONS = ("clap", "clap_worst_window", "clap_mean_embedding")
 
 
@@ -94,6 +96,9 @@ _FIRST = Preprocessing(cut="first", allow_short=True)
 _STABLE = Preprocessing(cut="overlapping", level="peak")
 _CLASSIC: dict[Role, str] = {"frames": "vggish", "classifier": "cnn14_16k", "text": "clap_laion"}
 _CLASSIC_METRICS = ("fad", "fd", "kl", "is")
+_TESTBED_METRICS = (
+    "fad", "kad", "kl_bernoulli", "clap", "hit_rate", "exact_set_rate", "consistency", "repetition", "level", "silence",
+)  # fmt: skip
 
 PRESETS: dict[str, Preset] = {
     preset.name: preset
@@ -153,8 +158,9 @@ PRESETS: dict[str, Preset] = {
         ),
         Preset(
             "testbed",
-            "strict, with the judges of this repository's testbed: evidence about that model only",
-            metrics=("fad", "kad", "kl", "clap", "consistency", "repetition", "level", "silence"),
+            "strict, with the judges of this repository's testbed, whose classes are independent (Bernoulli KL), and"
+            " the prompts' events as labels: evidence about that model only",
+            metrics=_TESTBED_METRICS,
         ),
     )
 }

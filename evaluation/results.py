@@ -52,7 +52,7 @@ class MetricResult:
         interval = "" if math.isnan(self.low) else f"[{self.low:.4g}, {self.high:.4g}]"
         versus = f" minus {self.baseline}" if self.baseline else ""
         name = f"{self.metric}{versus} {_ARROWS[self.higher_is_better]}"
-        return f"{name:<34}{self.value:>12.5g}  {interval:<24}{self.n_scored:>6}{self.n_failed:>8}  {self.preset}"
+        return f"{name:<42}{self.value:>12.5g}  {interval:<24}{self.n_scored:>6}{self.n_failed:>8}  {self.preset}"
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Evaluation:
 
     def table(self) -> str:
         """Terminal table: arrows point to better; floors and differences follow. Curves and slopes are in the files."""
-        head = f"{'metric':<34}{'value':>12}  {'95 % interval':<24}{'n':>6}{'failed':>8}  preset"
+        head = f"{'metric':<42}{'value':>12}  {'95 % interval':<24}{'n':>6}{'failed':>8}  preset"
         blocks = [[result.line() for result in self.results if _is_shown(result)]]
         if self.floors:
             blocks.append(["floors", *(result.line() for result in self.floors)])

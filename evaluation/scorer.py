@@ -23,9 +23,10 @@ from evaluation.embedders.build import build_embedders
 from evaluation.embedders.levels import LevelEmbedder
 from evaluation.embedders.protocol import Embedder, TextEmbedder
 from evaluation.floors import collapse_check
+from evaluation.hit_rate import ClipLabels, LabelSource
 from evaluation.measure import NEEDS_WINDOWS, Material, measure, measure_fad_infinity
 from evaluation.pairing import Clip
-from evaluation.presets import NEEDS_CAPTIONS, NEEDS_REFERENCE, Preset, Role, find_preset, role_of
+from evaluation.presets import NEEDS_CAPTIONS, NEEDS_LABELS, NEEDS_REFERENCE, Preset, Role, find_preset, role_of
 from evaluation.provenance import describe
 from evaluation.results import MetricResult
 from evaluation.scoring import FolderScore, summarise
@@ -43,6 +44,7 @@ class Scorer:
         embedders: one per role that the metrics need.
         cache: embeddings on disk.
         explicit: whether the metrics were asked for by name; then one that cannot be computed is an error.
+        labels: what should be heard in each prompt's clips; None where no metric needs it.
         seed: of intervals, crops' subsampling and floors.
     """
 
@@ -51,6 +53,7 @@ class Scorer:
     embedders: Mapping[Role, Embedder]
     cache: EmbeddingCache
     explicit: bool
+    labels: LabelSource | None = None
     seed: int = 0
 
     def all_embedders(self) -> dict[Role | None, Embedder]:
@@ -71,6 +74,7 @@ def make_scorer(
     window_s: float | None = None,
     duration_s: float | None = None,
     aligned_references: bool = False,
+    labels: LabelSource | None = None,
     seed: int = 0,
     **options: Any,
 ) -> Scorer:
@@ -85,6 +89,7 @@ def make_scorer(
         window_s: window length in seconds, the generator's training length; None keeps the preset's 10 s.
         duration_s: trim generated clips to exactly this; None leaves them.
         aligned_references: references are as long as the generated clips; compare window by window.
+        labels: prompt id to the classes that its clips should hold, for the hit rate; see ``evaluation.hit_rate``.
         seed: of everything that is drawn.
         options: device, batch_size, half: see ``evaluation.embedders.network.NetworkEmbedder``.
 
@@ -98,7 +103,7 @@ def make_scorer(
     chosen = protocol.metrics if metrics is None else tuple(metrics)
     built = build_embedders(protocol, chosen, weights or {}, embedders or {}, **options)
     folder = None if cache_dir is None else Path(cache_dir).expanduser()
-    return Scorer(protocol, chosen, built, EmbeddingCache(folder), metrics is not None, seed)
+    return Scorer(protocol, chosen, built, EmbeddingCache(folder), metrics is not None, labels, seed)
 
 
 def score_folder(
@@ -144,8 +149,7 @@ def score_with_material(
     scorer: Scorer, name: str, clips: Sequence[Clip], references: Mapping[str, Path]
 ) -> tuple[FolderScore, Material, dict[str, str]]:
     """:func:`score_folder`, with what it was computed from and the metrics that were not, each with the reason."""
-    has_captions = all(clip.caption is not None for clip in clips)
-    metrics, not_computed = _possible(scorer, bool(references), has_captions)
+    metrics, not_computed = _possible(scorer, bool(references), clips)
     scorer = replace(scorer, metrics=metrics)
     embedders = scorer.all_embedders()
     generated = _embed_side(scorer, embedders, "generated", {clip.id: clip.generated for clip in clips}, name)
@@ -163,6 +167,7 @@ def score_with_material(
         generated={role: found.select([clip.id for clip in scored]) for role, found in generated.items()},
         reference=_common(reference),
         text=_embed_text(scorer, scored),
+        labels=_labels(scorer, scored),
         outputs={role: embedder.outputs for role, embedder in embedders.items()},
         seed=scorer.seed,
     )
@@ -182,15 +187,33 @@ def score_with_material(
     return score, material, {**not_computed, **too_short}
 
 
-def _possible(scorer: Scorer, has_reference: bool, has_captions: bool) -> tuple[tuple[str, ...], dict[str, str]]:
+def _possible(scorer: Scorer, has_reference: bool, clips: Sequence[Clip]) -> tuple[tuple[str, ...], dict[str, str]]:
     """The metrics that the inputs allow, and why the others cannot be had."""
+    has_captions = all(clip.caption is not None for clip in clips)
     reasons: dict[str, str] = {}
     for metric in scorer.metrics:
         if metric in NEEDS_REFERENCE and not has_reference:
             reasons[metric] = "no reference given"
         elif metric in NEEDS_CAPTIONS and not has_captions:
             reasons[metric] = "no captions given"
+        elif metric in NEEDS_LABELS and (lacking := _without_labels(scorer, clips)) is not None:
+            reasons[metric] = lacking
     return _without(scorer, reasons)
+
+
+def _without_labels(scorer: Scorer, clips: Sequence[Clip]) -> str | None:
+    """Why a hit rate cannot be had, or None."""
+    if scorer.labels is None:
+        return "no labels given"
+    unlabelled = [clip.prompt for clip in clips if scorer.labels(clip.prompt) is None]
+    return f"no labels for {len(unlabelled)} of {len(clips)} clips, first {unlabelled[0]}" if unlabelled else None
+
+
+def _labels(scorer: Scorer, clips: Sequence[Clip]) -> tuple[ClipLabels, ...] | None:
+    """Labels of every clip; None unless all of them have some."""
+    found = [None if scorer.labels is None else scorer.labels(clip.prompt) for clip in clips]
+    known = tuple(labels for labels in found if labels is not None)
+    return known if len(known) == len(clips) else None
 
 
 def _with_windows(scorer: Scorer, material: Material) -> tuple[tuple[str, ...], dict[str, str]]:

@@ -5,14 +5,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from evaluation.measure import NEEDS_WINDOWS
 from experiments.provenance import method_labels, methods_of
 from experiments.records import ClipRecord, FailureRecord, MetricRecord, Record, RunRecord, of_kind
 from experiments.tables import Ratio, speed_rows
 
-ABBREVIATIONS = {word: word.upper() for word in ("fad", "fd", "kad", "kl", "clap", "is")}
+ABBREVIATIONS = {word: word.upper() for word in ("fad", "fd", "kad", "kl", "clap", "is")} | {"bernoulli": "Bernoulli"}
 ARROWS = {True: "↑", False: "↓", None: ""}
 # What the main table and figures show, where it was scored; the table all_metrics holds the rest.
-HEADLINE = ("fad", "fd", "kl", "clap", "hit_rate", "consistency", "fad_drift", "clap_drift")
+HEADLINE = (
+    "fad", "fd", "kl", "kl_bernoulli", "clap", "hit_rate", "exact_set_rate", "consistency", "fad_drift", "clap_drift",
+)  # fmt: skip
+DRIFT = "_drift"
 Differences = dict[tuple[float, str, str, str], MetricRecord]
 
 
@@ -110,8 +114,13 @@ def _note(
     """Why a row has gaps: metrics without a value, clips that were not scored, failures."""
     failures = [f for f in of_kind(records, FailureRecord) if (f.duration_s, f.method) == key and f.stage != "timing"]
     notes = []
-    if missing := [metric_label(metric) for metric in wanted if metric not in found]:
-        notes.append(f"no {', '.join(missing)}: {_why_missing(key, failures, records)}")
+    missing = [metric for metric in wanted if metric not in found]
+    one_window = bool(found) and not any(metric.endswith(DRIFT) for metric in found)
+    short = [metric for metric in missing if one_window and (metric.endswith(DRIFT) or metric in NEEDS_WINDOWS)]
+    if short:
+        notes.append(f"one window: no {', '.join(map(metric_label, short))}")
+    if unexplained := [metric_label(metric) for metric in missing if metric not in short]:
+        notes.append(f"no {', '.join(unexplained)}: {_why_missing(key, failures, records)}")
     if undefined := [metric_label(m) for m, record in found.items() if math.isnan(record.value)]:
         notes.append(f"{', '.join(undefined)} undefined from {min(r.n_scored for r in found.values())} clips")
     if failed := max((record.n_failed for record in found.values()), default=0):

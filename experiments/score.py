@@ -117,6 +117,7 @@ def build_scorer(config: DictConfig, duration_s: float, aligned: bool) -> Scorer
         window_s=window_s,
         duration_s=duration_s,
         aligned_references=aligned,
+        labels=instantiate(metrics.labels),
         device=metrics.device,
         batch_size=metrics.batch_size,
         half=metrics.half,

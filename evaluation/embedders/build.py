@@ -48,7 +48,8 @@ def build_embedders(
         elif role in preset.embedders:
             chosen[role] = BUILDERS[preset.embedders[role]](weights, options)
         else:
-            raise ValueError(f"preset {preset.name} has no embedder for {role!r}; hand one over: embedders.{role}")
+            missing = f"preset {preset.name} has no embedder for {role!r}"
+            raise ValueError(f"{missing}; hand one over: embedders.{role}, or a configuration that names it")
     return chosen
 
 

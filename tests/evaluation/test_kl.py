@@ -4,8 +4,15 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
+from scipy.special import expit
 
-from evaluation.kl import kl_divergence, kl_divergence_interval, kl_per_clip, windowed_kl_per_clip
+from evaluation.kl import (
+    bernoulli_kl_per_clip,
+    kl_divergence,
+    kl_divergence_interval,
+    kl_per_clip,
+    windowed_kl_per_clip,
+)
 
 P = [[0.05, 0.1, 0.2, 0.05, 0.15, 0.25, 0.08, 0.12]]
 Q = [[0.3, 0.1, 0.2, 0.1, 0.1, 0.02, 0.08, 0.1]]
@@ -63,6 +70,15 @@ def test_pairing_matters_and_clips_weigh_the_same():
     assert abs(kl_divergence(reference, generated[::-1]) - np.mean(alone)) > 1e-3
 
 
+def test_windows_keep_their_axis_in_every_mode():
+    reference, windows = np.random.default_rng(8).standard_normal((2, 3, 4, 5))
+    shares = [x / x.sum(axis=-1, keepdims=True) for x in (np.exp(reference), np.exp(windows))]
+    expected = scipy.stats.entropy(*shares, axis=-1)
+    np.testing.assert_allclose(kl_per_clip(reference, windows), expected, rtol=1e-12)
+    np.testing.assert_allclose(kl_per_clip(*shares, inputs="probabilities"), expected, rtol=1e-12)
+    np.testing.assert_allclose(kl_per_clip(reference, windows, eps=1e-9), expected, rtol=1e-6)
+
+
 def test_windows_average_divergences_or_logits():
     generator = np.random.default_rng(3)
     reference, windows = generator.standard_normal((6, 10)), generator.standard_normal((6, 4, 10))
@@ -78,6 +94,44 @@ def test_windows_average_divergences_or_logits():
     np.testing.assert_allclose(
         single, kl_per_clip(reference, windows[:, 0], direction="generated_to_reference"), rtol=1e-14
     )
+
+
+def test_bernoulli_divergence_by_hand():
+    # p = 0.8, q = 0.5: 0.8 ln(0.8 / 0.5) + 0.2 ln(0.2 / 0.5) = 0.192745; the other way 0.5 ln(0.25 / 0.16) = 0.223144.
+    p, q = [[np.log(4.0)]], [[0.0]]
+    assert bernoulli_kl_per_clip(p, q) == pytest.approx([0.192745], abs=5e-7)
+    assert bernoulli_kl_per_clip(p, q, direction="generated_to_reference") == pytest.approx([0.223144], abs=5e-7)
+    assert bernoulli_kl_per_clip(q, p) == pytest.approx([0.223144], abs=5e-7)
+    # Absence counts like presence: p = 0.2 against 0.5 is as far.
+    assert bernoulli_kl_per_clip(np.negative(p), q) == pytest.approx([0.192745], abs=5e-7)
+    assert bernoulli_kl_per_clip([[np.log(4.0), 0.0, np.log(4.0)]], [[0.0, 0.0, 0.0]]) == pytest.approx(
+        [0.385490], abs=5e-7
+    )
+
+
+def test_bernoulli_divergence_is_that_of_the_joint_distribution():
+    # Three independent classes have 2^3 joint outcomes; the categorical divergence over those is the sum over classes.
+    first, second = np.random.default_rng(5).standard_normal((2, 3)) * 2
+    outcomes = np.stack(np.meshgrid(*[[0, 1]] * 3), axis=-1).reshape(-1, 3)
+    joint = [np.where(outcomes == 1, expit(row), expit(-row)).prod(axis=1) for row in (first, second)]
+    assert bernoulli_kl_per_clip(first[None], second[None]) == pytest.approx([scipy.stats.entropy(*joint)], rel=1e-12)
+
+
+def test_bernoulli_divergence_matches_torch_and_keeps_the_shape():
+    first, second = np.random.default_rng(6).standard_normal((2, 7, 4, 28)) * 5
+    one, two = (torch.distributions.Bernoulli(logits=torch.tensor(x)) for x in (first, second))
+    expected = torch.distributions.kl_divergence(one, two).sum(-1).numpy()
+    np.testing.assert_allclose(bernoulli_kl_per_clip(first, second), expected, rtol=1e-9)
+    assert (bernoulli_kl_per_clip(first, first) == 0).all()
+
+
+def test_bernoulli_divergence_survives_logits_where_sigmoids_round_to_0_and_1():
+    # p = 1 - e^-50 (1 in double precision), q = e^-800 (0 even as a subnormal): 800 nats.
+    assert bernoulli_kl_per_clip([[50.0]], [[-800.0]]) == pytest.approx([800], rel=1e-12)
+    assert bernoulli_kl_per_clip([[-50.0]], [[800.0]]) == pytest.approx([800], rel=1e-12)
+    # Both certain: e^-50 (50 - 40) + (1 - e^-50) (e^-40 - e^-50), which a difference of softplus rounds to 0 or less.
+    tiny = bernoulli_kl_per_clip([[-50.0]], [[-40.0]])[0]
+    assert tiny == pytest.approx(np.exp(-40.0) - 11 * np.exp(-50.0), rel=1e-9)
 
 
 def test_interval_is_by_clip():
@@ -101,6 +155,9 @@ def test_interval_is_by_clip():
         (lambda: kl_divergence([[1.5, -0.5]], [[0.5, 0.5]], inputs="probabilities"), "minimum -0.5"),
         (lambda: kl_divergence(P, Q, inputs="sigmoid"), "give 'logits' or 'probabilities'"),
         (lambda: kl_divergence(P, Q, direction="both"), "reference_to_generated"),
+        (lambda: bernoulli_kl_per_clip([[0.0]], [[0.0, 1.0]]), "expected equal shapes"),
+        (lambda: bernoulli_kl_per_clip([[np.inf]], [[0.0]]), "reference holds nan or inf"),
+        (lambda: bernoulli_kl_per_clip(P, Q, direction="forward"), "reference_to_generated"),
         (lambda: kl_divergence(P, Q, eps=0.0), "None for the exact divergence"),
         (lambda: windowed_kl_per_clip(P, Q), r"expected \(n, C\) and \(n, W, C\)"),
         (lambda: windowed_kl_per_clip(P, [Q], pooling="max"), "mean_of_windows"),

@@ -136,6 +136,14 @@ def test_captions_files_that_are_refused(tmp_path, text, message):
         read_captions(tmp_path / "captions.csv")
 
 
+def test_the_id_column_is_the_one_that_names_the_clips(tmp_path):
+    file = tmp_path / "audiocaps.csv"
+    file.write_text("audiocap_id,youtube_id,start_time,caption\n1,clip7,0,rain\n2,clip8,30,wind\n")
+    assert read_captions(file, {"clip8", "clip9"}) == {"clip7": "rain", "clip8": "wind"}
+    assert read_captions(file, {"2"}) == {"1": "rain", "2": "wind"}
+    assert read_captions(file) == read_captions(file, {"other"}) == {"1": "rain", "2": "wind"}
+
+
 def test_captions_file_must_exist(folders, tmp_path):
     with pytest.raises(FileNotFoundError, match="no such captions file"):
         pair_folders(*folders, tmp_path / "none.csv")

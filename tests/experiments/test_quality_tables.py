@@ -75,6 +75,16 @@ def test_a_difference_of_another_length_metric_or_preset_does_not_count():
         assert [r for r in cells(records) if getattr(r["fad"], "best", False)] == []
 
 
+def test_clips_of_one_window_say_so_where_longer_ones_have_a_drift():
+    both = [value(DENSE), value(DENSE, duration=20), value(DENSE, "consistency", duration=20)]
+    rows = cells([*both, value(DENSE, "fad_drift", 0.5, duration=20)])
+    assert rows[0]["note"] == "one window: no consistency, FAD drift"
+    assert rows[1]["note"] == ""
+    # Where the same length has a drift, a missing consistency has another reason.
+    other = [value(LITE, duration=20), value(LITE, "fad_drift", duration=20)]
+    assert cells([*both, *other])[-1]["note"] == "no consistency: no clips generated"
+
+
 def test_a_method_alone_is_not_the_best():
     rows = quality_rows([value(LITE)], "strict")
     assert not is_best(rows[0], "fad", rows, {})

@@ -6,9 +6,11 @@ import math
 import pytest
 
 from experiments.records import (
+    RECORD_TYPES,
     RECORDS_FILE,
     ClipRecord,
     FailureRecord,
+    MetricRecord,
     RecordError,
     append_record,
     of_kind,
@@ -37,7 +39,7 @@ CLIP = ClipRecord(
 FAILURE = FailureRecord("r", "timing", "", "naive", 80.0, "needs 30 GiB")
 
 
-def test_records_come_back_as_written_one_line_each(tmp_path):
+def test_records_come_back_as_written_one_line_each(tmp_path, caplog):
     append_record(tmp_path, FAILURE)
     append_record(tmp_path, CLIP)
     first, second = read_records(tmp_path)
@@ -45,6 +47,36 @@ def test_records_come_back_as_written_one_line_each(tmp_path):
     assert math.isnan(second.step_s)
     assert second.caption == CLIP.caption
     assert len((tmp_path / RECORDS_FILE).read_bytes().splitlines()) == 2
+    assert caplog.text == "", "a whole line must not be taken for a cut one"
+
+
+def test_records_are_not_changed_after_the_fact_and_a_value_is_the_headline_unless_said_otherwise():
+    assert RECORD_TYPES.keys() == {"run", "clip", "failure", "timing", "metric"}
+    for cls in RECORD_TYPES.values():
+        assert cls.__dataclass_params__.frozen, cls
+    value = MetricRecord("r", "c", "dense", 1.0, "strict", "fad", 2.0, 1.0, 3.0, 8, 0, "clip", False)
+    assert (value.window, value.baseline, value.details) == (-1, "", {})
+
+
+def test_an_empty_file_is_written_to(tmp_path, caplog):
+    (tmp_path / RECORDS_FILE).touch()
+    append_record(tmp_path, FAILURE)
+    assert read_records(tmp_path) == [FAILURE]
+    assert caplog.text == ""
+
+
+def test_what_is_cut_off_is_counted_in_bytes(tmp_path, caplog):
+    append_record(tmp_path, FAILURE)
+    with (tmp_path / RECORDS_FILE).open("ab") as file:
+        file.write(b'{"schema')
+    append_record(tmp_path, FAILURE)
+    assert ": 8 bytes of an unfinished record" in caplog.text
+    caplog.clear()
+    # The whole file is one unfinished record of one byte.
+    (tmp_path / RECORDS_FILE).write_bytes(b"{")
+    append_record(tmp_path, FAILURE)
+    assert ": 1 bytes of an unfinished record" in caplog.text
+    assert read_records(tmp_path) == [FAILURE]
 
 
 def test_an_empty_folder_has_no_records(tmp_path):
