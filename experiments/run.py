@@ -22,7 +22,7 @@ from experiments.generate import generate_clips, plan_clips
 from experiments.memory import keep_freed_memory
 from experiments.pipelines import DTYPES, Pipeline, select_device
 from experiments.prompts import Prompt
-from experiments.records import RunRecord, append_record, of_kind, read_records
+from experiments.records import ProbeRunRecord, RunRecord, append_record, of_kind, read_records
 from experiments.report import report
 from experiments.resume import check_same_settings, check_same_weights, locked
 from experiments.score import check_scorable, score_run
@@ -100,10 +100,16 @@ def load_pipeline(config: DictConfig) -> Pipeline:
     return instantiate(arguments, device=select_device(config.device), dtype=DTYPES[config.dtype])
 
 
-def start_record(config: DictConfig, pipeline: Pipeline, prompts: list[Prompt], run_dir: Path) -> str:
-    """Append the run record of this start and return its id."""
+def start_record(
+    config: DictConfig,
+    pipeline: Pipeline,
+    prompts: list[Prompt],
+    run_dir: Path,
+    kind: type[RunRecord] | type[ProbeRunRecord] = RunRecord,
+) -> str:
+    """Append the record of this start and return its id."""
     run_id = uuid.uuid4().hex[:12]
-    record = RunRecord(
+    record = kind(
         run_id=run_id,
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
         config=resolved(config),
