@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
+from matplotlib.ticker import NullFormatter, SymmetricalLogLocator
 
 from experiments.figures import RC, style_of
 from experiments.listen_data import Arm, Cell, Grid, gather
@@ -89,6 +90,8 @@ def plot_time(by_length: Mapping[float, Sequence[SiteStructure]], ax: Axes) -> A
     if first.frames_per_second:
         ax.set(xlabel="|time offset| (s), means of octaves")
         ax.set_xticks([0, 0.2, 1, 5, 20], ["0", "0.2", "1", "5", "20"])
+        ax.set_xticks([], minor=True)
+    ax.set_xlim(left=-0.3 / (first.frames_per_second or 1.0))
     return ax
 
 
@@ -161,25 +164,27 @@ def plot_loss_difference(rows: Sequence[LossRow], ax: Axes) -> Axes:
         )
     durations = sorted({row.duration_s for row in rows})
     ax.axhline(0, color="#000000", lw=0.8, ls=":")
-    ax.set(xscale="log", xlabel="clip length (s)", ylabel="loss minus dense (%) ↓")
+    # Methods differ by parts of a per cent, controls by tens: linear up to 1%, logarithmic beyond.
+    ax.set_yscale("symlog", linthresh=1, linscale=0.8)
+    ax.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=1, subs=(1, 3)))
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_formatter(NullFormatter())
+    ax.set(xscale="log", xlabel="clip length (s)", ylabel="loss minus dense (%), symmetric log scale ↓")
     ax.set_xticks(durations, [f"{duration:g}" for duration in durations])
     ax.set_xticks([], minor=True)
     return ax
 
 
 def loss_figure(rows: Sequence[LossRow], path: Path, subtitle: str) -> list[Path]:
-    """Loss difference to dense by length: a column per noise level; below, without the controls, at its own scale."""
+    """Loss difference to dense by length, one panel per noise level."""
     levels = sorted({row.t for row in rows})
-    controls = ("deleted", "uniform")
     with plt.rc_context(RC):
-        size = (3.9 * max(len(levels), 1.3), 5.4)
-        figure, grid = plt.subplots(2, len(levels), figsize=size, squeeze=False, layout="constrained")
-        for column, t in enumerate(levels):
-            here = [row for row in rows if row.t == t]
-            plot_loss_difference(here, grid[0, column]).set_title(f"noise level t = {t}", fontsize=9)
-            plot_loss_difference([row for row in here if row.method not in controls], grid[1, column])
-        axes = [ax for line in grid for ax in line]
-        return finish(figure, axes, "Denoising loss of real audio under each method", subtitle, path)
+        figure, grid = plt.subplots(
+            1, len(levels), figsize=(4.4 * max(len(levels), 1.4), 4.0), squeeze=False, layout="constrained"
+        )
+        for t, ax in zip(levels, grid[0], strict=True):
+            plot_loss_difference([row for row in rows if row.t == t], ax).set_title(f"noise level t = {t}", fontsize=9)
+        return finish(figure, list(grid[0]), "Denoising loss of real audio under each method", subtitle, path)
 
 
 def spectrogram_figure(run_dir: Path, path: Path, prompt_id: str | None = None) -> list[Path]:
