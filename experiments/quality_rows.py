@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from evaluation.measure import NEEDS_WINDOWS
 from experiments.provenance import method_labels, methods_of
 from experiments.records import ClipRecord, FailureRecord, MetricRecord, Record, RunRecord, of_kind
 from experiments.tables import Ratio, speed_rows
@@ -107,13 +108,21 @@ def mechanisms(node: Mapping[str, Any]) -> Mechanisms | None:
     return Mechanisms(bool(options["same_frequency"]), cross, float(options["sparse_ratio"]) if cross else 0.0)
 
 
+def needs_windows(metric: str) -> bool:
+    """Whether a metric is about the course of a clip, so that a clip of one window has none."""
+    return metric in NEEDS_WINDOWS or metric.endswith(("_drift", "_slope"))
+
+
 def _note(
     key: tuple[float, str], found: Mapping[str, MetricRecord], wanted: Iterable[str], records: list[Record]
 ) -> str:
     """Why a row has gaps: metrics without a value, clips that were not scored, failures."""
     failures = [f for f in of_kind(records, FailureRecord) if (f.duration_s, f.method) == key and f.stage != "timing"]
     notes = []
-    if missing := [metric_label(metric) for metric in wanted if metric not in found]:
+    absent = [metric for metric in wanted if metric not in found]
+    if short := [metric_label(metric) for metric in absent if found and needs_windows(metric)]:
+        notes.append(f"no {', '.join(short)}: clips of one window")
+    if missing := [metric_label(metric) for metric in absent if not found or not needs_windows(metric)]:
         notes.append(f"no {', '.join(missing)}: {_why_missing(key, failures, records)}")
     if undefined := [metric_label(m) for m, record in found.items() if math.isnan(record.value)]:
         notes.append(f"{', '.join(undefined)} undefined from {min(r.n_scored for r in found.values())} clips")

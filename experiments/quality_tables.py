@@ -158,7 +158,7 @@ def power_tables(
     if not body or baseline is None:
         return []
     title = f"Power: smallest difference to {labels.get(baseline, baseline)} that this size shows in 80% of studies"
-    header = ["length (s)", "method", *(f"|Δ| {heading.rstrip(' ↑↓')}" for heading in headings)]
+    header = ["length (s)", "method", *(heading.rstrip(" ↑↓") for heading in headings)]
     return [ResultTable(f"power{suffix}", title, header, ["duration_s", "method", *metrics], body, [reading, *notes])]
 
 

@@ -42,10 +42,11 @@ def test_the_first_noise_draw_comes_first_with_controls_and_fresh_keys():
     ]
 
 
-def test_a_sweep_adds_its_methods():
-    methods = composed("+sweep=sparsity").methods
-    assert methods.ratio_20.patch.config.sparse_ratio == 0.2
-    assert methods.deleted.name == "deleted"
+def test_any_sweep_can_be_probed_with_the_controls():
+    config = composed("sweep=sparsity")
+    assert config.methods.ratio_20.patch.config.sparse_ratio == 0.2
+    assert config.methods.deleted.name == "deleted"
+    assert config.out_dir == "runs/probes"
 
 
 def test_every_reading_is_a_record_with_a_loss_per_clip(finished):

@@ -118,6 +118,13 @@ def test_a_half_finished_run_says_how_much_is_missing():
     assert notes["Focus only"] == "no FAD: no clips generated"
 
 
+def test_a_clip_of_one_window_has_no_drift_and_the_note_says_so():
+    records = [run_record(["a"], [5.0, 10.0]), value(DENSE, duration=5), value(DENSE), value(DENSE, "fad_drift")]
+    notes = {(row["duration_s"], row["method"]): row["note"] for row in cells(records)}
+    assert notes[5.0, "Dense (SDPA)"] == "no FAD drift: clips of one window"
+    assert notes[10.0, "Dense (SDPA)"] == ""
+
+
 def test_a_start_that_only_timed_asks_for_no_clips():
     timed = run_record(["a"], [80.0], stages=["timing", "report"])
     assert {row.duration_s for row in quality_rows([timed, value(DENSE)], "strict")} == {10}
