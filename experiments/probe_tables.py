@@ -50,6 +50,8 @@ def _loss_cells(row: LossRow) -> list[Cell]:
     note = "one clip: no interval" if row.clips == 1 else ""
     if row.key_range is not None:
         note = f"Δ of single key draws from {row.key_range[0]:+.3g} to {row.key_range[1]:+.3g}"
+    if math.isnan(row.loss.value):
+        return [row.duration_s, row.t, row.label, *[None] * 6, "the loss of some clip is not finite"]
     return [
         row.duration_s,
         row.t,

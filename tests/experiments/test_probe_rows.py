@@ -107,6 +107,12 @@ def test_the_table_shows_verdicts_and_what_was_not_read():
     assert "Gate: no reading" in text
 
 
+def test_a_loss_that_is_not_finite_is_a_gap():
+    (table,) = probe_tables([probe_run(), loss("dense", [1.0, 1.0]), loss("litefocus", [1.0, math.nan])])
+    (cells,) = [line for line in table.rows if line[2] == "LiteFocus"]
+    assert cells[3:] == [None] * 6 + ["the loss of some clip is not finite"]
+
+
 def test_structures_survive_their_record():
     records = [probe_run(), attention(), attention(site="b", frequency=(0.75, 0.25)), attention(site="b")]
     assert structures_by_length(records) == {5.0: [structure(), structure("b")]}
