@@ -7,7 +7,7 @@ have) and its interval is over clips: Student's t, 95%.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import stdtrit
@@ -149,6 +149,8 @@ def structures_by_length(records: Iterable[Record]) -> dict[float, list[SiteStru
     }
     found: dict[float, list[SiteStructure]] = {}
     for (duration, _, _), values in sorted(newest.items(), key=lambda item: item[0][:2]):
-        uniform = {name: uniform_offsets(len(values[name.replace("uniform", "mass")])) for name in DERIVED}
+        uniform: dict[str, Any] = {
+            name: uniform_offsets(len(values[name.replace("uniform", "mass")])) for name in DERIVED
+        }
         found.setdefault(duration, []).append(SiteStructure(**values, **uniform))
     return found
