@@ -15,7 +15,7 @@ from experiments.provenance import provenance, where
 from experiments.quality_figures import quality_figures
 from experiments.quality_tables import write_tables
 from experiments.readme import tables_of
-from experiments.records import ClipRecord, ProbeRunRecord, RunRecord, TimingRecord, of_kind, read_records
+from experiments.records import ClipRecord, ProbeRunRecord, RunRecord, StartRecord, TimingRecord, of_kind, read_records
 from experiments.table_formats import to_markdown
 from experiments.tables import speed_rows
 from experiments.testbed.training_figures import training_figure
@@ -35,7 +35,7 @@ def report(run_dir: Path) -> str:
         ValueError: the folder holds no records.
     """
     records = read_records(run_dir)
-    starts = of_kind(records, RunRecord) or of_kind(records, ProbeRunRecord)
+    starts: list[StartRecord] = [*of_kind(records, RunRecord)] or [*of_kind(records, ProbeRunRecord)]
     if not starts:
         raise ValueError(f"{run_dir}: no records to report; run the generate or timing stage first")
     tables = tables_of(run_dir)
