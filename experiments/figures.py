@@ -26,6 +26,9 @@ STYLES = {
     "focus_only": ("#009E73", "v"),
     "compensation_only": ("#E69F00", "P"),
     "no_attention": ("#D55E00", "x"),
+    "deleted": ("#D55E00", "X"),
+    "uniform": ("#999999", "d"),
+    "litefocus_fresh_keys": ("#56B4E9", "<"),
 }
 SPARE_STYLES = (("#56B4E9", "<"), ("#F0E442", ">"), ("#0072B2", "h"), ("#009E73", "*"), ("#CC79A7", "p"))
 RC: Any = {

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -175,16 +176,19 @@ class SiteStructure:
     """Where one site looks, averaged over clips, heads and queries at one noise level.
 
     Attributes:
+        frames_per_second: of the site's tokens; 0 where unknown.
         same_frequency: attention mass on the query's own bin; `uniform_same_frequency` is 1 / F.
         entropy_gap_nat: ln N minus the entropy of the weights.
         far_same_frequency: mass on the own bin more than `FAR_S` seconds away (nan if the frame rate is unknown).
         frequency_mass, frequency_uniform: mass by |frequency offset| (F,), and that of uniform attention.
         time_mass, time_uniform: mass by |time offset| in frames (T,), and that of uniform attention.
+        joint_mass: mass by octave of |time offset| (`octaves`) and by |frequency offset|.
     """
 
     site: str
     t: int
     frames: int
+    frames_per_second: float
     same_frequency: float
     uniform_same_frequency: float
     entropy_gap_nat: float
@@ -193,6 +197,12 @@ class SiteStructure:
     frequency_uniform: list[float] = field(repr=False)
     time_mass: list[float] = field(repr=False)
     time_uniform: list[float] = field(repr=False)
+    joint_mass: list[list[float]] = field(repr=False)
+
+    def joint_over_uniform(self) -> np.ndarray:
+        """`joint_mass` over that of uniform attention, (octaves, F)."""
+        time = [sum(self.time_uniform[i] for i in group) for group in octaves(self.frames)]
+        return np.asarray(self.joint_mass) / np.outer(time, self.frequency_uniform)
 
 
 class StructureSite(ProjectedSite):
@@ -229,23 +239,38 @@ def _summary(site: StructureSite, name: str, t: int, frames_per_second: float) -
     assert site.grid is not None
     grid, mass = site.grid, site.mass / site.rows
     far = torch.arange(grid.time) > FAR_S * frames_per_second
-    frequency = [float(sum(mass.sum(0).diagonal(o).sum() for o in {df, -df})) for df in range(grid.freq)]
+    joint = [_by_frequency_offset(mass[group].sum(0)) for group in octaves(grid.time)]
+    frequency = _by_frequency_offset(mass.sum(0))
     return SiteStructure(
         site=name,
         t=t,
         frames=grid.time,
+        frames_per_second=frames_per_second,
         same_frequency=frequency[0],
         uniform_same_frequency=1.0 / grid.freq,
         entropy_gap_nat=float(np.log(grid.tokens)) - site.entropy / site.rows,
         far_same_frequency=float(mass[far].diagonal(dim1=1, dim2=2).sum()) if frames_per_second > 0 else float("nan"),
         frequency_mass=frequency,
-        frequency_uniform=_uniform_offsets(grid.freq),
+        frequency_uniform=uniform_offsets(grid.freq),
         time_mass=mass.sum((1, 2)).tolist(),
-        time_uniform=_uniform_offsets(grid.time),
+        time_uniform=uniform_offsets(grid.time),
+        joint_mass=joint,
     )
 
 
-def _uniform_offsets(n: int) -> list[float]:
+def _by_frequency_offset(mass: Tensor) -> list[float]:
+    """(F, F) mass from query bin to key bin -> (F,) by |offset|."""
+    return [float(sum(mass.diagonal(o).sum() for o in {df, -df})) for df in range(len(mass))]
+
+
+def octaves(frames: int) -> list[list[int]]:
+    """|Time offsets| 0 .. frames - 1 in groups: 0, 1, 2-3, 4-7, ..."""
+    edges = [0, *(2**k for k in range(frames.bit_length()) if 2**k < frames), frames]
+    return [list(range(low, high)) for low, high in pairwise(edges)]
+
+
+def uniform_offsets(n: int) -> list[float]:
+    """Mass of uniform attention by |offset| 0 .. n - 1 along an axis of n tokens."""
     return [(1.0 if d == 0 else 2.0) * (n - d) / n**2 for d in range(n)]
 
 

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from experiments.records import RunRecord
+from experiments.records import RunRecord, StartRecord
 
 TESTBED_NOTE = "Testbed: evidence about the method on this small model only, never about AudioLDM2."
 
 
-def provenance(run: RunRecord) -> str:
+def provenance(run: StartRecord) -> str:
     """What was measured, where, and what it cannot say: one markdown line per statement."""
     lines = [f"Measured on {where(run)}, commit {commit(run)}, started {run.started_at}."]
     if not run.pipeline["trained"]:
@@ -19,7 +19,7 @@ def provenance(run: RunRecord) -> str:
     return "\n".join(lines)
 
 
-def where(run: RunRecord) -> str:
+def where(run: StartRecord) -> str:
     """Pipeline, device, threads, dtype and torch version of a run."""
     environment = run.environment
     threads = environment["threads"]
@@ -29,13 +29,13 @@ def where(run: RunRecord) -> str:
     )
 
 
-def commit(run: RunRecord) -> str:
+def commit(run: StartRecord) -> str:
     """The commit's first twelve digits, with -dirty for a changed tree."""
     digits = run.environment["commit"]
     return "unknown (no git checkout)" if digits is None else digits[:12] + "-dirty" * bool(run.environment["dirty"])
 
 
-def quality_notes(run: RunRecord) -> list[str]:
+def quality_notes(run: StartRecord) -> list[str]:
     """The lines that stand beside every quality table and figure of a run: what the model is, and its gate.
 
     The gate is read from `pipeline["gate"]`: readings with `length` (multiples of the training length) and `verdicts`

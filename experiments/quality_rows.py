@@ -73,7 +73,7 @@ def quality_rows(records: list[Record], preset: str) -> list[QualityRow]:
         values.setdefault((record.duration_s, record.method), {})[record.metric] = record
     nodes = {node["name"]: node for run in runs for node in methods_of(run)}
     labels = method_labels(runs)
-    asked = [(float(d), name) for run in runs for d in run.config["durations"] for name in map(_name, methods_of(run))]
+    asked = [key for run in runs for key in _asked(run)]
     speedups = {(row.duration_s, row.method): row.speedup for row in speed_rows(records)}
     wanted = headline(metric_names(scored))
     order = {name: index for index, name in enumerate(dict.fromkeys(name for _, name in [*asked, *values]))}
@@ -90,8 +90,11 @@ def quality_rows(records: list[Record], preset: str) -> list[QualityRow]:
     ]
 
 
-def _name(node: Mapping[str, Any]) -> str:
-    return str(node["name"])
+def _asked(run: RunRecord) -> list[tuple[float, str]]:
+    """(length, method) of every condition that a start was to generate."""
+    if "generate" not in run.config.get("stages", ["generate"]):
+        return []
+    return [(float(d), str(node["name"])) for d in run.config["durations"] for node in methods_of(run)]
 
 
 def metric_names(records: Iterable[MetricRecord]) -> dict[str, bool | None]:
@@ -108,25 +111,44 @@ def mechanisms(node: Mapping[str, Any]) -> Mechanisms | None:
     return Mechanisms(bool(options["same_frequency"]), cross, float(options["sparse_ratio"]) if cross else 0.0)
 
 
+def needs_windows(metric: str) -> bool:
+    """Whether a metric is about the course of a clip, so that a clip of one window has none."""
+    return metric in NEEDS_WINDOWS or metric.endswith(("_drift", "_slope"))
+
+
 def _note(
     key: tuple[float, str], found: Mapping[str, MetricRecord], wanted: Iterable[str], records: list[Record]
 ) -> str:
     """Why a row has gaps: metrics without a value, clips that were not scored, failures."""
     failures = [f for f in of_kind(records, FailureRecord) if (f.duration_s, f.method) == key and f.stage != "timing"]
     notes = []
-    missing = [metric for metric in wanted if metric not in found]
-    one_window = bool(found) and not any(metric.endswith(DRIFT) for metric in found)
-    short = [metric for metric in missing if one_window and (metric.endswith(DRIFT) or metric in NEEDS_WINDOWS)]
-    if short:
-        notes.append(f"one window: no {', '.join(map(metric_label, short))}")
-    if unexplained := [metric_label(metric) for metric in missing if metric not in short]:
-        notes.append(f"no {', '.join(unexplained)}: {_why_missing(key, failures, records)}")
+    absent = [metric for metric in wanted if metric not in found]
+    if short := [metric_label(metric) for metric in absent if found and needs_windows(metric)]:
+        notes.append(f"no {', '.join(short)}: clips of one window")
+    if missing := [metric_label(metric) for metric in absent if not found or not needs_windows(metric)]:
+        notes.append(f"no {', '.join(missing)}: {_why_missing(key, failures, records)}")
     if undefined := [metric_label(m) for m, record in found.items() if math.isnan(record.value)]:
         notes.append(f"{', '.join(undefined)} undefined from {min(r.n_scored for r in found.values())} clips")
+    if ungenerated := _not_generated(key, records):
+        notes.append(ungenerated)
     if failed := max((record.n_failed for record in found.values()), default=0):
         total = failed + max(record.n_scored for record in found.values())
         notes.append(f"{failed} of {total} clips not scored{f': {failures[-1].reason}' if failures else ''}")
     return "; ".join(notes)
+
+
+def _not_generated(key: tuple[float, str], records: list[Record]) -> str:
+    """How many of the clips that were asked for a half-finished run lacks; empty where all or none are there."""
+    wanted = {
+        (prompt_id, seed)
+        for run in of_kind(records, RunRecord)
+        if key in _asked(run)
+        for prompt_id in run.prompt_ids
+        for seed in run.config["seeds"]
+    }
+    there = {(c.prompt_id, c.seed) for c in of_kind(records, ClipRecord) if (c.duration_s, c.method) == key}
+    missing = len(wanted - there)
+    return f"{missing} of {len(wanted)} clips not generated" if there and missing else ""
 
 
 def _why_missing(key: tuple[float, str], failures: Sequence[FailureRecord], records: list[Record]) -> str:

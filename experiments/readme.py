@@ -3,7 +3,8 @@
     python -m experiments.readme README.md          # write them
     python -m experiments.readme README.md check    # only say which are stale; exit code 2 if any is
 
-RUN is a folder below `results/` and TABLE one of its tables: speed, quality, difference_dense, sparsity, ablation.
+RUN is a folder below `results/` and TABLE one of its tables: speed, quality, difference_dense, power, sparsity,
+ablation, denoising_loss, attention.
 """
 
 import re
@@ -11,9 +12,10 @@ import sys
 from pathlib import Path
 
 from experiments.cli import one_line_errors
+from experiments.probe_tables import probe_tables
 from experiments.provenance import provenance
 from experiments.quality_tables import result_tables
-from experiments.records import RunRecord, TimingRecord, of_kind, read_records
+from experiments.records import RunRecord, StartRecord, TimingRecord, of_kind, read_records
 from experiments.speed_table import speed_table
 from experiments.table_formats import ResultTable, to_markdown
 from experiments.tables import speed_rows
@@ -31,9 +33,9 @@ def tables_of(run_dir: Path) -> dict[str, ResultTable]:
     """
     records = read_records(run_dir)
     runs = of_kind(records, RunRecord)
-    if not runs:
+    if not of_kind(records, StartRecord):
         raise ValueError(f"{run_dir}: no records to make tables from; run the experiment or fetch its results first")
-    tables = result_tables(records)
+    tables = [*result_tables(records), *probe_tables(records)]
     if of_kind(records, TimingRecord):
         notes = provenance(runs[-1]).replace("`", "").splitlines()
         tables.append(speed_table(speed_rows(records), runs[-1], notes))

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, get_args
 
 from experiments.record_checks import problems
 
@@ -27,8 +27,8 @@ AA_SUFFIX = "_again"
 
 
 @dataclass(frozen=True)
-class RunRecord:
-    """One start of the program: everything needed to say where its numbers came from.
+class StartRecord:
+    """One start of a program: everything needed to say where its numbers came from.
 
     Attributes:
         run_id: unique per start; the other records point to it.
@@ -38,13 +38,26 @@ class RunRecord:
         prompt_ids: ids of the prompts asked for, in order.
     """
 
-    kind: ClassVar[str] = "run"
     run_id: str
     started_at: str
     config: dict[str, Any]
     environment: dict[str, Any]
     pipeline: dict[str, Any]
     prompt_ids: list[str]
+
+
+@dataclass(frozen=True)
+class RunRecord(StartRecord):
+    """A start of `experiments.run`."""
+
+    kind: ClassVar[str] = "run"
+
+
+@dataclass(frozen=True)
+class ProbeRunRecord(StartRecord):
+    """A start of `experiments.probe`; it asks for no clips."""
+
+    kind: ClassVar[str] = "probe_run"
 
 
 @dataclass(frozen=True)
@@ -148,10 +161,42 @@ class MetricRecord:
     details: dict[str, Any] = field(default_factory=dict)
 
 
-Record = RunRecord | ClipRecord | FailureRecord | TimingRecord | MetricRecord
-RECORD_TYPES: dict[str, type[Record]] = {
-    cls.kind: cls for cls in (RunRecord, ClipRecord, FailureRecord, TimingRecord, MetricRecord)
-}
+@dataclass(frozen=True)
+class ProbeLossRecord:
+    """Teacher-forced denoising loss of single clips under one method, at one length and noise level.
+
+    Attributes:
+        t: noise level, a training timestep of the scheduler.
+        noise_seed: of the added noise; records that share it, t and the length saw the same inputs.
+        key_seed: of LiteFocus's sampled keys where another than the method's own was asked for, else None.
+        losses: mean squared error of the model's own target, one per clip of `clip_ids`.
+    """
+
+    kind: ClassVar[str] = "probe_loss"
+    run_id: str
+    method: str
+    duration_s: float
+    t: int
+    noise_seed: int
+    key_seed: int | None
+    clip_ids: list[str]
+    losses: list[float]
+
+
+@dataclass(frozen=True)
+class AttentionRecord:
+    """Where one attention site of a dense model looks, as `experiments.probes.SiteStructure` says it."""
+
+    kind: ClassVar[str] = "attention"
+    run_id: str
+    duration_s: float
+    clip_ids: list[str]
+    structure: dict[str, Any]
+
+
+Measurement = ClipRecord | FailureRecord | TimingRecord | MetricRecord | ProbeLossRecord | AttentionRecord
+Record = RunRecord | ProbeRunRecord | Measurement
+RECORD_TYPES: dict[str, type[Record]] = {cls.kind: cls for cls in get_args(Record)}
 
 
 class RecordError(ValueError):

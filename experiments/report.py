@@ -10,14 +10,15 @@ from pathlib import Path
 from experiments.cli import one_line_errors
 from experiments.figures import speed_figures
 from experiments.listen import write_listening_page
-from experiments.probe_figures import spectrogram_figure
+from experiments.probe_figures import probe_figures, spectrogram_figure
 from experiments.provenance import provenance, where
 from experiments.quality_figures import quality_figures
 from experiments.quality_tables import write_tables
 from experiments.readme import tables_of
-from experiments.records import ClipRecord, RunRecord, TimingRecord, of_kind, read_records
+from experiments.records import ClipRecord, ProbeRunRecord, RunRecord, StartRecord, TimingRecord, of_kind, read_records
 from experiments.table_formats import to_markdown
 from experiments.tables import speed_rows
+from experiments.testbed.training_figures import training_figure
 
 logger = logging.getLogger(__name__)
 
@@ -34,19 +35,21 @@ def report(run_dir: Path) -> str:
         ValueError: the folder holds no records.
     """
     records = read_records(run_dir)
-    runs = of_kind(records, RunRecord)
-    if not runs:
+    starts: list[StartRecord] = [*of_kind(records, RunRecord)] or [*of_kind(records, ProbeRunRecord)]
+    if not starts:
         raise ValueError(f"{run_dir}: no records to report; run the generate or timing stage first")
     tables = tables_of(run_dir)
     write_tables(tables.values(), run_dir / "tables")
-    title = runs[-1].config.get("name", run_dir.name)
+    title = starts[-1].config.get("name", run_dir.name)
     shown = [to_markdown(table) for name, table in tables.items() if not name.startswith(DETAIL)]
-    text = "\n".join([f"# {title}\n", *(shown or [provenance(runs[-1])])])
+    text = "\n".join([f"# {title}\n", *(shown or [provenance(starts[-1])])])
     (run_dir / "report.md").write_text(text, encoding="utf-8")
     figures = run_dir / "figures"
     if of_kind(records, TimingRecord):
-        speed_figures(speed_rows(records), figures, where(runs[-1]))
+        speed_figures(speed_rows(records), figures, where(starts[-1]))
     quality_figures(records, figures)
+    probe_figures(records, figures)
+    training_figure(run_dir, figures / "training")
     if any((run_dir / clip.audio).exists() for clip in of_kind(records, ClipRecord)):
         spectrogram_figure(run_dir, figures / "spectrograms")
         write_listening_page(run_dir)

@@ -3,13 +3,13 @@
 import fcntl
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from experiments.records import RunRecord
+from experiments.records import RunRecord, StartRecord
 
 LOCK_FILE = ".lock"
 # Settings that change a clip without showing in its condition's name, with what is tuning of other stages left out.
@@ -98,7 +98,7 @@ def check_same_settings(previous: list[RunRecord], config: Mapping[str, Any]) ->
             raise ValueError(f"this run folder was made with other settings: {shown}; set another name or out_dir")
 
 
-def check_same_weights(previous: list[RunRecord], weights: str) -> None:
+def check_same_weights(previous: Sequence[StartRecord], weights: str) -> None:
     """Raise ValueError if the folder's clips were made with other weights, wherever they were loaded from."""
     for record in previous:
         if record.pipeline["weights"] != weights:

@@ -29,7 +29,7 @@ from experiments.pipelines import DTYPES, Pipeline, select_device
 from experiments.preemption import signals_held_back
 from experiments.private import publishable
 from experiments.prompts import Prompt
-from experiments.records import RECORDS_FILE, RunRecord, append_record, of_kind, read_records
+from experiments.records import RECORDS_FILE, ProbeRunRecord, RunRecord, append_record, of_kind, read_records
 from experiments.report import report
 from experiments.resume import check_same_settings, check_same_weights, check_writable, locked
 from experiments.score import check_scorable, embed_clips, score_run
@@ -136,11 +136,16 @@ def load_pipeline(config: DictConfig) -> Pipeline:
 
 
 def start_record(
-    config: DictConfig, pipeline: Pipeline, prompts: list[Prompt], run_dir: Path, file_name: str = RECORDS_FILE
+    config: DictConfig,
+    pipeline: Pipeline,
+    prompts: list[Prompt],
+    run_dir: Path,
+    file_name: str = RECORDS_FILE,
+    kind: type[RunRecord] | type[ProbeRunRecord] = RunRecord,
 ) -> str:
-    """Append the run record of this start and return its id."""
+    """Append the record of this start and return its id."""
     run_id = uuid.uuid4().hex[:12]
-    record = RunRecord(
+    record = kind(
         run_id=run_id,
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
         config=resolved(config),

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ import torch
 from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 
-from experiments.probes import FAR_S, ProbeClips, SiteStructure, attention_structure, losses_by_method
+from experiments.probes import FAR_S, ProbeClips, SiteStructure, attention_structure, losses_by_method, octaves
 from experiments.testbed.corpus import TRAIN_DURATION_S, Scene, render_scene, sample_scene
 from experiments.testbed.mel import FRAMES_PER_SECOND, log_mel
 from experiments.testbed.settings import parse_settings
@@ -152,18 +151,13 @@ def read_gate(unet: Any, scheduler: Any, clips: ProbeClips, length: int, structu
         loss={name: {str(t): float(x.mean()) for t, x in by_t.items()} for name, by_t in losses.items()},
         same_frequency_by_site=_by_site(structure),
         frequency_mass=_over_uniform(structure, "frequency", [[o] for o in range(len(structure[0].frequency_mass))]),
-        time_mass=_over_uniform(structure, "time", _octaves(structure[0].frames)),
+        time_mass=_over_uniform(structure, "time", octaves(structure[0].frames)),
     )
 
 
 def _by_site(structure: list[SiteStructure]) -> list[float]:
     names = list(dict.fromkeys(site.site for site in structure))
     return [float(np.mean([s.same_frequency for s in structure if s.site == name])) for name in names]
-
-
-def _octaves(frames: int) -> list[list[int]]:
-    edges = [0, *(2**k for k in range(frames.bit_length()) if 2**k < frames), frames]
-    return [list(range(low, high)) for low, high in pairwise(edges)]
 
 
 def _over_uniform(structure: list[SiteStructure], axis: str, groups: list[list[int]]) -> list[float]:

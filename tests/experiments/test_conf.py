@@ -55,6 +55,13 @@ def test_the_readme_names_every_sweep(name):
     assert f"+sweep={name}" in (ROOT / "README.md").read_text()
 
 
+def test_the_study_is_as_large_as_its_results_say():
+    config = composed("+sweep=testbed")
+    conditions = expand_conditions(config, build_methods(config))
+    assert len(conditions) * config.data.count * len(config.seeds) == 3072
+    assert "then" not in config.data.relations
+
+
 def test_ablations_differ_from_the_method_in_one_mechanism():
     litefocus = composed("method=litefocus").method.patch.config
     focus = composed("method=focus_only").method.patch.config

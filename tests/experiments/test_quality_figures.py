@@ -1,7 +1,5 @@
 """What the quality and probe figures show: the numbers behind the ink, gaps, and equal bytes for equal records."""
 
-import math
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -9,15 +7,8 @@ from listen_material import METHODS, make_run, run_record, timing
 from test_quality_tables import DENSE, LITE, sweep_record, value
 
 from experiments.probe_figures import (
-    attention_figure,
-    attention_ratio,
-    loss_difference,
-    loss_figure,
-    plot_loss_difference,
-    plot_site_map,
     spectrogram_figure,
 )
-from experiments.probes import SiteStructure
 from experiments.provenance import TESTBED_NOTE
 from experiments.quality_figures import (
     plot_pareto,
@@ -129,51 +120,6 @@ def test_nothing_is_drawn_from_nothing(tmp_path):
 def test_presets_have_their_own_figures(tmp_path):
     names = {path.stem for path in quality_figures([value(DENSE), value(DENSE, preset="tango")], tmp_path)}
     assert names == {"quality_strict", "quality_tango"}
-
-
-def structure(site="a", frequency=(0.5, 0.5), time=(0.25, 0.75)):
-    uniform = [0.5, 0.5]
-    return SiteStructure(site, 500, 2, frequency[0], 0.5, 0.0, 0.0, list(frequency), uniform, list(time), uniform)
-
-
-def test_attention_is_shown_over_uniform_and_averaged_over_sites():
-    structures = [structure(frequency=(1.0, 0.0)), structure("b")]
-    assert attention_ratio(structures, "frequency").tolist() == [1.5, 0.5]
-    assert attention_ratio(structures, "time").tolist() == [0.5, 1.5]
-    with pytest.raises(ValueError, match="accepted are 'frequency' and 'time'"):
-        attention_ratio(structures, "both")
-    with pytest.raises(ValueError, match=r"one grid are needed, got time lengths \[2, 3\]"):
-        attention_ratio([structure(), structure(time=(0.1, 0.1, 0.8))], "time")
-
-
-def test_the_site_map_has_a_row_per_site(ax):
-    plot_site_map([structure(frequency=(1.0, 0.25)), structure("b")], "frequency", ax)
-    assert ax.images[0].get_array().tolist() == [[1.0, -1.0], [0.0, 0.0]]
-
-
-def test_loss_differences_are_paired():
-    losses = {"dense": [1.0, 3.0], "lite": [1.1, 3.3]}
-    mean, error = loss_difference(losses, "lite", "dense")
-    assert mean == pytest.approx(10.0)
-    # Differences 0.1 and 0.3: standard error 0.1, over a baseline of 2.
-    assert error == pytest.approx(1.96 * 5.0)
-    assert math.isnan(loss_difference({"dense": [1.0], "lite": [2.0]}, "lite", "dense")[1])
-
-
-def test_loss_lines_leave_dense_out_and_gaps_open(ax):
-    losses = {5.0: {"dense": [1.0, 1.0], "litefocus": [1.5, 1.5]}, 10.0: {"dense": [2.0, 2.0]}}
-    plot_loss_difference(losses, ax)
-    assert list(lines(ax)) == ["litefocus"]
-    assert lines(ax)["litefocus"][1] == [50.0]
-
-
-def test_probe_figures_are_byte_stable(tmp_path):
-    losses = {500: {5.0: {"dense": [1.0, 1.1], "litefocus": [1.2, 1.2]}}}
-    for folder in ("a", "b"):
-        attention_figure([structure()], tmp_path / folder / "attention", "x")
-        loss_figure(losses, tmp_path / folder / "loss", "x")
-    for name in ("attention.svg", "attention.png", "loss.svg", "loss.png"):
-        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
 def test_spectrograms_show_the_prompt_with_most_methods_at_the_longest_length(tmp_path):

@@ -78,7 +78,7 @@ def test_a_difference_of_another_length_metric_or_preset_does_not_count():
 def test_clips_of_one_window_say_so_where_longer_ones_have_a_drift():
     both = [value(DENSE), value(DENSE, duration=20), value(DENSE, "consistency", duration=20)]
     rows = cells([*both, value(DENSE, "fad_drift", 0.5, duration=20)])
-    assert rows[0]["note"] == "one window: no consistency, FAD drift"
+    assert rows[0]["note"] == "no consistency, FAD drift: clips of one window"
     assert rows[1]["note"] == ""
     # Where the same length has a drift, a missing consistency has another reason.
     other = [value(LITE, duration=20), value(LITE, "fad_drift", duration=20)]
@@ -116,6 +116,43 @@ def test_every_gap_says_why():
     }
     assert cells(records)[0]["kl"] is None
     assert quality_rows([run_record(["a"], [10.0]), value(DENSE)], "strict")[2].note == "no FAD: no clips generated"
+
+
+def test_a_half_finished_run_says_how_much_is_missing():
+    asked = run_record(["a", "b"], [10.0], seeds=(0, 1))
+    records = [asked, value(DENSE), value(LITE), *(clip("c", DENSE, 10.0, p, "Rain", 0, "a.wav", b"x") for p in "ab")]
+    records += [clip("c", LITE, 10.0, p, "Rain", s, "a.wav", b"x") for p in "ab" for s in (0, 1)]
+    notes = {row["method"]: row["note"] for row in cells(records)}
+    assert notes["Dense (SDPA)"] == "2 of 4 clips not generated"
+    assert notes["LiteFocus"] == ""
+    assert notes["Focus only"] == "no FAD: no clips generated"
+
+
+def test_a_clip_of_one_window_has_no_drift_and_the_note_says_so():
+    records = [run_record(["a"], [5.0, 10.0]), value(DENSE, duration=5), value(DENSE), value(DENSE, "fad_drift")]
+    notes = {(row["duration_s"], row["method"]): row["note"] for row in cells(records)}
+    assert notes[5.0, "Dense (SDPA)"] == "no FAD drift: clips of one window"
+    assert notes[10.0, "Dense (SDPA)"] == ""
+
+
+def test_a_start_that_only_timed_asks_for_no_clips():
+    timed = run_record(["a"], [80.0], stages=["timing", "report"])
+    assert {row.duration_s for row in quality_rows([timed, value(DENSE)], "strict")} == {10}
+
+
+def test_the_power_table_stands_beside_the_differences():
+    records = [*THREE, difference(LITE, DENSE, -2.0, half=0.98), difference(FOCUS, DENSE, math.nan, half=math.nan)]
+    (lite, focus) = cells(records, "power")
+    # Half width 0.98: standard error 0.5, 80% power from 2.80 of them.
+    assert (lite["method"], lite["fad"]) == ("LiteFocus", 1.4)
+    assert (focus["method"], focus["fad"]) == ("Focus only", None)
+
+
+def test_any_new_metric_appears_with_its_arrow():
+    records = [*THREE, value(DENSE, "hit_rate", 0.9, higher_is_better=True)]
+    found = table(records)
+    assert "hit rate ↑" in found.header
+    assert cells(records)[1]["note"] == "no hit rate: no clips generated"
 
 
 def test_clips_that_were_not_scored_are_counted_with_the_reason():
@@ -169,7 +206,7 @@ def test_the_difference_table_says_better_and_worse():
     assert "+0.50 [0.40, 0.60] worse" in text
     assert "+0.01" not in text
     assert "Dense (SDPA) (same prompts" in text
-    assert [t.name for t in result_tables(records)][2:] == ["difference_dense", "difference_focus_only"]
+    assert [t.name for t in result_tables(records)][2:] == ["difference_dense", "difference_focus_only", "power"]
 
 
 def test_presets_never_share_a_table():

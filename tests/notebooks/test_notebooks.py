@@ -57,25 +57,33 @@ def test_all_notebooks_are_executed_below():
 def test_results_are_redrawn_from_a_run_folder(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "tests" / "experiments"))
     from listen_material import make_run, timing
+    from probe_material import attention, loss, probe_run
 
     make_run(tmp_path, {"a": "Rain"}, [0.1])
     append_record(tmp_path, timing(0.1, dense=[4.0], litefocus=[2.0], no_attention=[1.0]))
+    for record in (probe_run(), loss("dense", [1.0, 1.1]), loss("litefocus", [1.2, 1.2]), attention()):
+        append_record(tmp_path, record)
     text, shown = execute("01_results.ipynb", f"RUN = {str(tmp_path)!r}", tmp_path)
     assert "'ClipRecord': 3" in text
-    assert shown.count("text/markdown") == 3
-    assert shown.count("image/png") == 4
+    assert shown.count("text/markdown") == 5
+    assert shown.count("image/png") == 6
     assert "text/html" in shown
 
 
 @pytest.mark.slow
-def test_the_attention_pattern_is_measured(tmp_path):
-    parameters = f"{TINY}\nCLIPS, DURATION_S, LEVELS = 1, 1.28, (500,)"
+def test_the_attention_pattern_is_measured_and_redrawn(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "experiments"))
+    from probe_material import attention, loss, probe_run
+
+    for record in (probe_run(), loss("dense", [1.0, 1.1]), loss("litefocus", [1.2, 1.2]), attention()):
+        append_record(tmp_path, record)
+    parameters = f"{TINY}\nCLIPS, DURATION_S, LEVELS, RUN = 1, 1.28, (500,), {str(tmp_path)!r}"
     text, shown = execute("02_attention.ipynb", parameters, tmp_path)
     assert "random weights: expect no structure" in text
     # Random weights are the control: no preference for the own frequency bin.
     ratio = float(text.split("own frequency bin: ")[1].split(" ")[0])
     assert ratio == pytest.approx(1.0, abs=0.3)
-    assert shown.count("image/png") == 2
+    assert shown.count("image/png") == 4
 
 
 @pytest.mark.slow

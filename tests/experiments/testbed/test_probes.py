@@ -77,6 +77,7 @@ def test_structure_of_equal_scores_is_uniform() -> None:
         assert site.entropy_gap_nat == pytest.approx(0.0, abs=1e-4)
         np.testing.assert_allclose(site.frequency_mass, site.frequency_uniform, rtol=1e-4)
         np.testing.assert_allclose(site.time_mass, site.time_uniform, rtol=1e-4)
+        np.testing.assert_allclose(site.joint_over_uniform(), np.ones((4, 8)), rtol=1e-4)
         # |dt| > 4 frames of 8: 2 x (3 + 2 + 1) of 64 pairs, an eighth of it in the own bin.
         assert site.far_same_frequency == pytest.approx(12 / 64 / 8, rel=1e-4)
 
@@ -99,6 +100,11 @@ def test_structure_matches_weights_computed_from_the_whole_matrix() -> None:
     assert first.same_frequency == pytest.approx(float(same), rel=1e-4)
     assert first.frequency_mass[2] == pytest.approx(float(off_by_two), rel=1e-4)
     assert sum(first.time_mass) == pytest.approx(1.0, rel=1e-5)
+    frames = torch.arange(len(weights)) // 8
+    offset = (frames[:, None] - frames[None]).abs()
+    near = (weights * ((bins[:, None] == bins[None]) & (offset >= 2) & (offset < 4))).sum(1).mean()
+    assert first.joint_mass[2][0] == pytest.approx(float(near), rel=1e-4)
+    np.testing.assert_allclose(np.sum(first.joint_mass, axis=0), first.frequency_mass, rtol=1e-9)
     assert 0.0 < first.entropy_gap_nat < math.log(64)
 
 

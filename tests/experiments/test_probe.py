@@ -1,0 +1,110 @@
+"""The probe command on the shipped testbed: what it writes, and that it resumes without doing anything twice."""
+
+import re
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from experiments.cli import CONF_DIR
+from experiments.latents import audioldm_log_mel, encode_files
+from experiments.probe import loss_jobs, probe, token_rate
+from experiments.records import AttentionRecord, ProbeLossRecord, ProbeRunRecord, of_kind, read_records
+from experiments.run import load_pipeline
+
+SMALL = (
+    *("data.count=2", "durations=[1.28,2.56]", "levels=[600]", "noise_seeds=[0,1]", "key_seeds=[7]"),
+    *("attention.clips=1", "attention.levels=[600]", "threads=1", "~methods.uniform", "~methods.focus_only"),
+)
+
+
+def composed(*overrides):
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
+        return compose(config_name="probe", overrides=list(overrides))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("probe")
+    probe(composed(*SMALL, f"out_dir={folder}"))
+    return folder
+
+
+def test_the_first_noise_draw_comes_first_with_controls_and_fresh_keys():
+    jobs = [
+        job.place for job in loss_jobs(composed("durations=[1]", "levels=[500]", "noise_seeds=[3,4]", "key_seeds=[7]"))
+    ]
+    sampled = ["dense", "litefocus", "focus_only", "compensation_only"]
+    assert [(noise, method, keys) for _, _, noise, method, keys in jobs] == [
+        *((3, method, None) for method in [*sampled, "deleted", "uniform"]),
+        (3, "litefocus", 7),
+        *((4, method, None) for method in sampled),
+    ]
+
+
+def test_any_sweep_can_be_probed_with_the_controls():
+    config = composed("sweep=sparsity")
+    assert config.methods.ratio_20.patch.config.sparse_ratio == 0.2
+    assert config.methods.deleted.name == "deleted"
+    assert config.out_dir == "runs/probes"
+
+
+def test_every_reading_is_a_record_with_a_loss_per_clip(finished):
+    records = read_records(finished)
+    (start,) = of_kind(records, ProbeRunRecord)
+    losses = {(r.duration_s, r.noise_seed, r.method, r.key_seed): r.losses for r in of_kind(records, ProbeLossRecord)}
+    first = [("dense", None), ("litefocus", None), ("compensation_only", None), ("deleted", None), ("litefocus", 7)]
+    expected = {(d, 0, *which) for d in (1.28, 2.56) for which in first}
+    assert set(losses) == expected | {(d, 1, *which) for d in (1.28, 2.56) for which in first[:3]}
+    assert all(len(values) == 2 and min(values) > 0 for values in losses.values())
+    assert losses[2.56, 0, "deleted", None] != losses[2.56, 0, "dense", None]
+    assert losses[2.56, 0, "litefocus", 7] != losses[2.56, 0, "litefocus", None]
+    sites = of_kind(records, AttentionRecord)
+    assert len(sites) == 2 * 12
+    assert {site.structure["frames"] for site in sites} == {10, 20}
+    assert all(site.clip_ids == start.prompt_ids[:1] for site in sites)
+
+
+def test_running_again_takes_only_what_is_missing(finished):
+    path = finished / "records.jsonl"
+    before = path.read_bytes()
+    readings = losses_of(finished)
+    probe(composed(*SMALL, f"out_dir={finished}"))
+    assert path.read_bytes() == before
+    path.write_bytes(before[:-30])
+    probe(composed(*SMALL, f"out_dir={finished}"))
+    assert losses_of(finished) == readings
+    starts = of_kind(read_records(finished), ProbeRunRecord)
+    taken = [record.run_id for record in of_kind(read_records(finished), ProbeLossRecord)]
+    assert [taken.count(start.run_id) for start in starts] == [len(readings) - 1, 1]
+
+
+def losses_of(folder):
+    return [(r.method, r.duration_s, r.noise_seed, r.losses) for r in of_kind(read_records(folder), ProbeLossRecord)]
+
+
+def test_wrong_inputs_are_named(tmp_path):
+    with pytest.raises(ValueError, match="probes need real audio: set data.references"):
+        probe(composed(*SMALL, "data.references=null", f"out_dir={tmp_path}"))
+
+
+def test_latents_are_of_the_pipelines_own_grid(finished):
+    config = composed("threads=1")
+    pipeline = load_pipeline(config)
+    files = sorted((finished / "references" / "2.56s").glob("*.wav"))
+    with pytest.raises(ValueError, match=re.escape("the front end gives latents of (64, 16)")):
+        encode_files(pipeline, audioldm_log_mel, files, 2.56)
+    with pytest.raises(ValueError, match=r"2\.56 s of audio, the probe asks for 5\.12 s"):
+        encode_files(pipeline, audioldm_log_mel, files, 5.12)
+    assert token_rate(pipeline, 2.56) == pytest.approx(16000 / 256 / 4 / 2)
+
+
+def test_the_published_front_end_sees_a_tone_in_its_own_band():
+    time_s = torch.arange(16000) / 16000
+    mel = audioldm_log_mel(torch.sin(2 * torch.pi * 1000 * time_s)[None])
+    assert mel.shape == (1, 100, 64)
+    loud = int(mel[0, 50].argmax())
+    # Slaney's scale: 15 mels up to 1 kHz, 27 per factor 6.4 above; 64 bands share 0 to 8 kHz.
+    top = 15 + 27 * torch.log(torch.tensor(8.0)) / torch.log(torch.tensor(6.4))
+    assert loud == round(float(15 / top * 65)) - 1
+    assert float(mel.min()) >= -11.52

@@ -1,0 +1,74 @@
+"""A report is a function of the records: drawn again it has the same bytes, with or without the audio."""
+
+import json
+import shutil
+
+import pytest
+from listen_material import make_run, metric, timing
+from probe_material import attention, loss, probe_run
+
+from experiments.records import append_record
+from experiments.report import report
+
+RENDERED = {".md", ".csv", ".tex", ".svg", ".png", ".html"}
+
+
+def snapshot(folder):
+    files = [path for path in folder.rglob("*") if path.suffix in RENDERED]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    make_run(folder, {"a": "Rain", "b": "Wind"}, [0.1, 0.2])
+    for record in (
+        metric("litefocus_0.1s_2steps_g3.5", "litefocus", 0.1, value=0.1, baseline="dense"),
+        timing(0.1, dense=[4.0], litefocus=[2.0], no_attention=[1.0]),
+        probe_run(),
+        loss("dense", [1.0, 1.1]),
+        loss("litefocus", [1.2, 1.2]),
+        attention(),
+    ):
+        append_record(folder, record)
+    points = [{"settings": {}}, *({"step": step, "loss": 1 / step} for step in range(1, 60))]
+    (folder / "training_unet.jsonl").write_text("".join(json.dumps(point) + "\n" for point in points))
+    report(folder)
+    return folder
+
+
+def test_everything_is_rendered(study):
+    files = snapshot(study)
+    tables = ("quality", "all_metrics", "difference_dense", "power", "speed", "denoising_loss", "attention")
+    assert {f"tables/{name}.{end}" for name in tables for end in ("md", "csv", "tex")} <= set(files)
+    figures = ("quality", "latency", "speedup", "step_time", "denoising_loss", "attention", "training", "spectrograms")
+    assert {f"figures/{name}.{end}" for name in figures for end in ("svg", "png")} <= set(files)
+    assert {"report.md", "listen.html"} <= set(files)
+
+
+def test_a_second_rendering_has_the_same_bytes(study, tmp_path):
+    copy = shutil.copytree(study, tmp_path / study.name)
+    for name in snapshot(copy):
+        (copy / name).unlink()
+    report(copy)
+    assert snapshot(copy) == snapshot(study)
+
+
+def test_without_audio_the_same_tables_and_figures_are_drawn(study, tmp_path):
+    copy = shutil.copytree(study, tmp_path / study.name, ignore=shutil.ignore_patterns("audio"))
+    (copy / "report.md").unlink()
+    report(copy)
+    assert snapshot(copy) == snapshot(study)
+
+
+def test_a_folder_of_probes_alone_has_a_report(tmp_path):
+    append_record(tmp_path, probe_run())
+    append_record(tmp_path, loss("dense", [1.0, 1.1]))
+    text = report(tmp_path)
+    assert text.startswith("# probes\n")
+    assert "Denoising loss of real audio" in text
+
+
+def test_a_folder_without_records_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no records to report"):
+        report(tmp_path)
