@@ -57,7 +57,7 @@ def test_keys_per_query() -> None:
     methods = ["dense", "removed", LiteFocusConfig(), FOCUS, COMPENSATION]
     assert [keys_per_query(grid, method) for method in methods] == [8000, 0, 1800, 1000, 800]
     assert site_cost(TokenGrid(2, 3), batch=1, heads=5, head_dim=7) == (180, 5040)
-    with pytest.raises(ValueError, match="method 'naive': accepted are 'dense', 'removed' and a LiteFocusConfig"):
+    with pytest.raises(ValueError, match="method 'naive': accepted are 'dense', 'removed', a LiteFocusConfig and a"):
         keys_per_query(grid, "naive")
 
 
