@@ -73,7 +73,7 @@ def sweep_configs() -> dict[str, LiteFocusConfig]:
 
 @torch.no_grad()
 def heldout_clips(pipe: Any, count: int, length: int) -> ProbeClips:
-    """Latents and text inputs of the gate's held-out scenes, `length` x 5.12 s long, through the pipeline's own parts."""
+    """The gate's held-out scenes, `length` x 5.12 s long: latents and text inputs from the pipeline's own parts."""
     scenes = heldout_scenes(count)
     audio = [torch.from_numpy(render_scene(scene, length * TRAIN_DURATION_S))[None] for scene in scenes]
     latents = torch.cat([encode_mel(pipe.vae, log_mel(samples)) for samples in audio])
@@ -168,9 +168,9 @@ def _verdict(increases: Sequence[Increase], lengths: Sequence[int]) -> str:
 
 def _reading(record: Mapping[str, Any], lengths: Sequence[int]) -> str:
     return (
-        f"Value: mean paired increase in % of the dense loss, noise levels {', '.join(map(str, record['levels']))}; in "
-        f"brackets the one-sided {CONFIDENCE:.0%} interval. Margin, fixed beforehand: {100 * MARGIN:g}%. wW: window of W "
-        f"token frames (40 are the training length); kK: at most K sampled keys. Keys per query at {lengths[-1]}x. "
+        f"Value: mean paired increase in % of the dense loss, noise levels {', '.join(map(str, record['levels']))}; "
+        f"in brackets the one-sided {CONFIDENCE:.0%} interval. Margin, fixed beforehand: {100 * MARGIN:g}%. wW: window "
+        f"of W token frames (40 are the training length); kK: at most K sampled keys. Keys counted at {lengths[-1]}x. "
         f"Testbed {record['weights'][:19]}: evidence about this small model only."
     )
 

@@ -10,7 +10,8 @@ import math
 import textwrap
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import torch
 
 from experiments.conditions import noise_generator
 from experiments.prompts import Prompt
+from litefocus.decoding import DecodingChunks, decoding_in_chunks
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +52,7 @@ class Pipeline:
         trained: False means its audio is noise: quality metrics refuse it by name.
         training_length_s: the clip length it was trained on (the length of one evaluation window).
         weights: identity of the weights (hash, or hub id and resolved revision).
+        decode_in_chunks: longer clips than its `beyond_frames` are decoded in chunks; None never does.
         gate: readings that say at which lengths a claim about attention can be tested on these weights, if there are.
     """
 
@@ -59,6 +62,7 @@ class Pipeline:
     training_length_s: float
     weights: str
     gate: tuple[dict[str, Any], ...] = ()
+    decode_in_chunks: DecodingChunks | None = field(default_factory=DecodingChunks)
 
     @property
     def sample_rate(self) -> int:
@@ -123,16 +127,17 @@ class Pipeline:
             stamps.append(time.perf_counter())
 
         start = time.perf_counter()
-        output = self.pipe(
-            prompt=[prompt.text for prompt, _ in pairs],
-            # Whole frames, and half a sample more because the pipeline truncates; the clip is cut to length below.
-            audio_length_in_s=(self._frames(duration_s) * self._hop + 0.5) / self.sample_rate,
-            num_inference_steps=steps,
-            guidance_scale=guidance,
-            generator=[noise_generator(prompt.id, seed, duration_s) for prompt, seed in pairs],
-            callback=stamp,
-            output_type="np",
-        )
+        with self._decoding():
+            output = self.pipe(
+                prompt=[prompt.text for prompt, _ in pairs],
+                # Whole frames, and half a sample more because the pipeline truncates; the clip is cut to length below.
+                audio_length_in_s=(self._frames(duration_s) * self._hop + 0.5) / self.sample_rate,
+                num_inference_steps=steps,
+                guidance_scale=guidance,
+                generator=[noise_generator(prompt.id, seed, duration_s) for prompt, seed in pairs],
+                callback=stamp,
+                output_type="np",
+            )
         self._synchronize()
         end = time.perf_counter()
         step_s = float(np.median(np.diff(stamps))) if len(stamps) > 1 else float("nan")
@@ -146,6 +151,9 @@ class Pipeline:
             )
             for audio in output.audios
         ]
+
+    def _decoding(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.decode_in_chunks is None else decoding_in_chunks(self.pipe, self.decode_in_chunks)
 
     def _synchronize(self) -> None:
         if self.device.type == "cuda":

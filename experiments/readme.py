@@ -11,9 +11,10 @@ import sys
 from pathlib import Path
 
 from experiments.cli import one_line_errors
+from experiments.lever_table import has_factors, lever_table
 from experiments.provenance import provenance
 from experiments.quality_tables import result_tables
-from experiments.records import RunRecord, TimingRecord, of_kind, read_records
+from experiments.records import ClipRecord, RunRecord, TimingRecord, of_kind, read_records
 from experiments.speed_table import speed_table
 from experiments.table_formats import ResultTable, to_markdown
 from experiments.tables import speed_rows
@@ -34,6 +35,8 @@ def tables_of(run_dir: Path) -> dict[str, ResultTable]:
     if not runs:
         raise ValueError(f"{run_dir}: no records to make tables from; run the experiment or fetch its results first")
     tables = result_tables(records)
+    if has_factors(runs[-1]) and of_kind(records, ClipRecord):
+        tables.append(lever_table(records))
     if of_kind(records, TimingRecord):
         notes = provenance(runs[-1]).replace("`", "").splitlines()
         tables.append(speed_table(speed_rows(records), runs[-1], notes))

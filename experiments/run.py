@@ -28,6 +28,7 @@ from experiments.resume import check_same_settings, check_same_weights, locked
 from experiments.score import check_scorable, score_run
 from experiments.timing import time_duration
 from experiments.tracking import track
+from litefocus.decoding import DecodingChunks
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +98,9 @@ def load_pipeline(config: DictConfig) -> Pipeline:
         torch.set_num_threads(int(config.threads))
     arguments = {key: value for key, value in config.pipeline.items() if key not in PIPELINE_SETTINGS}
     logger.info("loading %s", config.pipeline.name)
-    return instantiate(arguments, device=select_device(config.device), dtype=DTYPES[config.dtype])
+    pipeline: Pipeline = instantiate(arguments, device=select_device(config.device), dtype=DTYPES[config.dtype])
+    pipeline.decode_in_chunks = DecodingChunks(**config.decode_in_chunks) if config.decode_in_chunks else None
+    return pipeline
 
 
 def start_record(config: DictConfig, pipeline: Pipeline, prompts: list[Prompt], run_dir: Path) -> str:
