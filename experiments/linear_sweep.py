@@ -1,6 +1,6 @@
 """How small may LiteFocus-Linear's window and sample be? The denoising loss on held-out testbed clips decides.
 
-python -m experiments.linear_sweep clips=12 lengths=1,2,4,8 out=results/linear
+python -m experiments.linear_sweep clips=24 lengths=1,2,4,8 out=results/linear
 
 No sampling: every setting predicts from the same noised real clips, so differences are paired per clip. A setting is
 non-inferior at a length where the upper one-sided 95% bound of its relative loss increase stays below MARGIN. The
@@ -55,7 +55,7 @@ class SweepSettings:
     """`folder`: a testbed pipeline, empty for the shipped one. `lengths`: multiples of the 5.12 s training length."""
 
     folder: str = ""
-    clips: int = 12
+    clips: int = 24
     lengths: str = "1,2,4,8"
     out: str = "results/linear"
     threads: int = 1

@@ -150,7 +150,15 @@ def test_vae_in_chunks_is_near_the_whole_and_keeps_its_type() -> None:
     assert type(chunked) is type(whole)
     assert chunked.sample.shape == whole.sample.shape
     error = (chunked.sample - whole.sample).abs().mean() / whole.sample.std()
-    assert 0 < error < 0.1
+    # Random weights: group normalisation sees other statistics in every chunk. Away from that it would be 0.
+    assert 0 < error < 0.2
+    hard = _hard_cut(pipe, latents)
+    assert error < (hard - whole.sample).abs().mean() / whole.sample.std()
+
+
+def _hard_cut(pipe: Any, latents: torch.Tensor) -> torch.Tensor:
+    """The same chunks without overlap."""
+    return torch.cat([pipe.vae.decode(part).sample for part in latents.split(32, dim=2)], dim=2)
 
 
 def test_fade_by_hand() -> None:

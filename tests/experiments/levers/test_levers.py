@@ -156,8 +156,8 @@ def test_solver_keeps_the_models_noise_schedule(pipe: Any) -> None:
 
 @pytest.mark.parametrize("name", ["DPMSolverMultistepScheduler", "UniPCMultistepScheduler"])
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
-def test_few_steps_of_the_solver_land_where_many_of_ddim_do(name: str, prediction: str) -> None:
-    """On a Gaussian the ideal prediction is known: x0 ~ N(2, 0.5^2). Errors of 10 solver steps against 400 of DDIM."""
+def test_the_solver_lands_nearer_the_limit_than_ddim_at_equal_steps(name: str, prediction: str) -> None:
+    """On a Gaussian the ideal prediction is known: x0 ~ N(2, 0.5^2). The limit is 1000 steps of DDIM."""
     ddim = DDIMScheduler(
         beta_schedule="scaled_linear",
         beta_start=0.0015,
@@ -173,7 +173,7 @@ def test_few_steps_of_the_solver_land_where_many_of_ddim_do(name: str, predictio
 
     def sample(scheduler: Any, steps: int) -> torch.Tensor:
         scheduler.set_timesteps(steps)
-        x = torch.linspace(-2, 2, 9, dtype=torch.float64)
+        x = torch.linspace(-2, 2, 9, dtype=torch.float64).reshape(1, 1, 3, 3)
         for t in scheduler.timesteps:
             a = scheduler.alphas_cumprod[int(t)].double()
             alpha, sigma = a.sqrt(), (1 - a).sqrt()
@@ -183,10 +183,11 @@ def test_few_steps_of_the_solver_land_where_many_of_ddim_do(name: str, predictio
             x = scheduler.step(target, t, x).prev_sample
         return x
 
-    expected = sample(ddim, 400)
+    limit = sample(ddim, 1000)
     with solver(Holder, name=name):
-        error = (sample(Holder.scheduler, 10) - expected).abs().max()
-    assert error < 0.02
+        error = (sample(Holder.scheduler, 25) - limit).abs().max()
+    assert error < 0.12
+    assert error < 0.75 * (sample(ddim, 25) - limit).abs().max()
     assert Holder.scheduler is ddim
 
 
