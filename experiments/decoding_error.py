@@ -28,7 +28,7 @@ OVERLAPS = (1, 8, 16, 32, 64)
 
 @dataclass(frozen=True)
 class ErrorSettings:
-    """`folder`: a testbed pipeline, empty for the shipped one. `length`: multiples of 5.12 s. `chunk`: latent frames."""
+    """`folder`: a testbed pipeline, empty for the shipped one. `length`: in 5.12 s. `chunk`: in latent frames."""
 
     folder: str = ""
     clips: int = 4

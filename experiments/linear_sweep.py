@@ -130,7 +130,7 @@ def run_length(pipe: Any, count: int, length: int, grid: TokenGrid) -> dict[str,
         by_pattern.setdefault(pattern(config, grid), []).append(name)
     methods: list[tuple[list[str], Method]] = [([DENSE], nullcontext)]
     methods += [(names, lite_focus_method(**asdict(sweep_configs()[names[0]]))) for names in by_pattern.values()]
-    losses = {}
+    losses: dict[str, list[float]] = {}
     with progress(len(methods), f"{length}x", "pattern") as bar:
         for names, method in methods:
             found = mean_losses(pipe.unet, pipe.scheduler, clips, method).tolist()

@@ -1,4 +1,4 @@
-"""The errors of chunked decoding on the shipped testbed parts: the vocoder exact, the VAE near and nearer with overlap."""
+"""The errors of chunked decoding on the shipped testbed parts: the vocoder exact, the VAE nearer with overlap."""
 
 import json
 
