@@ -79,17 +79,20 @@ def test_context_is_the_receptive_field(shape: dict[str, Any], hop: int) -> None
 
 
 @pytest.mark.parametrize("shape", [PUBLISHED, SMALL], ids=["published", "small"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-14)])
 @pytest.mark.parametrize("frames", [13, 24, 25, 95, 96, 97])
-def test_vocoder_in_chunks_is_exact(shape: dict[str, Any], frames: int) -> None:
+def test_vocoder_in_chunks_is_exact(shape: dict[str, Any], frames: int, dtype: torch.dtype, tolerance: float) -> None:
     pipe = pipeline(shape)
-    mel = normal(2, frames, MELS)
+    pipe.vocoder.to(dtype)
+    mel = normal(2, frames, MELS).to(dtype)
     whole = pipe.vocoder(mel)
     with decoding_in_chunks(pipe, DecodingChunks(beyond_frames=3, chunk_frames=3, overlap_frames=1)):
         chunked, single = pipe.vocoder(mel), pipe.vocoder(mel[0])
     assert chunked.shape == whole.shape
     assert whole.abs().max() > 1e-3
-    assert (chunked - whole).abs().max() < 1e-5 * whole.abs().max()
-    assert (single - whole[0]).abs().max() < 1e-5 * whole.abs().max()
+    # In double precision the furthest frame of the context, whose share is below single precision, must count too.
+    assert (chunked - whole).abs().max() < tolerance * whole.abs().max()
+    assert (single - whole[0]).abs().max() < tolerance * whole.abs().max()
 
 
 def test_short_clips_and_afterwards_are_bit_equal_and_long_ones_are_chunked() -> None:
@@ -102,8 +105,8 @@ def test_short_clips_and_afterwards_are_bit_equal_and_long_ones_are_chunked() ->
         assert torch.equal(pipe.vae.decode(latents).sample, expected[0])
         assert torch.equal(pipe.vocoder(mel), expected[1])
         assert sizes == [48]
-        pipe.vocoder(normal(1, 49, MELS))
-    assert max(sizes[1:]) <= 16 + sum(vocoder_context(pipe.vocoder)) < 49
+        pipe.vocoder(normal(1, 160, MELS))
+    assert max(sizes[1:]) == 16 + sum(vocoder_context(pipe.vocoder)) < 160
     handle.remove()
     assert torch.equal(pipe.vae.decode(latents).sample, expected[0])
     assert "decode" not in vars(pipe.vae)
