@@ -40,6 +40,10 @@ def test_bound_by_hand():
     assert found.value == pytest.approx(0.01)
     assert found.bound == pytest.approx(0.01 + 2.91999 * 0.005 / 3**0.5, rel=1e-5)
     assert not found.noninferior
+    # The bound decides, not the value: half the margin on average, but with too few clips to say so.
+    unsure = increase([1.0, 2.01, 3.005], [1, 2, 3], [1, 2, 3])
+    assert unsure.value < MARGIN < unsure.bound
+    assert not unsure.noninferior
     # The pairing matters: unpaired, clips that differ by 1 could never show a difference of 0.001.
     assert increase([1.001, 2.001, 3.001], [1, 2, 3], [1, 2, 3]).noninferior
 
