@@ -34,11 +34,13 @@ def authors_attention(pipe_or_unet: Any, config: Config = None) -> Iterator[int]
 
     Raises:
         TypeError: a model without a UNet over (time, frequency) latents.
-        ValueError: an option that the authors' code does not have (`duplicates="union"`).
+        ValueError: an option that the authors' code does not have (`duplicates="union"`, `window_frames`).
     """
     config = as_config(config)
     if config.duplicates != "count_twice":
         raise ValueError(f"duplicates={config.duplicates!r}: the authors' arithmetic accepts 'count_twice' only")
+    if config.window_frames is not None:
+        raise ValueError(f"window_frames={config.window_frames}: the authors' arithmetic has no window, use None")
     source = KeySource(config)
     with _patched_sites(pipe_or_unet, partial(AuthorsSite, source), config.levels, source) as sites:
         yield sites

@@ -27,6 +27,8 @@ class Method:
         patch: called with a pipeline or UNet, returns a context manager; inside it the method is active.
         timing_only: its audio means nothing (the attention is removed).
         materialised: it writes the score matrix to memory, so long clips may not fit.
+        approximate: its output is not that of dense attention, nor of the paper's method, by design.
+        steps: denoising steps that it samples with, in place of the run's; None keeps the run's.
     """
 
     name: str
@@ -34,6 +36,8 @@ class Method:
     patch: Callable[[Any], AbstractContextManager[Any]]
     timing_only: bool = False
     materialised: bool = False
+    approximate: bool = False
+    steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -55,16 +59,21 @@ def build_method(config: DictConfig) -> Method:
     """Instantiate one method from its yaml.
 
     Raises:
-        ValueError: a name that is not a safe file name. Errors of the patch's own configuration pass through.
+        ValueError: a name that is not a safe file name, or steps out of range. Errors of the patch's own
+            configuration pass through.
     """
     if not NAME_PATTERN.fullmatch(str(config.name)):
         raise ValueError(f"method name {config.name!r}: letters, digits, '.', '_' and '-' only, at most 64")
+    if config.get("steps") is not None:
+        check_steps(config.steps)
     return Method(
         name=str(config.name),
         label=str(config.label),
         patch=instantiate(config.patch),
         timing_only=bool(config.timing_only),
         materialised=bool(config.materialised),
+        approximate=bool(config.get("approximate", False)),
+        steps=config.get("steps"),
     )
 
 
@@ -95,7 +104,7 @@ def expand_conditions(config: DictConfig, methods: dict[str, Method]) -> list[Co
     """
     validate(config)
     return [
-        Condition(method, float(duration), int(config.steps), float(config.guidance))
+        Condition(method, float(duration), int(method.steps or config.steps), float(config.guidance))
         for duration in config.durations
         for method in methods.values()
     ]
@@ -117,8 +126,7 @@ def validate(config: DictConfig) -> None:
             )
     if len(set(map(float, config.durations))) != len(config.durations):
         raise ValueError(f"durations {list(config.durations)}: a length is given twice")
-    if not _is_whole(config.steps) or not 1 <= config.steps <= 1000:
-        raise ValueError(f"steps {config.steps!r}: accepted are whole numbers from 1 to 1000")
+    check_steps(config.steps)
     if not math.isfinite(_number(config.guidance, "guidance")) or config.guidance < 0:
         raise ValueError(f"guidance {config.guidance}: accepted are finite numbers from 0 (1 turns guidance off)")
     if not config.seeds or any(not _is_whole(seed) or seed < 0 for seed in config.seeds):
@@ -131,6 +139,12 @@ def validate(config: DictConfig) -> None:
 
 def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def check_steps(steps: Any) -> None:
+    """Raise ValueError unless `steps` is a whole number from 1 to 1000."""
+    if not _is_whole(steps) or not 1 <= steps <= 1000:
+        raise ValueError(f"steps {steps!r}: accepted are whole numbers from 1 to 1000")
 
 
 def _number(value: Any, name: str) -> float:

@@ -11,7 +11,8 @@ import re
 import textwrap
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import torch
 
 from experiments.conditions import noise_generator
 from experiments.prompts import Prompt
+from litefocus.decoding import DecodingChunks, decoding_in_chunks
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +55,7 @@ class Pipeline:
         trained: False means its audio is noise: quality metrics refuse it by name.
         training_length_s: the clip length it was trained on (the length of one evaluation window).
         weights: identity of the weights (hash, or hub id and commit).
+        decode_in_chunks: longer clips than its `beyond_frames` are decoded in chunks; None never does.
         gate: readings that say at which lengths a claim about attention can be tested on these weights, if there are.
     """
 
@@ -62,6 +65,7 @@ class Pipeline:
     training_length_s: float
     weights: str
     gate: tuple[dict[str, Any], ...] = ()
+    decode_in_chunks: DecodingChunks | None = field(default_factory=DecodingChunks)
 
     @property
     def sample_rate(self) -> int:
@@ -126,16 +130,17 @@ class Pipeline:
             stamps.append(time.perf_counter())
 
         start = time.perf_counter()
-        output = self.pipe(
-            prompt=[prompt.text for prompt, _ in pairs],
-            # Whole frames, and half a sample more because the pipeline truncates; the clip is cut to length below.
-            audio_length_in_s=(self._frames(duration_s) * self._hop + 0.5) / self.sample_rate,
-            num_inference_steps=steps,
-            guidance_scale=guidance,
-            generator=[noise_generator(prompt.id, seed, duration_s) for prompt, seed in pairs],
-            callback=stamp,
-            output_type="np",
-        )
+        with self._decoding():
+            output = self.pipe(
+                prompt=[prompt.text for prompt, _ in pairs],
+                # Whole frames, and half a sample more because the pipeline truncates; the clip is cut to length below.
+                audio_length_in_s=(self._frames(duration_s) * self._hop + 0.5) / self.sample_rate,
+                num_inference_steps=steps,
+                guidance_scale=guidance,
+                generator=[noise_generator(prompt.id, seed, duration_s) for prompt, seed in pairs],
+                callback=stamp,
+                output_type="np",
+            )
         self._synchronize()
         end = time.perf_counter()
         step_s = float(np.median(np.diff(stamps))) if len(stamps) > 1 else float("nan")
@@ -149,6 +154,9 @@ class Pipeline:
             )
             for audio in output.audios
         ]
+
+    def _decoding(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.decode_in_chunks is None else decoding_in_chunks(self.pipe, self.decode_in_chunks)
 
     def _synchronize(self) -> None:
         if self.device.type == "cuda":

@@ -123,9 +123,10 @@ def _note(
     failures = [f for f in of_kind(records, FailureRecord) if (f.duration_s, f.method) == key and f.stage != "timing"]
     notes = []
     absent = [metric for metric in wanted if metric not in found]
-    if short := [metric_label(metric) for metric in absent if found and needs_windows(metric)]:
+    one_window = bool(found) and not any(map(needs_windows, found))
+    if short := [metric_label(metric) for metric in absent if one_window and needs_windows(metric)]:
         notes.append(f"no {', '.join(short)}: clips of one window")
-    if missing := [metric_label(metric) for metric in absent if not found or not needs_windows(metric)]:
+    if missing := [metric_label(metric) for metric in absent if not (one_window and needs_windows(metric))]:
         notes.append(f"no {', '.join(missing)}: {_why_missing(key, failures, records)}")
     if undefined := [metric_label(m) for m, record in found.items() if math.isnan(record.value)]:
         notes.append(f"{', '.join(undefined)} undefined from {min(r.n_scored for r in found.values())} clips")

@@ -12,10 +12,11 @@ import sys
 from pathlib import Path
 
 from experiments.cli import one_line_errors
+from experiments.lever_table import has_factors, lever_table
 from experiments.probe_tables import probe_tables
 from experiments.provenance import provenance
 from experiments.quality_tables import result_tables
-from experiments.records import RunRecord, StartRecord, TimingRecord, of_kind, read_records
+from experiments.records import ClipRecord, RunRecord, StartRecord, TimingRecord, of_kind, read_records
 from experiments.speed_table import speed_table
 from experiments.table_formats import ResultTable, to_markdown
 from experiments.tables import speed_rows
@@ -36,6 +37,8 @@ def tables_of(run_dir: Path) -> dict[str, ResultTable]:
     if not of_kind(records, StartRecord):
         raise ValueError(f"{run_dir}: no records to make tables from; run the experiment or fetch its results first")
     tables = [*result_tables(records), *probe_tables(records)]
+    if runs and has_factors(runs[-1]) and of_kind(records, ClipRecord):
+        tables.append(lever_table(records))
     if of_kind(records, TimingRecord):
         notes = provenance(runs[-1]).replace("`", "").splitlines()
         tables.append(speed_table(speed_rows(records), runs[-1], notes))

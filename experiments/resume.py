@@ -13,7 +13,7 @@ from experiments.records import RunRecord, StartRecord
 
 LOCK_FILE = ".lock"
 # Settings that change a clip without showing in its condition's name, with what is tuning of other stages left out.
-SHARED_KEYS = ("pipeline", "dtype", "exact_batches")
+SHARED_KEYS = ("pipeline", "dtype", "exact_batches", "decode_in_chunks")
 NOT_AUDIO = (
     "pipeline.durations",
     "pipeline.steps",
@@ -112,7 +112,7 @@ def audio_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Flat `key -> value` of everything that shapes a clip besides its condition's name; methods go by name."""
     flat: dict[str, Any] = {}
     for key in SHARED_KEYS:
-        flat.update(_flatten(key, config[key]))
+        flat.update(_flatten(key, config.get(key)))
     for method in (config["methods"] or {"method": config["method"]}).values():
         flat.update(_flatten(f"method {method['name']}", {k: v for k, v in method.items() if k != "label"}))
     return {key: value for key, value in flat.items() if key not in NOT_AUDIO}

@@ -36,6 +36,7 @@ from experiments.score import check_scorable, embed_clips, score_run
 from experiments.shards import Shard
 from experiments.timing import time_duration
 from experiments.tracking import track
+from litefocus.decoding import DecodingChunks
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +133,11 @@ def load_pipeline(config: DictConfig) -> Pipeline:
         torch.set_num_threads(int(config.threads))
     arguments = {key: value for key, value in config.pipeline.items() if key not in PIPELINE_SETTINGS}
     logger.info("loading %s", config.pipeline.name)
-    return instantiate(arguments, device=select_device(config.device, config.shard.index), dtype=DTYPES[config.dtype])
+    pipeline: Pipeline = instantiate(
+        arguments, device=select_device(config.device, config.shard.index), dtype=DTYPES[config.dtype]
+    )
+    pipeline.decode_in_chunks = DecodingChunks(**config.decode_in_chunks) if config.decode_in_chunks else None
+    return pipeline
 
 
 def start_record(

@@ -5,8 +5,12 @@ from litefocus.config import LiteFocusConfig
 from litefocus.grid import TokenGrid
 from litefocus.keys import sample_cross_keys
 from litefocus.patch import disable_lite_focus, inject_lite_focus, lite_focus
+from litefocus.schedule import LengthRule, LengthSchedule, scheduled_focus
+from litefocus.windowed import window_focus_attention
 
 __all__ = [
+    "LengthRule",
+    "LengthSchedule",
     "LiteFocusConfig",
     "TokenGrid",
     "disable_lite_focus",
@@ -14,4 +18,6 @@ __all__ = [
     "lite_focus",
     "lite_focus_attention",
     "sample_cross_keys",
+    "scheduled_focus",
+    "window_focus_attention",
 ]

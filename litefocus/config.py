@@ -24,6 +24,9 @@ class LiteFocusConfig:
             or never ("fixed").
         seed: of the private generator that draws the keys; the stream restarts whenever a patch is applied.
         backend: of `lite_focus_attention`: "auto", "lse" or "append".
+        window_frames: None, or W, the frames of a block in LiteFocus-Linear (`litefocus.windowed`, our extension):
+            focus reaches the query's own block and both neighbours, not the whole clip. Frames of the patched level.
+        max_cross_keys: None, or the most keys that are sampled, however long the clip is.
         levels: attention-bearing UNet levels to patch, counted from the finest resolution; the authors patch (0,).
 
     Raises:
@@ -38,6 +41,8 @@ class LiteFocusConfig:
     seed: int = 0
     backend: str = "auto"
     levels: tuple[int, ...] = (0,)
+    window_frames: int | None = None
+    max_cross_keys: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "levels", check_levels(self.levels))
@@ -48,6 +53,10 @@ class LiteFocusConfig:
         check_choice("resample", self.resample, RESAMPLE)
         check_choice("backend", self.backend, BACKENDS)
         check_ratio(self.sparse_ratio)
+        check_budget(self.max_cross_keys)
+        if self.window_frames is not None:
+            check_window(self.window_frames)
+            self._check_windowed()
         if isinstance(self.seed, bool) or not isinstance(self.seed, int):
             raise ValueError(f"seed={self.seed!r}: accepted are whole numbers")
         if not self.same_frequency and (not self.cross_frequency or self.sparse_ratio == 0):
@@ -55,6 +64,20 @@ class LiteFocusConfig:
                 f"same_frequency=False with cross_frequency={self.cross_frequency} and sparse_ratio="
                 f"{self.sparse_ratio:g} leaves no keys: turn one mechanism on, or leave the model unpatched"
             )
+
+    @property
+    def linear(self) -> bool:
+        """Whether the attention's cost grows linearly with the clip: both the window and the sample are bounded."""
+        sampled = self.cross_frequency and self.sparse_ratio > 0
+        return self.window_frames is not None and (not sampled or self.max_cross_keys is not None)
+
+    def _check_windowed(self) -> None:
+        for name, wanted in (("same_frequency", True), ("duplicates", "count_twice")):
+            if getattr(self, name) != wanted:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} with window_frames={self.window_frames}: accepted is {wanted!r}; "
+                    f"or leave window_frames at None"
+                )
 
 
 def check_choice(name: str, value: object, accepted: tuple[str, ...]) -> None:
@@ -68,6 +91,21 @@ def check_ratio(ratio: object) -> None:
     numeric = isinstance(ratio, int | float) and not isinstance(ratio, bool)
     if not numeric or not math.isfinite(ratio) or not 0 <= ratio <= 1:  # type: ignore[arg-type, operator]
         raise ValueError(f"sparse_ratio={ratio!r}: accepted are numbers from 0 to 1 (0.1 keeps a tenth of the tokens)")
+
+
+def check_window(frames: object) -> None:
+    """Raise ValueError unless `frames` is a whole number of at least 1."""
+    if isinstance(frames, bool) or not isinstance(frames, int) or frames < 1:
+        raise ValueError(f"window_frames={frames!r}: accepted are whole numbers from 1, or None for the whole clip")
+
+
+def check_budget(keys: object) -> None:
+    """Raise ValueError unless `keys` is None or a whole number of at least 1."""
+    if keys is not None and (isinstance(keys, bool) or not isinstance(keys, int) or keys < 1):
+        raise ValueError(
+            f"max_cross_keys={keys!r}: accepted are whole numbers from 1, or None for no limit "
+            f"(cross_frequency=False samples nothing)"
+        )
 
 
 def check_levels(levels: Any) -> tuple[int, ...]:

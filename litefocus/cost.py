@@ -16,9 +16,10 @@ from torch import nn
 from litefocus.config import LiteFocusConfig
 from litefocus.grid import GridTracker, TokenGrid
 from litefocus.keys import sample_size
+from litefocus.schedule import LengthSchedule
 from litefocus.sites import AttentionSite, find_sites, find_unet
 
-Method = LiteFocusConfig | str
+Method = LiteFocusConfig | LengthSchedule | str
 
 
 class SiteCost(NamedTuple):
@@ -44,19 +45,24 @@ class StepCost(NamedTuple):
 
 
 def keys_per_query(grid: TokenGrid, method: Method = "dense") -> int:
-    """Keys whose score a query computes: N for "dense", 0 for "removed", else T (focus) plus S (compensation).
+    """Keys whose score a query computes: N for "dense", 0 for "removed", else focus plus compensation.
+
+    Focus is T keys, or min(T, 3 W) with a window; compensation is S keys. Of a schedule, the rule for T counts.
 
     Raises:
         ValueError: another string.
     """
+    if isinstance(method, LengthSchedule):
+        method = method.select(grid.time) or "dense"
     if method == "dense":
         return grid.tokens
     if method == "removed":
         return 0
     if not isinstance(method, LiteFocusConfig):
-        raise ValueError(f"method {method!r}: accepted are 'dense', 'removed' and a LiteFocusConfig")
-    sampled = sample_size(grid, method.sparse_ratio) if method.cross_frequency else 0
-    return grid.time * method.same_frequency + sampled
+        raise ValueError(f"method {method!r}: accepted are 'dense', 'removed', a LiteFocusConfig and a LengthSchedule")
+    sampled = sample_size(grid, method.sparse_ratio, method.max_cross_keys) if method.cross_frequency else 0
+    window = grid.time if method.window_frames is None else min(grid.time, 3 * method.window_frames)
+    return window * method.same_frequency + sampled
 
 
 def site_cost(grid: TokenGrid, batch: int, heads: int, head_dim: int, method: Method = "dense") -> SiteCost:
@@ -78,7 +84,7 @@ def unet_step_cost(
         pipe_or_unet: diffusers AudioLDM2, AudioLDM or MusicLDM pipeline or UNet, patched or not.
         latent_grid: size of the latents (time, freq), before any downsampling.
         batch: rows of the UNet's batch; classifier-free guidance doubles the clips.
-        method: "dense", "removed" (no scores at the sites, projections kept), or a LiteFocusConfig.
+        method: "dense", "removed" (no scores at the sites, projections kept), a LiteFocusConfig or a LengthSchedule.
         text_tokens: lengths of AudioLDM 2's two text streams (GPT-2, T5).
 
     Raises:
@@ -125,7 +131,7 @@ class _Counter:
         self.method = method
         self.flops = {"convolutions": 0, "linears": 0, "site_attention": 0, "other_attention": 0}
         self.scores = 0
-        levels = method.levels if isinstance(method, LiteFocusConfig) else (0,)
+        levels = (0,) if isinstance(method, str) else method.levels
         sites = {site.attention: site for site in find_sites(unet, levels)}
         trackers = {module: GridTracker(module) for module in {site.transformer for site in sites.values()}}
         for module in unet.modules():

@@ -11,6 +11,7 @@ import torch
 from litefocus.attention import lite_focus_attention
 from litefocus.grid import GridTracker, TokenGrid
 from litefocus.keys import KeySource
+from litefocus.windowed import window_focus_attention
 
 # (attention module, tokens (B, N, C), grid) -> (B, N, C), the output projection included.
 SiteFunction = Callable[[Any, torch.Tensor, TokenGrid], torch.Tensor]
@@ -52,8 +53,19 @@ class LiteFocusSite(ProjectedSite):
     def attend(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, grid: TokenGrid, scale: float
     ) -> torch.Tensor:
-        """`lite_focus_attention` with the options of the source's config."""
+        """`lite_focus_attention` or `window_focus_attention` with the options of the source's config."""
         config = self.source.config
+        if config.window_frames is not None:
+            return window_focus_attention(
+                query,
+                key,
+                value,
+                grid,
+                self.source.keys(self.number, grid, query.device),
+                window_frames=config.window_frames,
+                scale=scale,
+                backend=config.backend,
+            )
         return lite_focus_attention(
             query,
             key,

@@ -9,15 +9,25 @@ from litefocus.grid import TokenGrid
 
 
 def key_multiplicity(
-    grid: TokenGrid, cross_keys: torch.Tensor | None, *, same_frequency: bool = True, duplicates: str = "count_twice"
+    grid: TokenGrid,
+    cross_keys: torch.Tensor | None,
+    *,
+    same_frequency: bool = True,
+    duplicates: str = "count_twice",
+    window_frames: int | None = None,
 ) -> torch.Tensor:
     """How often each key (column) counts in the softmax of each query (row): float64 (N, N).
 
     The authors' code concatenates the two sets of keys, so a sampled key of the query's own frequency counts twice;
-    under "union", the paper's text, it counts once.
+    under "union", the paper's text, it counts once. With `window_frames` W, focus is that of LiteFocus-Linear: query
+    frame t sees the min(T, 3 W) frames of its own frequency from clamp((t // W - 1) * W, 0, T - 3 W).
     """
     bins = torch.arange(grid.tokens) % grid.freq
     own = (bins[:, None] == bins[None, :]).double() * same_frequency
+    if window_frames is not None:
+        frames = torch.arange(grid.tokens) // grid.freq
+        first = ((frames // window_frames - 1) * window_frames).clamp(max=grid.time - 3 * window_frames).clamp(min=0)
+        own *= (frames[None, :] >= first[:, None]) & (frames[None, :] < first[:, None] + 3 * window_frames)
     drawn = torch.zeros(grid.tokens, dtype=torch.float64)
     if cross_keys is not None:
         drawn = torch.bincount(cross_keys.cpu(), minlength=grid.tokens).double()
@@ -35,10 +45,16 @@ def reference_attention(
     same_frequency: bool = True,
     scale: float | None = None,
     duplicates: str = "count_twice",
+    window_frames: int | None = None,
 ) -> torch.Tensor:
-    """`lite_focus_attention` by its definition, dense with log(multiplicity) on the scores: float64 (B, H, N, D)."""
+    """`lite_focus_attention` by its definition, dense with log(multiplicity) on the scores: float64 (B, H, N, D).
+
+    With `window_frames`, `window_focus_attention`.
+    """
     query, key, value = (x.double() for x in (query, key, value))
     scale = query.shape[-1] ** -0.5 if scale is None else scale
-    multiplicity = key_multiplicity(grid, cross_keys, same_frequency=same_frequency, duplicates=duplicates)
+    multiplicity = key_multiplicity(
+        grid, cross_keys, same_frequency=same_frequency, duplicates=duplicates, window_frames=window_frames
+    )
     scores = query @ key.transpose(-1, -2) * scale + multiplicity.log().to(query.device)
     return scores.softmax(dim=-1) @ value

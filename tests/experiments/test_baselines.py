@@ -62,6 +62,14 @@ def test_authors_arithmetic_refuses_the_union(unet: Any) -> None:
         pass
 
 
+def test_authors_arithmetic_refuses_a_window(unet: Any) -> None:
+    with (
+        pytest.raises(ValueError, match="window_frames=8: the authors' arithmetic has no window"),
+        authors_attention(unet, {"window_frames": 8}),
+    ):
+        pass
+
+
 def test_deleted_sites_equal_sites_whose_output_is_zero(unet: Any) -> None:
     handles = [
         site.attention.register_forward_hook(lambda module, args, output: torch.zeros_like(output))

@@ -88,6 +88,16 @@ def test_bad_numbers_are_refused(change, message):
         expand_conditions(cfg, build_methods(cfg))
 
 
+def test_a_method_may_sample_with_its_own_steps():
+    methods = {"a": DENSE, "b": {**DENSE, "name": "fast", "steps": 25, "approximate": True}}
+    cfg = config(methods=methods, steps=200, durations=[10])
+    built = build_methods(cfg)
+    assert [c.id for c in expand_conditions(cfg, built)] == ["dense_10s_200steps_g3.5", "fast_10s_25steps_g3.5"]
+    assert [built[name].approximate for name in built] == [False, True]
+    with pytest.raises(ValueError, match="steps 0: accepted are whole numbers from 1 to 1000"):
+        build_methods(config(method={**DENSE, "steps": 0}))
+
+
 def noise(*key):
     return torch.randn(4, generator=noise_generator(*key))
 

@@ -15,6 +15,7 @@ from litefocus.cost import keys_per_query, site_cost, unet_step_cost
 
 FOCUS = LiteFocusConfig(cross_frequency=False)
 COMPENSATION = LiteFocusConfig(same_frequency=False)
+LINEAR = LiteFocusConfig(window_frames=5, max_cross_keys=11)
 
 
 def counted(unet: Any, time: int, batch: int, method: AbstractContextManager[Any]) -> int:
@@ -33,7 +34,7 @@ def published_unet() -> Any:
         return AudioLDM2UNet2DConditionModel(**PUBLISHED_AUDIOLDM2_UNET)
 
 
-@pytest.mark.parametrize("method", ["dense", LiteFocusConfig(), FOCUS, COMPENSATION, "removed"], ids=str)
+@pytest.mark.parametrize("method", ["dense", LiteFocusConfig(), FOCUS, COMPENSATION, LINEAR, "removed"], ids=str)
 def test_equals_the_flop_counter_on_the_published_unet(published_unet: Any, method: Any) -> None:
     context = {"dense": nullcontext, "removed": lambda: no_attention(published_unet)}
     patch = context[method]() if isinstance(method, str) else lite_focus(published_unet, method)
@@ -52,12 +53,20 @@ def test_scores_by_hand_at_80_seconds(published_unet: Any) -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_scores_of_the_linear_method_grow_with_the_clip(published_unet: Any) -> None:
+    config = LiteFocusConfig(window_frames=128, max_cross_keys=102)
+    at_80, at_320 = (unet_step_cost(published_unet, TokenGrid(t, 16), 2, config).site_scores for t in (2000, 8000))
+    assert at_80 == 20 * 16 * 8000 * (3 * 128 + 102)
+    assert at_320 == 4 * at_80
+
+
 def test_keys_per_query() -> None:
     grid = TokenGrid(1000, 8)
     methods = ["dense", "removed", LiteFocusConfig(), FOCUS, COMPENSATION]
     assert [keys_per_query(grid, method) for method in methods] == [8000, 0, 1800, 1000, 800]
+    assert [keys_per_query(TokenGrid(t, 8), LINEAR) for t in (10, 15, 16, 1000)] == [10 + 8, 15 + 11, 26, 26]
     assert site_cost(TokenGrid(2, 3), batch=1, heads=5, head_dim=7) == (180, 5040)
-    with pytest.raises(ValueError, match="method 'naive': accepted are 'dense', 'removed' and a LiteFocusConfig"):
+    with pytest.raises(ValueError, match="method 'naive': accepted are 'dense', 'removed', a LiteFocusConfig and a"):
         keys_per_query(grid, "naive")
 
 

@@ -30,6 +30,14 @@ def test_every_token_is_drawn_equally_often() -> None:
     assert (counts - 1000).abs().max() < 137
 
 
+def test_limit_bounds_the_sample_and_keeps_its_start() -> None:
+    grid, free = TokenGrid(50, 8), [sample_cross_keys(TokenGrid(50, 8), 0.1, torch.Generator().manual_seed(1))]
+    for limit, size in ((None, 40), (41, 40), (40, 40), (7, 7)):
+        keys = sample_cross_keys(grid, 0.1, torch.Generator().manual_seed(1), limit)
+        assert len(keys) == size
+        assert set(keys.tolist()) <= set(free[0].tolist())
+
+
 def test_ratio_is_checked() -> None:
     with pytest.raises(ValueError, match=r"sparse_ratio=2: accepted are numbers from 0 to 1"):
         sample_cross_keys(TokenGrid(4, 4), 2, torch.Generator())

@@ -11,8 +11,11 @@ from conftest import COMMON, Run, latents
 from diffusers import AudioLDM2UNet2DConditionModel, StableAudioDiTModel
 
 from experiments.audioldm2_config import PUBLISHED_AUDIOLDM2_UNET
-from litefocus import LiteFocusConfig, disable_lite_focus, inject_lite_focus, lite_focus
-from litefocus.processor import SelfAttentionProcessor
+from litefocus import LiteFocusConfig, TokenGrid, disable_lite_focus, inject_lite_focus, lite_focus
+from litefocus.keys import KeySource
+from litefocus.patch import SitePatch, patched
+from litefocus.processor import ProjectedSite, SelfAttentionProcessor
+from litefocus.reference import reference_attention
 from litefocus.sites import find_sites, find_unet
 
 ALL_DENSE = LiteFocusConfig(same_frequency=False, sparse_ratio=1.0)
@@ -273,3 +276,33 @@ def test_find_unet_sees_through_pipelines_and_compilation(audioldm2_unet: Any) -
     for model in (audioldm2_unet, compiled, SimpleNamespace(unet=audioldm2_unet), SimpleNamespace(unet=compiled)):
         assert find_unet(model) is audioldm2_unet
     assert COMMON["in_channels"] == audioldm2_unet.config.in_channels
+
+
+def test_linear_litefocus_on_a_real_unet_equals_the_definition_by_masking(audioldm2_unet: Any, run: Run) -> None:
+    # 20 latent frames give 10 token frames at the sites: more than 3 * 3. A window as long as the clip changes nothing.
+    config = LiteFocusConfig(window_frames=3, max_cross_keys=4, sparse_ratio=1.0)
+    exact = LiteFocusConfig(max_cross_keys=4, sparse_ratio=1.0)
+    outputs = {}
+    for name, options in {"linear": config, "exact": exact}.items():
+        with lite_focus(audioldm2_unet, options):
+            outputs[name] = {time: run(audioldm2_unet, time=time) for time in (18, 20)}
+    assert torch.equal(outputs["linear"][18], outputs["exact"][18])
+    assert not torch.allclose(outputs["linear"][20], outputs["exact"][20])
+    fixed = LiteFocusConfig(window_frames=3, max_cross_keys=4, sparse_ratio=1.0, resample="fixed")
+    with patched(SitePatch(audioldm2_unet, find_sites(audioldm2_unet), lambda number: Masked(fixed, number))):
+        expected = run(audioldm2_unet, time=20)
+    with lite_focus(audioldm2_unet, fixed):
+        torch.testing.assert_close(run(audioldm2_unet, time=20), expected, rtol=1e-4, atol=1e-5)
+
+
+class Masked(ProjectedSite):
+    """The definition as a site, with the keys that a fixed sample draws."""
+
+    def __init__(self, config: LiteFocusConfig, number: int) -> None:
+        self.source = KeySource(config)
+        self.number = number
+
+    def attend(self, query: Any, key: Any, value: Any, grid: TokenGrid, scale: float) -> torch.Tensor:
+        keys = self.source.keys(self.number, grid, query.device)
+        window = self.source.config.window_frames
+        return reference_attention(query, key, value, grid, keys, scale=scale, window_frames=window).to(query.dtype)

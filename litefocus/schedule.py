@@ -1,0 +1,107 @@
+"""A length-aware schedule: which options serve which clip length, dense attention below break-even.
+
+The paper's ablation says that focus serves long clips and compensation short ones, and below some length no pattern
+beats dense attention. A schedule is data: rules by clip length, each with its own options or none.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from litefocus.config import LiteFocusConfig
+from litefocus.grid import TokenGrid
+from litefocus.keys import KeySource
+from litefocus.patch import SitePatch, patched
+from litefocus.processor import LiteFocusSite, ProjectedSite
+from litefocus.sites import find_sites, find_unet
+
+
+@dataclass(frozen=True)
+class LengthRule:
+    """The options for clips of up to `max_frames` token frames of the patched level; None serves any length.
+
+    `config` is a LiteFocusConfig, or None for dense attention.
+    """
+
+    max_frames: int | None
+    config: LiteFocusConfig | None
+
+
+@dataclass(frozen=True)
+class LengthSchedule:
+    """Rules in order of length; the first that is long enough serves a clip.
+
+    Attributes:
+        rules: ascending in `max_frames`; the last one has None.
+
+    Raises:
+        ValueError: no rules, lengths that do not ascend, a last rule with a limit, or rules that patch other levels.
+    """
+
+    rules: tuple[LengthRule, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rules", tuple(self.rules))
+        limits = [rule.max_frames for rule in self.rules]
+        if not limits or limits[-1] is not None or None in limits[:-1]:
+            raise ValueError(f"schedule with max_frames {limits}: accepted are rules whose last one, alone, has None")
+        bounds = [limit for limit in limits if limit is not None]
+        if bounds != sorted(set(bounds)) or any(bound < 1 for bound in bounds):
+            raise ValueError(f"schedule with max_frames {limits}: accepted are ascending whole numbers from 1")
+        if len({rule.config.levels for rule in self.rules if rule.config is not None}) > 1:
+            raise ValueError("schedule whose rules patch different levels: give every rule the same levels")
+
+    def select(self, frames: int) -> LiteFocusConfig | None:
+        """The options for a clip of `frames` token frames; None means dense attention."""
+        fitting = (rule for rule in self.rules if rule.max_frames is None or frames <= rule.max_frames)
+        return next(fitting).config
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """The attention-bearing levels that the rules patch."""
+        return next((rule.config.levels for rule in self.rules if rule.config is not None), (0,))
+
+
+class ScheduledSite(ProjectedSite):
+    """A site that follows the schedule's rule for the grid that it meets."""
+
+    def __init__(self, schedule: LengthSchedule, sources: Sequence[KeySource], number: int) -> None:
+        self.schedule = schedule
+        self.sites = {source.config: LiteFocusSite(source, number) for source in sources}
+
+    def attend(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, grid: TokenGrid, scale: float
+    ) -> torch.Tensor:
+        """Dense or LiteFocus attention of (B, H, N, D), by the clip's length."""
+        config = self.schedule.select(grid.time)
+        if config is None:
+            return F.scaled_dot_product_attention(query, key, value, scale=scale)
+        return self.sites[config].attend(query, key, value, grid, scale)
+
+
+@contextmanager
+def scheduled_focus(pipe_or_unet: Any, schedule: LengthSchedule) -> Iterator[int]:
+    """LiteFocus by clip length inside the context; yields the number of patched sites.
+
+    Every rule has its own stream of sampled keys, which starts anew at every entry.
+
+    Raises:
+        TypeError, ValueError: as `lite_focus`.
+    """
+    unet = find_unet(pipe_or_unet)
+    configs = dict.fromkeys(rule.config for rule in schedule.rules if rule.config is not None)
+    sources = [KeySource(config) for config in configs]
+
+    def advance() -> None:
+        for source in sources:
+            source.advance()
+
+    patch = SitePatch(
+        unet, find_sites(unet, schedule.levels), lambda number: ScheduledSite(schedule, sources, number), advance
+    )
+    with patched(patch) as sites:
+        yield sites
