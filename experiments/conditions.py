@@ -27,6 +27,8 @@ class Method:
         patch: called with a pipeline or UNet, returns a context manager; inside it the method is active.
         timing_only: its audio means nothing (the attention is removed).
         materialised: it writes the score matrix to memory, so long clips may not fit.
+        approximate: it computes neither dense attention nor the paper's LiteFocus; tables and figures label it so.
+        same_output_as: the method whose output it must give up to rounding; empty for none.
     """
 
     name: str
@@ -34,6 +36,8 @@ class Method:
     patch: Callable[[Any], AbstractContextManager[Any]]
     timing_only: bool = False
     materialised: bool = False
+    approximate: bool = False
+    same_output_as: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,8 @@ def build_method(config: DictConfig) -> Method:
         patch=instantiate(config.patch),
         timing_only=bool(config.timing_only),
         materialised=bool(config.materialised),
+        approximate=bool(config.get("approximate", False)),
+        same_output_as=str(config.get("same_output_as", "")),
     )
 
 

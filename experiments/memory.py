@@ -33,6 +33,16 @@ def peak_memory_gib(call: Callable[[], object], device: torch.device) -> float |
     return _high_water_mark_kib() * 1024 / GIB
 
 
+def working_memory_gib(call: Callable[[], object], device: torch.device) -> float | None:
+    """Run `call` and return its peak memory above what was in use before it, in GiB; None off Linux."""
+    if device.type == "cuda":
+        before = torch.cuda.memory_allocated(device) / GIB
+    else:
+        before = psutil.Process().memory_info().rss / GIB
+    peak = peak_memory_gib(call, device)
+    return None if peak is None else max(peak - before, 0.0)
+
+
 def keep_freed_memory() -> None:
     """Tell glibc's allocator to keep freed memory instead of returning it to the kernel after every layer.
 

@@ -184,7 +184,7 @@ class FusedProjection:
 
 
 class FusedAttention:
-    """Forward of a diffusers Attention with its stock processor; any other processor gets the class's own forward.
+    """Forward of a diffusers Attention with its stock processor; any other processor is called as it is.
 
     The sites that LiteFocus patches are such others: they keep three products, because a fused one gives rows that
     cannot be folded into (B, F * H, T, D) without a copy, and the copy costs more than the fusion saves.
@@ -207,14 +207,14 @@ class FusedAttention:
         """(B, N, C), text (B, L, E) or None -> (B, N, C)."""
         attn = self.attention
         if type(attn.processor).__name__ != "AttnProcessor2_0" or hidden_states.ndim != 3:
-            return type(attn).forward(attn, hidden_states, encoder_hidden_states, attention_mask, **kwargs)
+            return attn.processor(attn, hidden_states, encoder_hidden_states, attention_mask, **kwargs)
         if self.query_key_value is not None and encoder_hidden_states is None:
             query, key, value = self.query_key_value(hidden_states)
         elif self.key_value is not None and encoder_hidden_states is not None:
             query = attn.to_q(hidden_states)
             key, value = self.key_value(encoder_hidden_states)
         else:
-            return type(attn).forward(attn, hidden_states, encoder_hidden_states, attention_mask, **kwargs)
+            return attn.processor(attn, hidden_states, encoder_hidden_states, attention_mask, **kwargs)
         batch, tokens, _ = hidden_states.shape
         if attention_mask is not None:
             attention_mask = attn.prepare_attention_mask(attention_mask, key.shape[1], batch)
