@@ -111,9 +111,14 @@ def run_cell(
     steps, batch = int(cell["steps"]), int(config.batch)
     with ExitStack() as stack:
         skipped = {name: reason for name in cell["arms"] if (reason := does_not_fit(pipeline, methods[name][0], cell))}
-        arms = {
-            name: open_arm(stack, methods[name][0], pipeline, regime) for name in cell["arms"] if name not in skipped
-        }
+        arms: dict[str, Arm] = {}
+        for name in cell["arms"]:
+            if name not in skipped:
+                try:
+                    arms[name] = open_arm(stack, methods[name][0], pipeline, regime)
+                except ImportError as error:
+                    logger.warning("%s at %s %g s: %s", name, level, duration_s, error)
+                    skipped[name] = str(error)
         calls: dict[str, Call] = {}
         for name, arm in arms.items():
             call = level_call(arm, level, duration_s, steps, batch)

@@ -1,5 +1,7 @@
 """The benchmark: arms that share weights, exactness of every exact arm, rounds that survive a kill, rows by hand."""
 
+import importlib.util
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ import torch
 from hydra import compose, initialize_config_dir
 
 import experiments.benchmark as benchmark
-from experiments.arms import level_call, method_of, op_call, op_error, open_arm, relative_error
+from experiments.arms import level_call, method_of, op_call, op_error, open_arm, relative_error, run_pipeline
 from experiments.benchmark_report import arm_rows, benchmark_report
 from experiments.cli import CONF_DIR
 from experiments.module_profile import module_shares
@@ -19,6 +21,8 @@ from experiments.untrained import build_untrained
 from litefocus import TokenGrid
 
 METHODS = sorted(path.stem for path in (CONF_DIR / "method").glob("*.yaml"))
+PEERS = {"deepcache_2": "DeepCache", "tomesd": "tomesd"}
+SLOW = {"litefocus_flex"}  # generates and compiles C++
 GRIDS = sorted(path.stem for path in (CONF_DIR / "grid").glob("*.yaml"))
 
 
@@ -34,7 +38,15 @@ def pipeline() -> Any:
     return build_untrained(torch.device("cpu"), torch.float32, **options)
 
 
-@pytest.mark.parametrize("name", METHODS)
+def slow_ones_marked(names: Any) -> list[Any]:
+    return [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in names]
+
+
+def has_its_package(name: str) -> bool:
+    return name not in PEERS or importlib.util.find_spec(PEERS[name]) is not None
+
+
+@pytest.mark.parametrize("name", slow_ones_marked(filter(has_its_package, METHODS)))
 def test_every_exact_arm_agrees_with_the_float64_oracle_on_fresh_inputs(pipeline: Any, name: str) -> None:
     method, _ = method_of(name)
     with ExitStack() as stack:
@@ -49,9 +61,10 @@ def test_every_exact_arm_agrees_with_the_float64_oracle_on_fresh_inputs(pipeline
         assert error < 2e-6
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in METHODS if name.startswith(("lever", "dense_", "litefocus_", "no_att"))]
-)
+TWINS = [name for name in METHODS if name.startswith(("lever", "dense_", "litefocus_", "no_att")) and name not in SLOW]
+
+
+@pytest.mark.parametrize("name", TWINS)
 def test_twins_give_the_same_step(pipeline: Any, name: str) -> None:
     method, _ = method_of(name)
     if not method.same_output_as:
@@ -151,6 +164,28 @@ def test_rows_by_hand() -> None:
     assert fast.share_of_limit == pytest.approx((3 / 4, 2 / 3, 4 / 5))
     assert (fast.gflops_per_s, fast.probe_share) == (2, 0.1)
     assert (rows["naive"].note, rows["naive"].latency_s) == ("too big", None)
+
+
+def test_an_arm_whose_package_is_missing_is_skipped_and_said_so(
+    tmp_path: Path, pipeline: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(benchmark, "load_pipeline", lambda config: pipeline)
+    monkeypatch.setitem(sys.modules, "tomesd", None)
+    cells = "cells=[{level: step, duration_s: 1.28, rounds: 1, warmup: 0, arms: [dense, tomesd]}]"
+    text = benchmark.benchmark(configuration(tmp_path, cells))
+    assert "the arm needs the package tomesd: pip install 'litefocus[peers]'" in text
+
+
+@pytest.mark.parametrize("name", [name for name in PEERS if has_its_package(name)])
+def test_peers_change_the_loop_and_leave_nothing_behind(pipeline: Any, name: str) -> None:
+    before = run_pipeline(pipeline, 1.28, 4, decode=False).audios
+    with ExitStack() as stack:
+        arm = open_arm(stack, method_of(name)[0], pipeline, "eager")
+        state = [sorted(vars(module)) for module in pipeline.pipe.unet.modules()]
+        assert relative_error(run_pipeline(arm.pipeline, 1.28, 4, decode=False).audios, before) > 1e-4
+    assert torch.equal(run_pipeline(arm.pipeline, 1.28, 4, decode=False).audios, before)
+    assert not any("forward" in vars(module) for module in arm.pipeline.pipe.unet.modules())
+    assert [sorted(vars(module)) for module in pipeline.pipe.unet.modules()] == state
 
 
 def test_a_folder_without_rounds_is_refused(tmp_path: Path) -> None:
