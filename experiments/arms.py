@@ -121,7 +121,8 @@ def op_output(arm: Arm, inputs: tuple[torch.Tensor, ...], grid: TokenGrid) -> to
     """The arm's attention at its first site, without projections: (B, H, N, D)."""
     with torch.inference_mode():
         if arm.function is None:
-            return F.scaled_dot_product_attention(*inputs)
+            query, key, value = inputs
+            return F.scaled_dot_product_attention(query, key, value)
         return arm.function.attend(*inputs, grid, arm.site.scale)
 
 
@@ -149,13 +150,15 @@ def op_error(arm: Arm, grid: TokenGrid, batch: int = 2) -> float | None:
         return None
     inputs = op_inputs(arm, grid, batch, seed=time.time_ns() % 2**31)
     source = getattr(arm.function, "source", None)
+    query, key, value = (x.double() for x in inputs)
     if source is None:
-        query, key, value = (x.double() for x in inputs)
         expected = (query @ key.mT * arm.site.scale).softmax(-1) @ value
     else:
         keys = source.keys(arm.function.number, grid, arm.pipeline.device)
         expected = reference_attention(
-            *inputs,
+            query,
+            key,
+            value,
             grid,
             keys,
             same_frequency=source.config.same_frequency,

@@ -2,14 +2,18 @@
 
 import copy
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import Run
+from diffusers.models.upsampling import Upsample2D
 
-from litefocus import LiteFocusConfig, disable_lite_focus, inject_lite_focus
-from litefocus.optimize import LEVERS, GatedLinear, optimize, optimized, restore
+from litefocus import LiteFocusConfig, disable_lite_focus, fused, inject_lite_focus
+from litefocus.fused import GatedFeedForward, PhasedUpsampling
+from litefocus.optimize import DEFAULT_LEVERS, LEVERS, optimize, optimized, restore
 from litefocus.packed import PackedLinear, PlainLinear, unavailable
 
 EAGER = tuple(lever for lever in LEVERS if lever != "compiled_blocks")
@@ -35,7 +39,7 @@ def test_levers_keep_the_output_and_restore_gives_it_back_bit_for_bit(
     before, state = run(audioldm2_unet), named(audioldm2_unet)
     weights = copy.deepcopy(audioldm2_unet.state_dict())
     chosen = optimize(audioldm2_unet, levers)
-    assert chosen == (levers or ("token_projections", "fused_attention", "fused_geglu", "packed_linears"))
+    assert chosen == (levers or DEFAULT_LEVERS)
     torch.testing.assert_close(run(audioldm2_unet), before, rtol=1e-4, atol=1e-5)
     assert named(audioldm2_unet) != state
     restore(audioldm2_unet)
@@ -106,11 +110,33 @@ def test_linear_kernels_against_float64(build: Any, bias: bool) -> None:
 
 
 def test_the_gate_is_the_second_half_of_the_weight() -> None:
-    projection = torch.nn.Linear(2, 4, bias=False)
-    projection.weight.copy_(torch.tensor([[1.0, 0], [0, 1], [100, 0], [-100, 0]]))
+    up, down = torch.nn.Linear(2, 4, bias=False), torch.nn.Linear(2, 2, bias=False)
+    up.weight.copy_(torch.tensor([[1.0, 0], [0, 1], [100, 0], [-100, 0]]))
+    down.weight.copy_(torch.eye(2))
+    net = [SimpleNamespace(proj=up), None, down]
     # value = (x0, x1), gate = (100 x0, -100 x0); gelu passes the large positive and stops the large negative one.
-    output = GatedLinear(projection, PlainLinear)(torch.tensor([[3.0, 5.0]]))
-    torch.testing.assert_close(output, torch.tensor([[900.0, 0.0]]))
+    output = GatedFeedForward(net, PlainLinear)(torch.tensor([[[3.0, 5.0]]]))
+    torch.testing.assert_close(output, torch.tensor([[[900.0, 0.0]]]))
+
+
+def test_feed_forward_in_pieces_equals_the_whole(audioldm2_unet: Any, run: Run, monkeypatch: Any) -> None:
+    before = run(audioldm2_unet)
+    monkeypatch.setattr(fused, "CHUNK_ROWS", 14)  # pieces of 7, the last one shorter
+    with optimized(audioldm2_unet, ["fused_feed_forward"]):
+        torch.testing.assert_close(run(audioldm2_unet), before, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [None, (10, 6), (9, 6)])
+def test_phased_upsampling_against_float64(size: Any) -> None:
+    generator = torch.Generator().manual_seed(0)
+    upsampler = Upsample2D(3, use_conv=True, out_channels=4)
+    for parameter in upsampler.parameters():
+        parameter.normal_(generator=generator)
+    x = torch.randn(2, 3, 5, 3, generator=generator)
+    stretched = F.interpolate(x.double(), size=size or (10, 6), mode="nearest")
+    expected = F.conv2d(stretched, upsampler.conv.weight.double(), upsampler.conv.bias.double(), padding=1)
+    output = PhasedUpsampling(upsampler)(x, size)
+    torch.testing.assert_close(output.double(), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_changed_weights_and_gradients_are_refused(audioldm2_unet: Any, run: Run) -> None:
