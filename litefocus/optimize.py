@@ -114,6 +114,7 @@ class _Optimization:
 
     def install(self) -> None:
         linear: BuildLinear = PackedLinear if "packed_linears" in self.levers else PlainLinear
+        replaced_whole: set[nn.Module] = set()
         for module in self.unet.modules():
             if "token_projections" in self.levers and hasattr(module, "transformer_blocks"):
                 self._token_projections(module, linear)
@@ -121,9 +122,10 @@ class _Optimization:
                 self._replace(module, "forward", FusedAttention(module, linear))
             if "fused_feed_forward" in self.levers and is_gated(module):
                 self._replace(module, "forward", GatedFeedForward(module.net, linear))
+                replaced_whole.update(module.modules())
             if "phased_upsampling" in self.levers and is_nearest_upsampler(module):
                 self._replace(module, "forward", PhasedUpsampling(module))
-            if "packed_linears" in self.levers and type(module) is nn.Linear:
+            if "packed_linears" in self.levers and type(module) is nn.Linear and module not in replaced_whole:
                 self._replace(module, "forward", PackedLinear(module.weight, module.bias))
             if "channels_last" in self.levers and type(module) is nn.Conv2d:
                 self._replace(module, "forward", ChannelsLastConvolution(module))
