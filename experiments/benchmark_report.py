@@ -170,7 +170,7 @@ def _notes(records: list[Record]) -> list[str]:
     probes = [record.probe_gflops for record in of_kind(records, RoundRecord)]
     runs = of_kind(records, RunRecord)
     backends = dict.fromkeys(cell.backend for cell in of_kind(records, CellRecord))
-    notes = [provenance(run) for run in runs[-1:]]
+    notes = provenance(runs[-1]).replace("`", "").splitlines()
     if loads:
         notes.append(
             f"Matrix-product probe {min(probes):.0f} to {max(probes):.0f} GFLOP/s, load average {min(loads):.1f} to "

@@ -15,6 +15,7 @@ from experiments.arms import level_call, method_of, op_call, op_error, open_arm,
 from experiments.benchmark_report import arm_rows, benchmark_report
 from experiments.cli import CONF_DIR
 from experiments.module_profile import module_shares
+from experiments.readme import fill_blocks
 from experiments.records import CellRecord, RoundRecord, of_kind, read_records
 from experiments.timing import unet_step
 from experiments.untrained import build_untrained
@@ -125,6 +126,9 @@ def test_a_killed_run_loses_one_round_and_goes_on(tmp_path: Path, pipeline: Any,
     assert len(rounds) == 3
     assert all(set(r.latencies_s) == {"dense", "dense_again", "litefocus", "no_attention"} for r in rounds)
     assert "LiteFocus" in text
+    assert (
+        fill_blocks("<!-- results:run/op_eager -->\n<!-- /results:run/op_eager -->", tmp_path).count("LiteFocus") == 1
+    )
     count = len(read_records(run_dir))
     benchmark.benchmark(config)
     assert len(of_kind(read_records(run_dir), RoundRecord)) == 3
