@@ -76,9 +76,12 @@ class Arm:
 
     @property
     def cost_method(self) -> Any:
-        """What `litefocus.cost` counts for the arm: "dense", "removed" or a config; None where it cannot."""
+        """What `litefocus.cost` counts: "dense", "removed", a config or a schedule; None where it cannot."""
         if isinstance(self.function, ValueSite):
             return "removed"
+        schedule = getattr(self.function, "schedule", None)
+        if schedule is not None:
+            return schedule
         source = getattr(self.function, "source", None)
         if source is not None:
             return source.config
