@@ -27,8 +27,9 @@ class Method:
         patch: called with a pipeline or UNet, returns a context manager; inside it the method is active.
         timing_only: its audio means nothing (the attention is removed).
         materialised: it writes the score matrix to memory, so long clips may not fit.
-        approximate: its output is not that of dense attention, nor of the paper's method, by design.
+        approximate: it computes neither dense attention nor the paper's LiteFocus; tables and figures label it so.
         steps: denoising steps that it samples with, in place of the run's; None keeps the run's.
+        same_output_as: the method whose output it must give up to rounding; empty for none.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Method:
     materialised: bool = False
     approximate: bool = False
     steps: int | None = None
+    same_output_as: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ def build_method(config: DictConfig) -> Method:
         materialised=bool(config.materialised),
         approximate=bool(config.get("approximate", False)),
         steps=config.get("steps"),
+        same_output_as=str(config.get("same_output_as", "")),
     )
 
 

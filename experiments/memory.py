@@ -53,6 +53,16 @@ def out_of_memory(error: Exception) -> str:
     return f"out of memory: {textwrap.shorten(text, 200) or type(error).__name__}"
 
 
+def working_memory_gib(call: Callable[[], object], device: torch.device) -> float | None:
+    """Run `call` and return its peak memory above what was in use before it, in GiB; None off Linux."""
+    if device.type == "cuda":
+        before = torch.cuda.memory_allocated(device) / GIB
+    else:
+        before = psutil.Process().memory_info().rss / GIB
+    peak = peak_memory_gib(call, device)
+    return None if peak is None else max(peak - before, 0.0)
+
+
 def keep_freed_memory() -> None:
     """Tell glibc's allocator to keep freed memory instead of returning it to the kernel after every layer.
 

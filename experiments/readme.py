@@ -4,19 +4,29 @@
     python -m experiments.readme README.md check    # only say which are stale; exit code 2 if any is
 
 RUN is a folder below `results/` and TABLE one of its tables: speed, quality, difference_dense, power, sparsity,
-ablation, denoising_loss, attention.
+ablation, denoising_loss, attention, or of a benchmark: op_eager, step_eager, step_compiled, loop_eager, wave_eager,
+profile.
 """
 
 import re
 import sys
 from pathlib import Path
 
+from experiments.benchmark_report import benchmark_tables
 from experiments.cli import one_line_errors
 from experiments.lever_table import has_factors, lever_table
 from experiments.probe_tables import probe_tables
 from experiments.provenance import provenance
 from experiments.quality_tables import result_tables
-from experiments.records import ClipRecord, RunRecord, StartRecord, TimingRecord, of_kind, read_records
+from experiments.records import (
+    ClipRecord,
+    RoundRecord,
+    RunRecord,
+    StartRecord,
+    TimingRecord,
+    of_kind,
+    read_records,
+)
 from experiments.speed_table import speed_table
 from experiments.table_formats import ResultTable, to_markdown
 from experiments.tables import speed_rows
@@ -42,6 +52,8 @@ def tables_of(run_dir: Path) -> dict[str, ResultTable]:
     if of_kind(records, TimingRecord):
         notes = provenance(runs[-1]).replace("`", "").splitlines()
         tables.append(speed_table(speed_rows(records), runs[-1], notes))
+    if of_kind(records, RoundRecord):
+        tables.extend(benchmark_tables(records))
     return {table.name: table for table in tables}
 
 

@@ -132,6 +132,60 @@ class TimingRecord:
 
 
 @dataclass(frozen=True)
+class CellRecord:
+    """What a benchmark times at one level, duration and regime; its rounds follow as records of their own.
+
+    Attributes:
+        level: op, step, loop or wave. regime: eager or compiled. steps: denoising steps of a loop or wave, else 1.
+        approximate: arms that compute neither dense attention nor the paper's LiteFocus.
+        flops, scores: arm -> per call and as counted; None where the cost model does not cover the arm.
+        setup_s: arm -> seconds to put the method in, packing and compiling included.
+        error: arm -> largest difference to the output it must equal, over that output's largest value; None for none.
+        skipped: arm -> why it was not timed. backend: what served the attention.
+        profile: arm -> kind of module -> share of the step's time.
+    """
+
+    kind: ClassVar[str] = "cell"
+    run_id: str
+    level: str
+    duration_s: float
+    regime: str
+    batch: int
+    steps: int
+    baseline: str
+    limit: str
+    labels: dict[str, str]
+    approximate: list[str]
+    flops: dict[str, int | None]
+    scores: dict[str, int | None]
+    setup_s: dict[str, float]
+    error: dict[str, float | None]
+    skipped: dict[str, str]
+    backend: str
+    profile: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RoundRecord:
+    """One round of a benchmark cell: every arm once, and the matrix-product probe.
+
+    Attributes:
+        latencies_s: arm -> seconds. working_memory_gib: arm -> peak memory above what was resident before the call.
+        probe_gflops: rate of the probe. load_average: one-minute load after the round.
+    """
+
+    kind: ClassVar[str] = "round"
+    run_id: str
+    level: str
+    duration_s: float
+    regime: str
+    latencies_s: dict[str, float]
+    working_memory_gib: dict[str, float | None]
+    probe_gflops: float
+    load_average: float
+
+
+@dataclass(frozen=True)
 class MetricRecord:
     """One metric of one condition, with its interval.
 
@@ -194,7 +248,8 @@ class AttentionRecord:
     structure: dict[str, Any]
 
 
-Measurement = ClipRecord | FailureRecord | TimingRecord | MetricRecord | ProbeLossRecord | AttentionRecord
+Benchmark = CellRecord | RoundRecord
+Measurement = ClipRecord | FailureRecord | TimingRecord | Benchmark | MetricRecord | ProbeLossRecord | AttentionRecord
 Record = RunRecord | ProbeRunRecord | Measurement
 RECORD_TYPES: dict[str, type[Record]] = {cls.kind: cls for cls in get_args(Record)}
 

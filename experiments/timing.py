@@ -48,18 +48,30 @@ def interleave(
     """
     if rounds < 1 or warmup < 0:
         raise ValueError(f"timing: got rounds={rounds}, warmup={warmup}; accepted are rounds >= 1 and warmup >= 0")
-    names = list(arms)
-    latencies: dict[str, list[float]] = {name: [] for name in names}
+    latencies: dict[str, list[float]] = {name: [] for name in arms}
     for index in range(-warmup, rounds):
-        shift = index % len(names)
-        for name in names[shift:] + names[:shift]:
-            start = clock()
-            arms[name]()
-            elapsed = clock() - start
-            advance()
+        for name, elapsed in time_round(arms, index, clock, advance).items():
             if index >= 0:
                 latencies[name].append(elapsed)
     return latencies
+
+
+def time_round(
+    arms: Mapping[str, Callable[[], object]],
+    index: int,
+    clock: Callable[[], float] = time.perf_counter,
+    advance: Callable[[], object] = lambda: None,
+) -> dict[str, float]:
+    """Time every arm once, starting with arm number `index`: arm -> seconds. Arguments as `interleave`."""
+    names = list(arms)
+    shift = index % len(names)
+    elapsed = {}
+    for name in names[shift:] + names[:shift]:
+        start = clock()
+        arms[name]()
+        elapsed[name] = clock() - start
+        advance()
+    return elapsed
 
 
 def unet_step(pipeline: Pipeline, duration_s: float, batch: int = 2) -> Callable[[], torch.Tensor]:

@@ -10,6 +10,8 @@ import torch
 from litefocus.config import LiteFocusConfig, check_ratio
 from litefocus.grid import TokenGrid
 
+MAX_BUFFERS = 8
+
 
 def sample_size(grid: TokenGrid, ratio: float, limit: int | None = None) -> int:
     """S = int(ratio * N), as in the authors' code: it truncates, so a small grid may have S = 0 (no compensation).
@@ -68,23 +70,52 @@ class KeySource:
 
     Draw number (step, site) comes from a private generator seeded with (config.seed, step, site), so the keys do not
     depend on the order of the calls, and a recomputed forward (gradient checkpointing) sees the same keys.
+
+    Under resample="step" or "fixed" an inference reads its keys from a static buffer on its device, which `advance`
+    refills before the forward: one draw and one small copy a step, none of it inside a compiled block or a CUDA graph.
+    The draw itself is the CPU's on every device, so that a seed means the same keys everywhere.
     """
 
     def __init__(self, config: LiteFocusConfig) -> None:
         self.config = config
         self._step = torch.zeros((), dtype=torch.int64, device="cpu")
+        self._buffers: dict[tuple[int, int, str], torch.Tensor] = {}
 
     def advance(self) -> None:
         """Start the next forward of the UNet."""
         self._step += 1
+        if self.config.resample == "step":
+            for (time, freq, _), buffer in self._buffers.items():
+                buffer.copy_(self._draw(0, TokenGrid(time, freq)))
 
     def keys(self, site: int, grid: TokenGrid, device: torch.device) -> torch.Tensor | None:
         """int64 (S,) keys of a site in the current forward, on `device`; None where compensation is off."""
         config = self.config
         if not config.cross_frequency or config.sparse_ratio == 0:
             return None
+        name = (grid.time, grid.freq, str(device))
+        # A compiled graph cannot make a buffer: it draws inside until an eager forward of that length has made one.
+        if config.resample == "call" or torch.is_grad_enabled() or self._must_draw_in_graph(name):
+            return self._draw(site, grid).to(device)
+        if name not in self._buffers:
+            self._buffers[name] = self._new_buffer(grid, device)
+        return self._buffers[name]
+
+    def _must_draw_in_graph(self, name: tuple[int, int, str]) -> bool:
+        return torch.compiler.is_compiling() and name not in self._buffers
+
+    def _draw(self, site: int, grid: TokenGrid) -> torch.Tensor:
+        config = self.config
         step = torch.zeros_like(self._step) if config.resample == "fixed" else self._step
         stream = site if config.resample == "call" else 0
         draw = _draw_op if torch.compiler.is_compiling() else _draw
         ratio, limit = float(config.sparse_ratio), config.max_cross_keys
-        return draw(step, config.seed, stream, grid.time, grid.freq, ratio, limit).to(device)
+        return draw(step, config.seed, stream, grid.time, grid.freq, ratio, limit)
+
+    def _new_buffer(self, grid: TokenGrid, device: torch.device) -> torch.Tensor:
+        """The buffer of a new length; with many lengths in use the oldest goes, so that `advance` stays cheap."""
+        if len(self._buffers) == MAX_BUFFERS:
+            del self._buffers[next(iter(self._buffers))]
+        # A normal tensor, whatever mode the first forward runs in: later forwards write to it.
+        with torch.inference_mode(False):
+            return self._draw(0, grid).to(device, copy=True)

@@ -91,3 +91,29 @@ def test_compiled_draws_follow_the_step_and_equal_the_eager_ones() -> None:
     source = KeySource(LiteFocusConfig())
     assert got == [step().tolist() for _ in range(3)]
     assert len({tuple(keys) for keys in got}) == 3
+
+
+@pytest.mark.parametrize("resample", ["step", "fixed"])
+def test_inference_reads_one_static_buffer_that_each_step_refills(resample: str) -> None:
+    source, oracle = (KeySource(LiteFocusConfig(resample=resample, seed=3)) for _ in range(2))
+    grid, device = TokenGrid(20, 4), torch.device("cpu")
+    seen = []
+    for _ in range(3):
+        source.advance()
+        oracle.advance()
+        with torch.inference_mode():
+            keys = source.keys(7, grid, device)
+            assert source.keys(2, grid, device) is keys
+        with torch.enable_grad():
+            assert torch.equal(keys, oracle.keys(7, grid, device))
+        seen.append((keys.data_ptr(), keys.tolist()))
+    assert len({pointer for pointer, _ in seen}) == 1
+    assert len({tuple(values) for _, values in seen}) == (3 if resample == "step" else 1)
+
+
+def test_many_lengths_keep_few_buffers() -> None:
+    source = KeySource(LiteFocusConfig(resample="step"))
+    with torch.no_grad():
+        for time in range(10, 40):
+            source.keys(0, TokenGrid(time, 4), torch.device("cpu"))
+    assert [name[0] for name in source._buffers] == list(range(32, 40))

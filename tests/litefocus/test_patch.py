@@ -209,6 +209,19 @@ def test_compiled_unet_draws_the_keys_of_the_eager_one(audioldm2_unet: Any, run:
 
 
 @pytest.mark.slow
+def test_compiled_unet_reads_the_static_buffer(audioldm2_unet: Any, run: Run) -> None:
+    config = LiteFocusConfig(resample="step")
+    with lite_focus(audioldm2_unet, config):
+        eager = [run(audioldm2_unet) for _ in range(3)]
+    compiled = torch.compile(audioldm2_unet, backend="aot_eager", fullgraph=True)
+    with lite_focus(audioldm2_unet, config):
+        got = [run(audioldm2_unet), run(compiled), run(compiled)]
+    for a, b in zip(got, eager, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+    assert (eager[1] - eager[2]).abs().max() > 1e-3
+
+
+@pytest.mark.slow
 def test_unet_compiled_in_place_follows_the_length(audioldm2_unet: Any, run: Run) -> None:
     lengths = (24, 24, 33)
     with lite_focus(audioldm2_unet):

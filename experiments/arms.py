@@ -1,0 +1,214 @@
+"""The arms of a benchmark: every method on its own UNet that shares the weights, so that none is set up inside a clock.
+
+Shapes: B batch, H heads, N = T * F tokens, D head dim.
+"""
+
+import copy
+import itertools
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from hydra import compose
+from omegaconf import OmegaConf
+
+from experiments.baselines import NaiveSite, ValueSite
+from experiments.conditions import Method, build_method
+from experiments.pipelines import Pipeline
+from experiments.prompts import Prompt
+from experiments.timing import unet_step
+from litefocus import TokenGrid
+from litefocus.processor import SelfAttentionProcessor
+from litefocus.reference import reference_attention
+from litefocus.sites import find_sites
+
+logger = logging.getLogger(__name__)
+
+LEVELS = ("op", "step", "loop", "wave")
+REGIMES = ("eager", "compiled")
+Call = Callable[[], Any]
+
+
+@contextmanager
+def stacked(pipe: Any, patches: Sequence[Callable[[Any], AbstractContextManager[Any]]]) -> Iterator[None]:
+    """Several patches of one pipeline at once, entered in order: a method made of methods."""
+    with ExitStack() as stack:
+        for patch in patches:
+            stack.enter_context(patch(pipe))
+        yield
+
+
+def method_of(name: str) -> tuple[Method, dict[str, Any]]:
+    """The method of conf/method/<name>.yaml, and its node for the records."""
+    node = compose(config_name="config", overrides=[f"method={name}"]).method
+    plain = OmegaConf.to_container(node, resolve=True)
+    assert isinstance(plain, dict)
+    return build_method(node), {str(key): value for key, value in plain.items()}
+
+
+@dataclass
+class Arm:
+    """A method that is in force on its own UNet from `open_arm` until its stack closes.
+
+    Attributes:
+        pipeline: shares all weights with the pipeline that it came from. setup_s: seconds to put the method in.
+    """
+
+    method: Method
+    pipeline: Pipeline
+    setup_s: float
+
+    @property
+    def site(self) -> Any:
+        """The first attention that LiteFocus would patch."""
+        return find_sites(self.pipeline.pipe.unet)[0].attention
+
+    @property
+    def function(self) -> Any:
+        """What the method put into its sites; None if it left them alone."""
+        processor = self.site.processor
+        return processor.function if isinstance(processor, SelfAttentionProcessor) else None
+
+    @property
+    def cost_method(self) -> Any:
+        """What `litefocus.cost` counts: "dense", "removed", a config or a schedule; None where it cannot."""
+        if isinstance(self.function, ValueSite):
+            return "removed"
+        schedule = getattr(self.function, "schedule", None)
+        if schedule is not None:
+            return schedule
+        source = getattr(self.function, "source", None)
+        if source is not None:
+            return source.config
+        known = self.function is None or isinstance(self.function, NaiveSite)
+        return "dense" if known and not self.method.approximate else None
+
+
+def open_arm(stack: ExitStack, method: Method, pipeline: Pipeline, regime: str) -> Arm:
+    """Put a method into a copy of the pipeline that shares its weights; the stack takes it out.
+
+    Args:
+        regime: "eager", or "compiled": every transformer block goes through torch.compile, whatever the method.
+    """
+    start = time.perf_counter()
+    pipe = copy.copy(pipeline.pipe)
+    unet = pipeline.pipe.unet
+    weights = {id(tensor): tensor for tensor in itertools.chain(unet.parameters(), unet.buffers())}
+    pipe.unet = copy.deepcopy(unet, weights)
+    pipe.scheduler = copy.deepcopy(pipe.scheduler)
+    own = replace(pipeline, pipe=pipe)
+    stack.enter_context(method.patch(pipe))
+    if regime == "compiled":
+        for module in pipe.unet.modules():
+            if type(module).__name__ == "BasicTransformerBlock":
+                module.compile()
+    return Arm(method, own, time.perf_counter() - start)
+
+
+def op_inputs(arm: Arm, grid: TokenGrid, batch: int, seed: int = 0) -> tuple[torch.Tensor, ...]:
+    """Seeded query, key, value (B, H, N, D), as the projections give them."""
+    heads = arm.site.heads
+    shape = (batch, grid.tokens, heads, arm.site.inner_dim // heads)
+    generator = torch.Generator().manual_seed(seed)
+    pipeline = arm.pipeline
+    tensors = (torch.randn(shape, generator=generator).to(pipeline.device, pipeline.dtype) for _ in range(3))
+    return tuple(tensor.transpose(1, 2) for tensor in tensors)
+
+
+def op_output(arm: Arm, inputs: tuple[torch.Tensor, ...], grid: TokenGrid) -> torch.Tensor:
+    """The arm's attention at its first site, without projections: (B, H, N, D)."""
+    with torch.inference_mode():
+        if arm.function is None:
+            query, key, value = inputs
+            return F.scaled_dot_product_attention(query, key, value)
+        return arm.function.attend(*inputs, grid, arm.site.scale)
+
+
+def op_call(arm: Arm, duration_s: float, batch: int) -> Call | None:
+    """The attention of one site; None for a method that leaves the sites alone, unless it is dense attention."""
+    if not hasattr(arm.function, "attend") and arm.method.name != "dense":
+        return None
+    grid = site_grid(arm.pipeline, duration_s)
+    inputs = op_inputs(arm, grid, batch)
+    return lambda: op_output(arm, inputs, grid)
+
+
+def site_grid(pipeline: Pipeline, duration_s: float) -> TokenGrid:
+    """The tokens at the sites: one downsampling below the latents."""
+    time_frames, freq_bins = pipeline.latent_grid(duration_s)
+    return TokenGrid(-(-time_frames // 2), freq_bins // 2)
+
+
+def op_error(arm: Arm, grid: TokenGrid, batch: int = 2) -> float | None:
+    """Largest difference of an exact arm's attention to the float64 oracle on fresh inputs, over its largest value.
+
+    None for approximate arms and for attention removed, which have no oracle.
+    """
+    if arm.method.approximate or isinstance(arm.function, ValueSite):
+        return None
+    inputs = op_inputs(arm, grid, batch, seed=time.time_ns() % 2**31)
+    source = getattr(arm.function, "source", None)
+    query, key, value = (x.double() for x in inputs)
+    if source is None:
+        expected = (query @ key.mT * arm.site.scale).softmax(-1) @ value
+    else:
+        keys = source.keys(arm.function.number, grid, arm.pipeline.device)
+        expected = reference_attention(
+            query,
+            key,
+            value,
+            grid,
+            keys,
+            same_frequency=source.config.same_frequency,
+            scale=arm.site.scale,
+            duplicates=source.config.duplicates,
+        )
+    return relative_error(op_output(arm, inputs, grid), expected)
+
+
+def relative_error(output: torch.Tensor, expected: torch.Tensor) -> float:
+    """max |output - expected| / max |expected|."""
+    return float((output.double() - expected.double()).abs().max() / expected.double().abs().max())
+
+
+def level_call(arm: Arm, level: str, duration_s: float, steps: int, batch: int) -> Call | None:
+    """A call without arguments that does the level's work once, synchronised; None where the arm has none."""
+    if level == "op":
+        call = op_call(arm, duration_s, batch)
+        return None if call is None else synchronised(call, arm.pipeline.device)
+    if level == "step":
+        return unet_step(arm.pipeline, duration_s, batch)
+    decode = level == "wave"
+    return synchronised(lambda: run_pipeline(arm.pipeline, duration_s, steps, decode), arm.pipeline.device)
+
+
+def run_pipeline(pipeline: Pipeline, duration_s: float, steps: int, decode: bool) -> Any:
+    """One guided clip: text to wave, or to the latents that the denoising loop ends with."""
+    if decode:
+        return pipeline.generate([Prompt("benchmark", "rain on a roof")], [0], duration_s, steps, 3.5)
+    return pipeline.pipe(
+        prompt=["rain on a roof"],
+        audio_length_in_s=duration_s,
+        num_inference_steps=steps,
+        guidance_scale=3.5,
+        generator=[torch.Generator().manual_seed(0)],
+        output_type="latent",
+    )
+
+
+def synchronised(call: Call, device: torch.device) -> Call:
+    """The call, and then a wait for the device."""
+    if device.type != "cuda":
+        return call
+
+    def wait() -> Any:
+        result = call()
+        torch.cuda.synchronize(device)
+        return result
+
+    return wait

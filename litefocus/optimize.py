@@ -1,0 +1,167 @@
+"""Exact speed-ups of everything around the attention sites, behind one call that can be taken back.
+
+Each lever replaces the `forward` of some modules on the instance and leaves weights, processors and state dict alone,
+so that deleting the replacements restores the model bit for bit. Outputs agree with the stock UNet to rounding (fp32:
+1e-4). Levers hold copies of the weights they rearrange (`packed_linears`: every linear layer's; the others: what they
+fuse), so they refuse to run on weights that changed since.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from litefocus.fused import (
+    BuildLinear,
+    ChannelsLastConvolution,
+    FusedAttention,
+    GatedFeedForward,
+    PhasedUpsampling,
+    TokensIn,
+    TokensOut,
+    is_gated,
+    is_nearest_upsampler,
+    is_plain,
+)
+from litefocus.packed import PackedLinear, PlainLinear, unavailable
+from litefocus.sites import find_unet
+
+DEFAULT_LEVERS = ("token_projections", "fused_attention", "fused_feed_forward", "packed_linears", "phased_upsampling")
+LEVERS = (*DEFAULT_LEVERS, "channels_last", "compiled_blocks")
+_ATTRIBUTE = "_litefocus_optimization"
+
+
+def optimize(pipe_or_unet: Any, levers: Sequence[str] | None = None) -> tuple[str, ...]:
+    """Make a diffusers UNet faster at equal output, with or without LiteFocus in it, until `restore`.
+
+    Call it after weights, device and dtype are final; inference only. Calling again replaces the levers.
+
+    Args:
+        pipe_or_unet: a diffusers AudioLDM2, AudioLDM or MusicLDM pipeline or its UNet.
+        levers: any of
+            token_projections   1x1 convolutions around the transformers as linear layers on tokens
+            fused_attention     one product for query, key and value (text: key and value); no division by one
+            fused_feed_forward  the gate in two products without the double-width tensor, long clips in pieces
+            packed_linears      linear layers with weights in oneDNN's layout, bias and gate inside (CPU, float32)
+            phased_upsampling   nearest upsampling and its 3x3 convolution as four 2x2 convolutions, 4/9 of the work
+            channels_last       convolutions and activations in (B, T, F, C) memory order
+            compiled_blocks     torch.compile of each transformer block
+            None means the first five, without packed_linears where oneDNN cannot serve.
+
+    Returns:
+        the levers that are on.
+
+    Raises:
+        TypeError: a model without a diffusers UNet.
+        ValueError: an unknown lever, or `packed_linears` asked for where it cannot serve.
+    """
+    unet: Any = find_unet(pipe_or_unet)
+    if not hasattr(unet, "down_blocks"):
+        raise TypeError(f"optimize({type(unet).__name__}): accepted are diffusers UNets")
+    chosen = _chosen_levers(unet, levers)
+    restore(unet)
+    optimization = _Optimization(unet, chosen)
+    optimization.install()
+    return chosen
+
+
+def restore(pipe_or_unet: Any) -> None:
+    """Take all levers back: the output is bit-equal to before. Does nothing on a model without them."""
+    optimization = getattr(find_unet(pipe_or_unet), _ATTRIBUTE, None)
+    if optimization is not None:
+        optimization.remove()
+
+
+@contextmanager
+def optimized(pipe_or_unet: Any, levers: Sequence[str] | None = None) -> Iterator[tuple[str, ...]]:
+    """The levers inside the context. Arguments and errors as `optimize`; a model that has levers is refused.
+
+    Raises:
+        ValueError: the model is optimized already.
+    """
+    if hasattr(find_unet(pipe_or_unet), _ATTRIBUTE):
+        raise ValueError("this model is optimized already: restore() it first")
+    chosen = optimize(pipe_or_unet, levers)
+    try:
+        yield chosen
+    finally:
+        restore(pipe_or_unet)
+
+
+def _chosen_levers(unet: nn.Module, levers: Sequence[str] | None) -> tuple[str, ...]:
+    reason = unavailable(next(unet.parameters()))
+    if levers is None:
+        return tuple(lever for lever in DEFAULT_LEVERS if lever != "packed_linears" or not reason)
+    if unknown := sorted(set(levers) - set(LEVERS)):
+        raise ValueError(f"levers {unknown}: accepted are {', '.join(LEVERS)}")
+    if "packed_linears" in levers and reason:
+        raise ValueError(f"levers=packed_linears: {reason}; leave it out")
+    return tuple(lever for lever in LEVERS if lever in levers)
+
+
+class _Optimization:
+    """What was replaced in one UNet, and how to take it back."""
+
+    def __init__(self, unet: nn.Module, levers: tuple[str, ...]) -> None:
+        self.unet = unet
+        self.levers = levers
+        self._replaced: list[tuple[nn.Module, str]] = []
+        self._compiled: list[nn.Module] = []
+        self._handle: Any = None
+        self._weights = self._fingerprint()
+
+    def install(self) -> None:
+        linear: BuildLinear = PackedLinear if "packed_linears" in self.levers else PlainLinear
+        replaced_whole: set[nn.Module] = set()
+        for module in self.unet.modules():
+            if "token_projections" in self.levers and hasattr(module, "transformer_blocks"):
+                self._token_projections(module, linear)
+            if "fused_attention" in self.levers and hasattr(module, "to_q") and is_plain(module):
+                self._replace(module, "forward", FusedAttention(module, linear))
+            if "fused_feed_forward" in self.levers and is_gated(module):
+                self._replace(module, "forward", GatedFeedForward(module.net, linear))
+                replaced_whole.update(module.modules())
+            if "phased_upsampling" in self.levers and is_nearest_upsampler(module):
+                self._replace(module, "forward", PhasedUpsampling(module))
+            if "packed_linears" in self.levers and type(module) is nn.Linear and module not in replaced_whole:
+                self._replace(module, "forward", PackedLinear(module.weight, module.bias))
+            if "channels_last" in self.levers and type(module) is nn.Conv2d:
+                self._replace(module, "forward", ChannelsLastConvolution(module))
+            if "compiled_blocks" in self.levers and type(module).__name__ == "BasicTransformerBlock":
+                module.compile()
+                self._compiled.append(module)
+        self._handle = self.unet.register_forward_pre_hook(self._before_forward)
+        setattr(self.unet, _ATTRIBUTE, self)
+
+    def remove(self) -> None:
+        for module, name in self._replaced:
+            delattr(module, name)
+        for module in self._compiled:
+            module._compiled_call_impl = None
+        self._handle.remove()
+        delattr(self.unet, _ATTRIBUTE)
+
+    def _replace(self, module: nn.Module, name: str, value: Any) -> None:
+        # Not nn.Module.__setattr__, which would register what it is given.
+        object.__setattr__(module, name, value)
+        self._replaced.append((module, name))
+
+    def _token_projections(self, transformer: Any, linear: BuildLinear) -> None:
+        if not isinstance(transformer.proj_in, nn.Conv2d):
+            return
+        self._replace(transformer, "_operate_on_continuous_inputs", TokensIn(transformer, linear))
+        self._replace(transformer, "_get_output_for_continuous_inputs", TokensOut(transformer, linear))
+
+    def _before_forward(self, *_: Any) -> None:
+        if torch.compiler.is_compiling():
+            return
+        if torch.is_grad_enabled():
+            raise RuntimeError("an optimized UNet is for inference: use torch.inference_mode(), or restore() it first")
+        if self._weights != self._fingerprint():
+            raise RuntimeError("the UNet's weights changed since optimize(): call optimize() again, or restore()")
+
+    def _fingerprint(self) -> list[tuple[int, int]]:
+        """Where each weight lies and how often it was written to."""
+        return [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in self.unet.parameters()]
