@@ -136,7 +136,7 @@ def embed_folder(
     batches may differ in their last bits; embedders with ``batch_size=1`` give the same bits in any part.
     """
     files = references or {}
-    metrics, _ = _possible(scorer, bool(files), all(clip.caption is not None for clip in clips))
+    metrics, _ = _possible(scorer, bool(files), clips)
     scorer = replace(scorer, metrics=metrics)
     embedders = scorer.all_embedders()
     _embed_side(scorer, embedders, "generated", {clip.id: clip.generated for clip in clips}, name)
