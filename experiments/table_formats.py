@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from experiments.tables import MISSING, markdown_table, safe_cell
+from experiments.tables import MISSING, markdown_table, printable, safe_cell
 
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -157,4 +157,4 @@ def _columns(table: ResultTable) -> list[list[Cell]]:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return " ".join(printable(text).split())

@@ -52,8 +52,10 @@ def _send(run_dir: Path, records: list[Record], options: Mapping[str, Any]) -> N
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("tracking=wandb needs wandb: pip install 'litefocus[wandb]'") from error
     newest = of_kind(records, RunRecord)[-1]
-    # Neither console output, code nor git state is uploaded: the records already hold what is needed.
-    settings = wandb.Settings(console="off", disable_git=True, save_code=False, x_disable_stats=True, silent=True)
+    # Neither console output, code, git state, host name nor folders are uploaded: the records hold what is needed.
+    settings = wandb.Settings(
+        console="off", disable_git=True, save_code=False, x_disable_stats=True, x_disable_meta=True, silent=True
+    )
     with wandb.init(
         id=tracking_id(records),
         name=str(newest.config.get("name", run_dir.name)),

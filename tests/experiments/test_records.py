@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -77,6 +78,20 @@ def test_what_is_cut_off_is_counted_in_bytes(tmp_path, caplog):
     append_record(tmp_path, FAILURE)
     assert ": 1 bytes of an unfinished record" in caplog.text
     assert read_records(tmp_path) == [FAILURE]
+
+
+def test_of_several_records_about_one_clip_the_newest_counts(tmp_path):
+    missed = replace(FAILURE, stage="generate", condition=CLIP.condition, prompt_id=CLIP.prompt_id)
+    other = replace(CLIP, seed=1, audio="audio/x/a_1.wav")
+    again = replace(CLIP, latency_s=0.25, step_s=0.1)
+    for record in (missed, FAILURE, missed, other, replace(CLIP, step_s=0.1), again, FAILURE):
+        append_record(tmp_path, record)
+    found = read_records(tmp_path)
+    assert [record for record in found if not isinstance(record, ClipRecord)] == [FAILURE, FAILURE]
+    assert [(clip.seed, clip.latency_s) for clip in of_kind(found, ClipRecord)] == [(1, 0.5), (0, 0.25)]
+    append_record(tmp_path, missed)
+    assert read_records(tmp_path)[-1] == missed
+    assert [clip.seed for clip in of_kind(read_records(tmp_path), ClipRecord)] == [1]
 
 
 def test_an_empty_folder_has_no_records(tmp_path):

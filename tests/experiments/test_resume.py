@@ -1,12 +1,22 @@
 """A run folder has one writer and one set of settings."""
 
+import os
+import platform
+import re
 import subprocess
 import sys
 
 import pytest
 
 from experiments.records import RunRecord
-from experiments.resume import audio_settings, check_same_settings, check_same_weights, locked
+from experiments.resume import (
+    _owner,
+    audio_settings,
+    check_same_settings,
+    check_same_weights,
+    check_writable,
+    locked,
+)
 
 LITE = {"name": "litefocus", "label": "L", "patch": {"config": {"sparse_ratio": 0.1}}}
 DENSE = {"name": "dense", "label": "D", "patch": {"_target_": "x"}}
@@ -72,9 +82,28 @@ def test_a_second_process_is_told_who_holds_the_folder(tmp_path):
     )
     with locked(tmp_path):
         second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "is in use by process" in second.stderr
+    assert f"is in use by process {os.getpid()} on {platform.node()} since " in second.stderr
     with locked(tmp_path):
         pass
+
+
+@pytest.mark.parametrize(
+    ("text", "owner"),
+    [
+        ("7 node3 2026-01-01T00:00:00+00:00\n", r"process 7 on node3 since 2026-01-01T00:00:00\+00:00 \(.* ago\)"),
+        ("", "another process"),
+        ("process 7", "another process"),
+        ("7 node3 2026-01-01T00:00:00", "another process"),
+    ],
+)
+def test_the_owner_of_a_lock_in_words(text, owner):
+    assert re.fullmatch(owner, _owner(text))
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"file/run cannot be written \(Not a directory\); set out_dir"):
+        check_writable(tmp_path / "file" / "run")
 
 
 def test_other_weights_are_refused():

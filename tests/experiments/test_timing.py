@@ -1,8 +1,15 @@
 """Interleaving: every arm once per round, rotating order, warm-up thrown away. A fake clock, no waiting."""
 
-import pytest
+from contextlib import contextmanager
+from types import SimpleNamespace
 
-from experiments.timing import interleave
+import pytest
+import torch
+
+from experiments.conditions import Method
+from experiments.records import read_records
+from experiments.timing import interleave, time_duration
+from experiments.untrained import build_untrained
 
 
 class FakeClock:
@@ -47,3 +54,37 @@ def test_a_round_pairs_all_arms():
 def test_bad_rounds(rounds, warmup):
     with pytest.raises(ValueError, match="accepted are rounds >= 1 and warmup >= 0"):
         interleave({"a": lambda: None}, rounds=rounds, warmup=warmup)
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return build_untrained(
+        torch.device("cpu"), torch.float32, name="t", seed=0, size="tiny", trained=False, training_length_s=10.24
+    )
+
+
+def arm(name, error=None):
+    @contextmanager
+    def patch(pipe):
+        if error is not None:
+            raise error
+        yield
+
+    return Method(name, name.title(), patch)
+
+
+def test_an_arm_that_runs_out_of_memory_is_recorded_and_the_others_are_timed(tiny, tmp_path):
+    arms = {"dense": arm("dense"), "huge": arm("huge", torch.OutOfMemoryError("CUDA out of memory."))}
+    config = SimpleNamespace(rounds=2, warmup=0, baseline="dense", limit="none")
+    time_duration(tiny, arms, 0.32, config, "r", tmp_path)
+    failure, timing = read_records(tmp_path)
+    assert (failure.stage, failure.method, failure.reason) == ("timing", "huge", "out of memory: CUDA out of memory.")
+    assert set(timing.latencies_s) == set(timing.peak_memory_gib) == set(timing.labels) == {"dense", "dense_again"}
+
+
+def test_when_no_arm_fits_there_is_no_timing(tiny, tmp_path):
+    config = SimpleNamespace(rounds=2, warmup=0, baseline="dense", limit="none")
+    time_duration(tiny, {"dense": arm("dense", MemoryError())}, 0.32, config, "r", tmp_path)
+    assert [(record.kind, record.reason) for record in read_records(tmp_path)] == [
+        ("failure", "out of memory: MemoryError")
+    ]
