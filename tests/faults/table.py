@@ -34,8 +34,10 @@ def fault_table(entries: list[dict]) -> str:
         same = [entry for entry in entries if entry["fault"] == fault]
         rows.append([fault, *(str(sum(entry[count] for entry in same)) for count in COUNTS)])
     first, last = entries[0], entries[-1]
-    commit = last["commit"][:12] + "-dirty" * bool(last["dirty"])
-    note = f"Measured on {last['device']}, commit {commit}, {first['measured_at']} to {last['measured_at']}."
+    commits = dict.fromkeys(entry["commit"][:12] + "-dirty" * bool(entry["dirty"]) for entry in entries)
+    note = (
+        f"Measured on {last['device']}, commit {', '.join(commits)}, {first['measured_at']} to {last['measured_at']}."
+    )
     return f"{markdown_table(HEADER, rows)}\n{note}\n"
 
 
