@@ -99,6 +99,8 @@ def _chosen_levers(unet: nn.Module, levers: Sequence[str] | None) -> tuple[str, 
         raise ValueError(f"levers {unknown}: accepted are {', '.join(LEVERS)}")
     if "packed_linears" in levers and reason:
         raise ValueError(f"levers=packed_linears: {reason}; leave it out")
+    if "compiled_blocks" in levers:
+        _check_compiler()
     return tuple(lever for lever in LEVERS if lever in levers)
 
 
@@ -111,14 +113,18 @@ def compile_blocks(unet: nn.Module) -> list[nn.Module]:
     Raises:
         ValueError: a torch that cannot count per block.
     """
-    if "isolate_recompiles" not in inspect.signature(torch.compile).parameters:
-        raise ValueError(
-            f"compiled blocks need torch.compile(isolate_recompiles=...); torch {torch.__version__} has none"
-        )
+    _check_compiler()
     blocks = [module for module in unet.modules() if type(module).__name__ == "BasicTransformerBlock"]
     for block in blocks:
         block.compile(fullgraph=True, isolate_recompiles=True)
     return blocks
+
+
+def _check_compiler() -> None:
+    if "isolate_recompiles" not in inspect.signature(torch.compile).parameters:
+        raise ValueError(
+            f"compiled blocks need torch.compile(isolate_recompiles=...); torch {torch.__version__} has none"
+        )
 
 
 class _Optimization:
