@@ -23,6 +23,7 @@ from experiments.pipelines import Pipeline
 from experiments.prompts import Prompt
 from experiments.timing import unet_step
 from litefocus import TokenGrid
+from litefocus.optimize import compile_blocks
 from litefocus.processor import SelfAttentionProcessor
 from litefocus.reference import reference_attention
 from litefocus.sites import find_sites
@@ -104,9 +105,7 @@ def open_arm(stack: ExitStack, method: Method, pipeline: Pipeline, regime: str) 
     own = replace(pipeline, pipe=pipe)
     stack.enter_context(method.patch(pipe))
     if regime == "compiled":
-        for module in pipe.unet.modules():
-            if type(module).__name__ == "BasicTransformerBlock":
-                module.compile()
+        compile_blocks(pipe.unet)
     return Arm(method, own, time.perf_counter() - start)
 
 

@@ -6,6 +6,7 @@ so that deleting the replacements restores the model bit for bit. Outputs agree 
 fuse), so they refuse to run on weights that changed since.
 """
 
+import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -98,7 +99,32 @@ def _chosen_levers(unet: nn.Module, levers: Sequence[str] | None) -> tuple[str, 
         raise ValueError(f"levers {unknown}: accepted are {', '.join(LEVERS)}")
     if "packed_linears" in levers and reason:
         raise ValueError(f"levers=packed_linears: {reason}; leave it out")
+    if "compiled_blocks" in levers:
+        _check_compiler()
     return tuple(lever for lever in LEVERS if lever in levers)
+
+
+def compile_blocks(unet: nn.Module) -> list[nn.Module]:
+    """Compile every transformer block of a UNet, each as one graph of its own; returns the blocks.
+
+    Blocks share their code but not what is in them (sites, levers), so that torch's limit of recompilations must count
+    per block: with the shared count, torch would run most blocks uncompiled and only log it.
+
+    Raises:
+        ValueError: a torch that cannot count per block.
+    """
+    _check_compiler()
+    blocks = [module for module in unet.modules() if type(module).__name__ == "BasicTransformerBlock"]
+    for block in blocks:
+        block.compile(fullgraph=True, isolate_recompiles=True)
+    return blocks
+
+
+def _check_compiler() -> None:
+    if "isolate_recompiles" not in inspect.signature(torch.compile).parameters:
+        raise ValueError(
+            f"compiled blocks need torch.compile(isolate_recompiles=...); torch {torch.__version__} has none"
+        )
 
 
 class _Optimization:
@@ -129,9 +155,8 @@ class _Optimization:
                 self._replace(module, "forward", PackedLinear(module.weight, module.bias))
             if "channels_last" in self.levers and type(module) is nn.Conv2d:
                 self._replace(module, "forward", ChannelsLastConvolution(module))
-            if "compiled_blocks" in self.levers and type(module).__name__ == "BasicTransformerBlock":
-                module.compile()
-                self._compiled.append(module)
+        if "compiled_blocks" in self.levers:
+            self._compiled = compile_blocks(self.unet)
         self._handle = self.unet.register_forward_pre_hook(self._before_forward)
         setattr(self.unet, _ATTRIBUTE, self)
 

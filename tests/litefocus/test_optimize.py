@@ -176,5 +176,5 @@ def test_compiled_blocks_keep_the_output(audioldm2_unet: Any, run: Run, monkeypa
     assert not any(module._compiled_call_impl for module in audioldm2_unet.modules())
 
 
-def _compile_without_code_generation(module: torch.nn.Module) -> None:
-    module._compiled_call_impl = torch.compile(module._call_impl, backend="aot_eager", fullgraph=True)
+def _compile_without_code_generation(module: torch.nn.Module, **options: Any) -> None:
+    module._compiled_call_impl = torch.compile(module._call_impl, backend="aot_eager", **options)
