@@ -150,6 +150,7 @@ def test_changed_weights_and_gradients_are_refused(audioldm2_unet: Any, run: Run
     run(audioldm2_unet)
 
 
+@needs_packing
 def test_requests_that_cannot_be_served(audioldm2_unet: Any, original_model: Any) -> None:
     with pytest.raises(ValueError, match=r"levers \['speed'\]: accepted are token_projections"):
         optimize(audioldm2_unet, ["speed"])
