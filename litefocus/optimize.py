@@ -48,7 +48,7 @@ def optimize(pipe_or_unet: Any, levers: Sequence[str] | None = None) -> tuple[st
             packed_linears      linear layers with weights in oneDNN's layout, bias and gate inside (CPU, float32)
             phased_upsampling   nearest upsampling and its 3x3 convolution as four 2x2 convolutions, 4/9 of the work
             channels_last       convolutions and activations in (B, T, F, C) memory order
-            compiled_blocks     torch.compile of each transformer block
+            compiled_blocks     torch.compile of each transformer block; not together with packed_linears
             None means the first five, without packed_linears where oneDNN cannot serve.
 
     Returns:
@@ -56,7 +56,7 @@ def optimize(pipe_or_unet: Any, levers: Sequence[str] | None = None) -> tuple[st
 
     Raises:
         TypeError: a model without a diffusers UNet.
-        ValueError: an unknown lever, or `packed_linears` asked for where it cannot serve.
+        ValueError: an unknown lever, or `packed_linears` or `compiled_blocks` asked for where it cannot serve.
     """
     unet: Any = find_unet(pipe_or_unet)
     if not hasattr(unet, "down_blocks"):
@@ -100,7 +100,7 @@ def _chosen_levers(unet: nn.Module, levers: Sequence[str] | None) -> tuple[str, 
     if "packed_linears" in levers and reason:
         raise ValueError(f"levers=packed_linears: {reason}; leave it out")
     if "compiled_blocks" in levers:
-        _check_compiler()
+        _check_compiler(levers)
     return tuple(lever for lever in LEVERS if lever in levers)
 
 
@@ -111,16 +111,20 @@ def compile_blocks(unet: nn.Module) -> list[nn.Module]:
     per block: with the shared count, torch would run most blocks uncompiled and only log it.
 
     Raises:
-        ValueError: a torch that cannot count per block.
+        ValueError: a torch that cannot count per block, or packed linears, which torch's compiler cannot trace.
     """
-    _check_compiler()
+    _check_compiler(getattr(getattr(unet, _ATTRIBUTE, None), "levers", ()))
     blocks = [module for module in unet.modules() if type(module).__name__ == "BasicTransformerBlock"]
     for block in blocks:
         block.compile(fullgraph=True, isolate_recompiles=True)
     return blocks
 
 
-def _check_compiler() -> None:
+def _check_compiler(levers: Sequence[str]) -> None:
+    if "packed_linears" in levers:
+        raise ValueError(
+            "compiled blocks with packed_linears: torch's compiler cannot trace them, leave one of both out"
+        )
     if "isolate_recompiles" not in inspect.signature(torch.compile).parameters:
         raise ValueError(
             f"compiled blocks need torch.compile(isolate_recompiles=...); torch {torch.__version__} has none"

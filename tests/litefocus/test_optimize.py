@@ -13,7 +13,7 @@ from diffusers.models.upsampling import Upsample2D
 
 from litefocus import LiteFocusConfig, disable_lite_focus, fused, inject_lite_focus
 from litefocus.fused import GatedFeedForward, PhasedUpsampling
-from litefocus.optimize import DEFAULT_LEVERS, LEVERS, optimize, optimized, restore
+from litefocus.optimize import DEFAULT_LEVERS, LEVERS, compile_blocks, optimize, optimized, restore
 from litefocus.packed import PackedLinear, PlainLinear, unavailable
 
 EAGER = tuple(lever for lever in LEVERS if lever != "compiled_blocks")
@@ -150,6 +150,7 @@ def test_changed_weights_and_gradients_are_refused(audioldm2_unet: Any, run: Run
     run(audioldm2_unet)
 
 
+@needs_packing
 def test_requests_that_cannot_be_served(audioldm2_unet: Any, original_model: Any) -> None:
     with pytest.raises(ValueError, match=r"levers \['speed'\]: accepted are token_projections"):
         optimize(audioldm2_unet, ["speed"])
@@ -157,6 +158,10 @@ def test_requests_that_cannot_be_served(audioldm2_unet: Any, original_model: Any
         optimize(original_model)
     with optimized(audioldm2_unet), pytest.raises(ValueError, match="optimized already"), optimized(audioldm2_unet):
         pass
+    with pytest.raises(ValueError, match="cannot trace them"):
+        optimize(audioldm2_unet, ["packed_linears", "compiled_blocks"])
+    with optimized(audioldm2_unet), pytest.raises(ValueError, match="cannot trace them"):
+        compile_blocks(audioldm2_unet)
     half = audioldm2_unet.to(torch.bfloat16)
     assert "packed_linears" not in optimize(half)
     with pytest.raises(ValueError, match="float32 on cpu"):
