@@ -7,8 +7,8 @@ import copy
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,15 +33,6 @@ logger = logging.getLogger(__name__)
 LEVELS = ("op", "step", "loop", "wave")
 REGIMES = ("eager", "compiled")
 Call = Callable[[], Any]
-
-
-@contextmanager
-def stacked(pipe: Any, patches: Sequence[Callable[[Any], AbstractContextManager[Any]]]) -> Iterator[None]:
-    """Several patches of one pipeline at once, entered in order: a method made of methods."""
-    with ExitStack() as stack:
-        for patch in patches:
-            stack.enter_context(patch(pipe))
-        yield
 
 
 def method_of(name: str) -> tuple[Method, dict[str, Any]]:
