@@ -16,8 +16,8 @@ from experiments.testbed.mel import MEL_BINS, MEL_MEAN, MEL_STD
 
 MINIMUM_FRAMES = 62
 # (channels, kernel, stride in time and frequency): strides rather than pooling, which would cost more than the rest.
-LAYERS = ((16, 5, (2, 2)), (32, 3, (2, 2)), (64, 3, (1, 2)), (64, 3, (1, 2)))
-DILATIONS = (1, 2, 4)
+LAYERS = ((16, 5, (2, 1)), (32, 3, (2, 2)), (64, 3, (1, 2)), (96, 3, (1, 2)))
+DILATIONS = (1, 2, 4, 8)
 EMBEDDING_SIZE = 64
 
 
@@ -36,7 +36,7 @@ class EventClassifier(nn.Module):
         hidden: channels of the dilated convolutions over time.
     """
 
-    def __init__(self, events: int = len(EVENT_NAMES), hidden: int = 128) -> None:
+    def __init__(self, events: int = len(EVENT_NAMES), hidden: int = 160) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         channels, bins = 1, MEL_BINS

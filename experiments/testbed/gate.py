@@ -46,7 +46,10 @@ FIRST_HELDOUT_SEED = 50_000
 
 @dataclass(frozen=True)
 class GateSettings:
-    """`run` holds checkpoint.pt; `lengths` are multiples of 5.12 s; structure is read on `structure_clips` clips."""
+    """`run` holds checkpoint.pt; `lengths` are multiples of 5.12 s; structure is read on `structure_clips` clips.
+
+    `steps_before` are those of the run that this one started from; records count both.
+    """
 
     run: str = "runs/testbed/unet"
     vae: str = "runs/testbed/vae/vae"
@@ -57,6 +60,7 @@ class GateSettings:
     structure_clips: int = 4
     record: str = "results/testbed/gate.jsonl"
     label: str = "tied"
+    steps_before: int = 0
 
 
 @dataclass(frozen=True)
@@ -186,7 +190,8 @@ def describe(reading: GateReading) -> str:
 
 
 def _main(settings: GateSettings) -> None:
-    unet, step = averaged_unet(Path(settings.run))
+    unet, steps = averaged_unet(Path(settings.run))
+    step = settings.steps_before + steps
     for length in (int(word) for word in settings.lengths.split(",")):
         clips = heldout_clips(settings, length)
         reading = read_gate(unet, make_scheduler(), clips, length, settings.structure_clips)
