@@ -55,6 +55,19 @@ def test_bootstrap_draws_whole_clips():
     assert (by_clip.high - by_clip.low) / (by_row.high - by_row.low) == pytest.approx(5, rel=0.15)
 
 
+def test_means_are_drawn_like_any_other_statistic():
+    generator = np.random.default_rng(5)
+    clips = np.array([0, 0, 0, 1, 2, 2, 3, 3, 3, 3])
+    first, second = generator.standard_normal((2, 10, 3)).astype(np.float32)
+    for ids in (None, clips):
+        slow, fast = (bootstrap_interval(f, first, seed=1, clips=ids) for f in (lambda rows: rows.mean(), np.mean))
+        np.testing.assert_allclose(fast[:3], slow[:3], rtol=1e-5, atol=1e-6)
+        slow, fast = (
+            paired_difference_interval(f, first, second, seed=1, clips=ids) for f in (lambda rows: rows.mean(), np.mean)
+        )
+        np.testing.assert_allclose(fast[:3], slow[:3], rtol=1e-5, atol=1e-6)
+
+
 def test_same_seed_same_bounds_and_the_global_generator_is_untouched():
     samples = np.random.default_rng(4).standard_normal(30)
     state = np.random.get_state()[1].tolist()  # noqa: NPY002
