@@ -74,9 +74,9 @@ def bootstrap_interval(
     Raises:
         ValueError: no rows, ``clips`` of the wrong shape, or ``confidence`` or ``resamples`` out of range.
     """
-    rows = _as_rows(samples, "samples")
+    rows = as_rows(samples, "samples")
     members = rows_by_clip(clips, len(rows))
-    _check(confidence, resamples)
+    check_numbers(confidence, resamples)
     value = float(statistic(rows))
     if len(members) < 2:
         return Interval(value, np.nan, np.nan, len(members), unit)
@@ -110,9 +110,9 @@ def paired_difference_interval(
     Raises:
         ValueError: the arrays do not have the same number of rows, or as in :func:`bootstrap_interval`.
     """
-    first, second = _as_paired_rows(baseline, candidate)
+    first, second = as_paired_rows(baseline, candidate)
     members = rows_by_clip(clips, len(first))
-    _check(confidence, resamples)
+    check_numbers(confidence, resamples)
     value = float(statistic(second)) - float(statistic(first))
     if len(members) < 2:
         return Interval(value, np.nan, np.nan, len(members), unit)
@@ -147,11 +147,11 @@ def jackknife_interval(
     Returns:
         Interval whose ``n`` is the number of clips of the last (generated) set.
     """
-    sets = [_as_rows(sample, f"set {i}") for i, sample in enumerate(samples)]
+    sets = [as_rows(sample, f"set {i}") for i, sample in enumerate(samples)]
     ids = [None] * len(sets) if clips is None else list(clips)
     if not sets or len(ids) != len(sets):
         raise ValueError(f"got {len(sets)} sets and {len(ids)} entries in clips; give one entry per set")
-    _check(confidence)
+    check_numbers(confidence)
     members = [rows_by_clip(clip, len(rows)) for clip, rows in zip(ids, sets, strict=True)]
     value = float(statistic(*sets))
     dealt = deal_groups([len(m) for m in members], groups, seed)
@@ -198,71 +198,6 @@ def jackknife_bounds(value: float, replicates: ArrayLike, confidence: float) -> 
     return value - half, value + half
 
 
-def permutation_p_value(
-    statistic: Callable[[Array, Array], float],
-    reference: ArrayLike,
-    generated: ArrayLike,
-    *,
-    seed: Seed,
-    reference_clips: ArrayLike | None = None,
-    generated_clips: ArrayLike | None = None,
-    permutations: int = 999,
-) -> float:
-    """Chance that clips from one common source lie at least as far apart (large statistic) as these two sets.
-
-    Clips change sets. (1 + hits) / (1 + permutations) is never 0; nan with fewer than two clips on a side.
-    """
-    first, second = _as_rows(reference, "reference"), _as_rows(generated, "generated")
-    pooled = np.concatenate([first, second])
-    members = rows_by_clip(reference_clips, len(first))
-    n_first = len(members)
-    members += [rows + len(first) for rows in rows_by_clip(generated_clips, len(second))]
-    if n_first < 2 or len(members) - n_first < 2:
-        return np.nan
-    _check(resamples=permutations)
-    observed = float(statistic(first, second))
-    generator = np.random.default_rng(seed)
-    hits = 0
-    for _ in tqdm(range(permutations), desc="permutations", delay=2, leave=False):
-        order = generator.permutation(len(members))
-        left = np.concatenate([members[i] for i in order[:n_first]])
-        right = np.concatenate([members[i] for i in order[n_first:]])
-        hits += float(statistic(pooled[left], pooled[right])) >= observed
-    return (1 + hits) / (1 + permutations)
-
-
-def paired_permutation_p_value(
-    statistic: Statistic,
-    baseline: ArrayLike,
-    candidate: ArrayLike,
-    *,
-    seed: Seed,
-    clips: ArrayLike | None = None,
-    permutations: int = 999,
-) -> float:
-    """Two-sided p-value of ``statistic(candidate) - statistic(baseline)`` under swaps of the two within clips.
-
-    Row i of both arrays comes from the same clip. nan with fewer than two clips.
-    """
-    first, second = _as_paired_rows(baseline, candidate)
-    members = rows_by_clip(clips, len(first))
-    if len(members) < 2:
-        return np.nan
-    _check(resamples=permutations)
-    clip_of_row = np.empty(len(first), dtype=np.int64)
-    for number, rows in enumerate(members):
-        clip_of_row[rows] = number
-    observed = abs(float(statistic(second)) - float(statistic(first)))
-    generator = np.random.default_rng(seed)
-    hits = 0
-    for _ in tqdm(range(permutations), desc="permutations", delay=2, leave=False):
-        swap = (generator.random(len(members)) < 0.5)[clip_of_row].reshape(-1, *[1] * (first.ndim - 1))
-        left, right = np.where(swap, second, first), np.where(swap, first, second)
-        # A tie is reached through other sums of the same numbers: it must count in spite of rounding.
-        hits += abs(float(statistic(right)) - float(statistic(left))) >= observed * (1 - 1e-12)
-    return (1 + hits) / (1 + permutations)
-
-
 def _pick_clips(members: list[Array], seed: Seed, resamples: int) -> Array:
     """(resamples, clips) numbers of the clips drawn, with replacement."""
     return np.random.default_rng(seed).integers(len(members), size=(resamples, len(members)))
@@ -287,21 +222,21 @@ def _percentiles(replicates: Array, confidence: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _as_rows(samples: ArrayLike, name: str) -> Array:
+def as_rows(samples: ArrayLike, name: str) -> Array:
     rows = np.asarray(samples)
     if rows.shape[:1] in ((), (0,)):
         raise ValueError(f"{name} has shape {rows.shape}; give at least one row, shape (n, ...)")
     return rows
 
 
-def _as_paired_rows(baseline: ArrayLike, candidate: ArrayLike) -> tuple[Array, Array]:
-    first, second = _as_rows(baseline, "baseline"), _as_rows(candidate, "candidate")
+def as_paired_rows(baseline: ArrayLike, candidate: ArrayLike) -> tuple[Array, Array]:
+    first, second = as_rows(baseline, "baseline"), as_rows(candidate, "candidate")
     if first.shape != second.shape:
         raise ValueError(f"baseline {first.shape} and candidate {second.shape} differ; pair the same clips in both")
     return first, second
 
 
-def _check(confidence: float = 0.95, resamples: int = 1) -> None:
+def check_numbers(confidence: float = 0.95, resamples: int = 1) -> None:
     if not 0 < confidence < 1:
         raise ValueError(f"confidence={confidence}; give a number between 0 and 1")
     if resamples < 1:

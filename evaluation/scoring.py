@@ -24,9 +24,9 @@ from evaluation.bootstrap import (
     jackknife_bounds,
     n_groups,
     paired_difference_interval,
-    paired_permutation_p_value,
     rows_by_clip,
 )
+from evaluation.permutation import paired_permutation_p_value
 from evaluation.results import WHOLE, MetricResult
 
 CONFIDENCE = 0.95

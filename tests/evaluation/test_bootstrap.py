@@ -12,11 +12,10 @@ from evaluation.bootstrap import (
     deal_groups,
     jackknife_interval,
     paired_difference_interval,
-    paired_permutation_p_value,
-    permutation_p_value,
     rows_by_clip,
 )
 from evaluation.fad import Moments, frechet_distance
+from evaluation.permutation import paired_permutation_p_value, permutation_p_value
 
 
 def test_rows_are_grouped_by_clip_whatever_their_order():

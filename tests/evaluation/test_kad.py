@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from evaluation.bootstrap import permutation_p_value
 from evaluation.kad import (
     _ClipSet,
     _labelled_distances,
@@ -13,6 +12,7 @@ from evaluation.kad import (
     median_bandwidth,
     resolve_bandwidth,
 )
+from evaluation.permutation import permutation_p_value
 
 
 def by_definition(reference, generated, bandwidth, kernel=lambda u: np.exp(-u)):
