@@ -137,9 +137,9 @@ def site_grid(pipeline: Pipeline, duration_s: float) -> TokenGrid:
 def op_error(arm: Arm, grid: TokenGrid, batch: int = 2) -> float | None:
     """Largest difference of an exact arm's attention to the float64 oracle on fresh inputs, over its largest value.
 
-    None for approximate arms and for attention removed, which have no oracle.
+    None for approximate arms and for controls (attention removed or uniform), which have no oracle.
     """
-    if arm.method.approximate or isinstance(arm.function, ValueSite):
+    if arm.method.approximate or arm.method.timing_only:
         return None
     inputs = op_inputs(arm, grid, batch, seed=time.time_ns() % 2**31)
     source = getattr(arm.function, "source", None)

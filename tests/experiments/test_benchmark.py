@@ -55,7 +55,7 @@ def test_every_exact_arm_agrees_with_the_float64_oracle_on_fresh_inputs(pipeline
         if op_call(arm, 1.28, 2) is None:
             pytest.skip("does not change the attention of a site")
         error = op_error(arm, TokenGrid(37, 8))
-    if method.approximate or method.name.startswith("no_attention"):
+    if method.approximate or method.timing_only:
         assert error is None
     else:
         assert error is not None
