@@ -116,7 +116,7 @@ def test_measuring_interleaves_methods_and_throws_the_first_round_away():
 
 def test_the_command_plans_from_a_stored_run(tmp_path, monkeypatch, capsys):
     for name in ("dense", "litefocus", "focus_only", "compensation_only", "naive", "authors"):
-        record = ClipRecord("r", "c", name, 1.0, 4, 3.5, "p", "x", 0, "a.wav", "", 16000, 16000, 1.5, 0.25, 0.25)
+        record = ClipRecord("r", name, name, 1.0, 4, 3.5, "p", "x", 0, "a.wav", "", 16000, 16000, 1.5, 0.25, 0.25)
         append_record(tmp_path, record)
     arguments = ["+sweep=smoke", "steps=10", "durations=[1]", "data.limit=2", "plan.shard_hours=0.005"]
     monkeypatch.setattr(sys, "argv", ["plan", *arguments, f"plan.calibration={tmp_path}"])

@@ -52,7 +52,9 @@ def test_records_come_back_as_written_one_line_each(tmp_path, caplog):
 
 
 def test_records_are_not_changed_after_the_fact_and_a_value_is_the_headline_unless_said_otherwise():
-    assert RECORD_TYPES.keys() == {"run", "clip", "failure", "timing", "metric"}
+    assert RECORD_TYPES.keys() == {
+        "run", "probe_run", "clip", "failure", "timing", "cell", "round", "metric", "probe_loss", "attention",
+    }  # fmt: skip
     for cls in RECORD_TYPES.values():
         assert cls.__dataclass_params__.frozen, cls
     value = MetricRecord("r", "c", "dense", 1.0, "strict", "fad", 2.0, 1.0, 3.0, 8, 0, "clip", False)
@@ -125,7 +127,7 @@ def test_damage_inside_the_file_is_named_with_its_line(tmp_path):
     [
         ({"schema": 99}, "got schema version 99, this program reads 1"),
         ({"schema": None}, "got schema version None"),
-        ({"kind": "rumour"}, "got kind 'rumour', accepted: clip, failure, metric, run, timing"),
+        ({"kind": "rumour"}, "got kind 'rumour', accepted: attention, cell, clip, failure, metric, probe_loss"),
         ({"extra": 1}, r"unknown fields \['extra'\]"),
         ({"reason": ...}, "incomplete failure record"),
     ],

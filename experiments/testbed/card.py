@@ -1,0 +1,129 @@
+"""Writes the measured tables of the model card from the files that the measuring programs left.
+
+    python -m experiments.testbed.card
+
+Blocks between `<!-- card:NAME -->` and `<!-- /card:NAME -->` in `weights/README.md` are written anew: `judges` from
+judges_quality.json, `generator` from generator_quality.json (both in results/testbed), `gate` from weights/gate.json.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from experiments.testbed.judges_quality import Summary
+from experiments.testbed.judges_training import write_atomically
+from experiments.testbed.load import GATE, WEIGHTS
+
+RESULTS = Path("results/testbed")
+BLOCK = re.compile(r"(<!-- card:(?P<name>\w+) -->\n).*?(<!-- /card:(?P=name) -->)", re.DOTALL)
+SOURCES = ("real", "round_trip", "generated")
+Row = tuple[str, ...]
+
+
+def share(summary: Summary) -> str:
+    """A share as a percentage with its interval and N."""
+    value, low, high = (f"{100 * summary[key]:.1f}%" for key in ("value", "low", "high"))  # type: ignore[operator]
+    return f"{value} ({low}-{high}, n={summary['n']})"
+
+
+def number(summary: Summary) -> str:
+    """A number with its interval and N."""
+    return f"{summary['value']:.3f} ({summary['low']:.3f}-{summary['high']:.3f}, n={summary['n']})"
+
+
+def table(head: Row, rows: list[Row]) -> str:
+    """A markdown table."""
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def judges_table(quality: dict[str, Any]) -> str:
+    """Classifier, vocoder and CLAP on held-out renders, with the targets that they were trained for."""
+    exact, ways, clap = quality["classifier_exact_sets"], quality["conversions"], quality["clap"]
+    rows: list[Row] = [("classifier, exact event sets", share(exact["all"]), "95%")]
+    rows += [(f"- {name}", share(exact[name]), "") for name in ("single", "while", "then")]
+    targets = {"vae_vocoder": "90%"}
+    for name, way in ways.items():
+        rows.append((f"- after {name.replace('_', ' ')}", share(way["exact_sets"]), targets.get(name, "")))
+    for name, way in ways.items():
+        target = "below Griffin-Lim" if name == "vocoder" else ""
+        rows.append((f"{name.replace('_', ' ')}, log-mel L1 in nat", number(way["log_mel_l1"]), target))
+    rows.append(("CLAP, text to audio, R@1 of 100 distinct scenes", share(clap["r1_text_to_audio_of_100"]), "60%"))
+    rows.append(("CLAP, audio to text, R@1 of 100", share(clap["r1_audio_to_text_of_100"]), ""))
+    rows.append(("CLAP, cosine with its own caption", number(clap["cosine_right"]), ""))
+    rows.append(("CLAP, own minus another clip's caption", number(clap["cosine_right_minus_shuffled"]), "above 0"))
+    prefix = "prefers_right_"
+    for name in (key for key in clap if key.startswith(prefix)):
+        rows.append((f"CLAP prefers the right {name.removeprefix(prefix)} word", share(clap[name]), "50% is chance"))
+    return table(("measure", "value", "target"), rows)
+
+
+def generator_table(quality: dict[str, Any]) -> str:
+    """Hits, CLAP, attributes and distances of generated clips beside real ones and their round trip."""
+    rows: list[Row] = []
+    targets = {"single": "97%", "while": "85%", "then": ""}
+    for relation, target in targets.items():
+        found = quality[relation]
+        rows.append((f"hit rate, {relation}", *(share(found[source]["hit_rate"]) for source in SOURCES), target))
+        rows.append((f"exact sets, {relation}", *(share(found[source]["exact_sets"]) for source in SOURCES), ""))
+        margins = (number(found[source]["clap_minus_shuffled"]) for source in SOURCES)
+        rows.append((f"CLAP, own minus another caption, {relation}", *margins, "above 0"))
+    order = (share(quality["then"][source]["order_right"]) for source in SOURCES)
+    rows.append(("order of two events", *order, "above 50%"))
+    for name in ("level", "rate", "pitch"):
+        found = quality[name]
+        rows.append((f"{name} word obeyed", share(found["real"]), "", share(found["generated"]), "above 50%"))
+    distance = quality["frechet_distance"]
+    rows.append(("Fréchet distance to real", *(f"{distance[source]:.1f}" for source in SOURCES), ""))
+    ratio = distance["generated_over_round_trip"]
+    rows.append(("- over its own round trip", "", "1", f"{ratio:.2f}", "2.02 (a third of the study's 206 / 34)"))
+    untrained = f"{distance['generated_over_untrained']:.3f} of {distance['untrained']:.1f}"
+    rows.append(("- over the untrained model's", "", "", untrained, "0.1"))
+    return table(("measure", "real", "after VAE and vocoder", "generated", "target"), rows)
+
+
+def gate_table(gate: dict[str, Any]) -> str:
+    """The gate's five numbers at each length."""
+    rows: list[Row] = []
+    for reading in gate["readings"]:
+        passed = reading["verdicts"]
+        deletion = ", ".join(f"{100 * value:.0f}% at {t}" for t, value in reading["deletion_share"].items())
+        rows.append((
+            f"{reading['length']}x", f"{reading['same_frequency_ratio']:.2f}", f"{reading['entropy_gap_nat']:.2f}",
+            deletion, *("pass" if passed[key] else "FAIL" for key in ("focus_beats_deleted", "compensation_worse")),
+            "pass" if all(passed.values()) else "FAIL",
+        ))  # fmt: skip
+    head = ("length", "same-frequency mass over uniform (2)", "ln N - H, nat (1)", "deletion costs (5%)")
+    return table((*head, "focus beats deleted", "compensation worse", "all"), rows)
+
+
+BLOCKS: dict[str, tuple[Path, Callable[[dict[str, Any]], str]]] = {
+    "judges": (RESULTS / "judges_quality.json", judges_table),
+    "generator": (RESULTS / "generator_quality.json", generator_table),
+    "gate": (WEIGHTS / GATE, gate_table),
+}
+
+
+def fill(text: str) -> str:
+    """The card with every block written anew.
+
+    Raises:
+        KeyError: a block of an unknown name, or a measurement that its file lacks.
+        FileNotFoundError: a measuring program has not been run.
+    """
+
+    def block(match: re.Match[str]) -> str:
+        source, render = BLOCKS[match["name"]]
+        return f"{match[1]}{render(json.loads(source.read_text(encoding='utf-8')))}\n{match[3]}"
+
+    return BLOCK.sub(block, text)
+
+
+if __name__ == "__main__":
+    card = WEIGHTS / "README.md"
+    write_atomically(card, fill(card.read_text(encoding="utf-8")).encode())
+    print(card.name)
