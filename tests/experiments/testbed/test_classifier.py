@@ -102,7 +102,8 @@ def test_a_killed_training_ends_bit_equal(tmp_path: Path, monkeypatch: pytest.Mo
     resumed = train_classifier(ClassifierSettings(run=str(tmp_path / "b"), **settings))
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
-    assert (tmp_path / "b" / "classifier.safetensors").stat().st_size < 2**20
+    parameters = sum(tensor.numel() for tensor in whole.state_dict().values())
+    assert (tmp_path / "b" / "classifier.safetensors").stat().st_size < 2.1 * parameters, "shipped in half precision"
 
 
 def test_a_second_run_starts_from_the_first_ones_weights(tmp_path: Path) -> None:
