@@ -40,7 +40,7 @@ def arguments(error):
     return [
         *AUDIBLE,
         f"~{patch}.config",
-        f"{patch}._target_=test_memory.exhausted_attention",
+        f"{patch}._target_=test_out_of_memory.exhausted_attention",
         f"+{patch}.error={error}",
     ]
 
