@@ -1,5 +1,6 @@
 """A SLURM cluster of one node on loopback: munged, slurmctld and slurmd in one folder, ended on the way out."""
 
+import importlib.util
 import os
 import secrets
 import shutil
@@ -60,6 +61,8 @@ def why_not() -> str:
         return f"{', '.join(missing)} not found; make test-slurm installs slurm-wlm and munge on Debian"
     if os.geteuid() != 0:
         return "the daemons of SLURM start jobs for other users: root is needed"
+    if importlib.util.find_spec("submitit") is None:
+        return "submitit is not installed (extra slurm); make test-slurm installs it"
     return ""
 
 
