@@ -90,7 +90,7 @@ def _run_pipeline(
     """The stages that need the pipeline, on this shard's share."""
     check_same_settings(of_kind(read_records(run_dir), RunRecord), resolved(config))
     prompts = load_prompts(config)
-    pipeline = load_pipeline(config)
+    pipeline = load_pipeline(config, config.shard.index)
     for duration in config.durations:
         pipeline.check_duration(float(duration))
     check_same_weights(of_kind(read_records(run_dir), RunRecord), pipeline.weights)
@@ -119,8 +119,8 @@ def load_prompts(config: DictConfig) -> list[Prompt]:
     return instantiate({key: value for key, value in config.data.items() if key != "references"})
 
 
-def load_pipeline(config: DictConfig) -> Pipeline:
-    """Load the configured pipeline on its device.
+def load_pipeline(config: DictConfig, shard: int = 0) -> Pipeline:
+    """Load the configured pipeline on its device; with `auto`, shards on one machine take its CUDA devices in turn.
 
     Raises:
         ValueError: an unknown dtype or device. Loading errors pass through.
@@ -133,9 +133,7 @@ def load_pipeline(config: DictConfig) -> Pipeline:
         torch.set_num_threads(int(config.threads))
     arguments = {key: value for key, value in config.pipeline.items() if key not in PIPELINE_SETTINGS}
     logger.info("loading %s", config.pipeline.name)
-    pipeline: Pipeline = instantiate(
-        arguments, device=select_device(config.device, config.shard.index), dtype=DTYPES[config.dtype]
-    )
+    pipeline: Pipeline = instantiate(arguments, device=select_device(config.device, shard), dtype=DTYPES[config.dtype])
     pipeline.decode_in_chunks = DecodingChunks(**config.decode_in_chunks) if config.decode_in_chunks else None
     return pipeline
 

@@ -104,6 +104,12 @@ def configuration(tmp_path: Path, *overrides: str) -> Any:
     return config
 
 
+def test_its_own_configuration_loads_the_pipeline(tmp_path: Path) -> None:
+    pipeline = benchmark.load_pipeline(configuration(tmp_path))
+    assert pipeline.name == "audioldm2_untrained"
+    assert pipeline.decode_in_chunks is not None
+
+
 def test_a_killed_run_loses_one_round_and_goes_on(tmp_path: Path, pipeline: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(benchmark, "load_pipeline", lambda config: pipeline)
     cells = "cells=[{level: op, duration_s: 1.28, rounds: 3, warmup: 0, arms: [dense, litefocus, no_attention]}]"
