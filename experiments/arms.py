@@ -110,13 +110,22 @@ def op_inputs(arm: Arm, grid: TokenGrid, batch: int, seed: int = 0) -> tuple[tor
     return tuple(tensor.transpose(1, 2) for tensor in tensors)
 
 
-def op_output(arm: Arm, inputs: tuple[torch.Tensor, ...], grid: TokenGrid) -> torch.Tensor:
-    """The arm's attention at its first site, without projections: (B, H, N, D)."""
-    with torch.inference_mode():
-        if arm.function is None:
-            query, key, value = inputs
-            return F.scaled_dot_product_attention(query, key, value)
-        return arm.function.attend(*inputs, grid, arm.site.scale)
+def op_of(arm: Arm, inputs: tuple[torch.Tensor, ...], grid: TokenGrid) -> Callable[[], torch.Tensor]:
+    """A call for the arm's attention at its first site, without projections: (B, H, N, D).
+
+    Looking the site up takes milliseconds, as long as the attention of a short clip: it is done here, not in the call.
+    """
+    function, scale = arm.function, arm.site.scale
+
+    def op() -> torch.Tensor:
+        with torch.inference_mode():
+            if function is None:
+                query, key, value = inputs
+                return F.scaled_dot_product_attention(query, key, value)
+            attention: torch.Tensor = function.attend(*inputs, grid, scale)
+            return attention
+
+    return op
 
 
 def op_call(arm: Arm, duration_s: float, batch: int) -> Call | None:
@@ -124,8 +133,7 @@ def op_call(arm: Arm, duration_s: float, batch: int) -> Call | None:
     if not hasattr(arm.function, "attend") and arm.method.name != "dense":
         return None
     grid = site_grid(arm.pipeline, duration_s)
-    inputs = op_inputs(arm, grid, batch)
-    return lambda: op_output(arm, inputs, grid)
+    return op_of(arm, op_inputs(arm, grid, batch), grid)
 
 
 def site_grid(pipeline: Pipeline, duration_s: float) -> TokenGrid:
@@ -158,7 +166,7 @@ def op_error(arm: Arm, grid: TokenGrid, batch: int = 2) -> float | None:
             scale=arm.site.scale,
             duplicates=source.config.duplicates,
         )
-    return relative_error(op_output(arm, inputs, grid), expected)
+    return relative_error(op_of(arm, inputs, grid)(), expected)
 
 
 def relative_error(output: torch.Tensor, expected: torch.Tensor) -> float:
