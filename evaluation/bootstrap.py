@@ -6,10 +6,14 @@ clips are drawn, deleted or exchanged. ``clips`` names the clip of every row; wi
 * a mean over clips (KL, CLAP): :func:`bootstrap_interval`;
 * a distance between sets (FAD, KAD): :func:`jackknife_interval`; drawing with replacement would add its bias again;
 * two methods on the same prompts: :func:`paired_difference_interval`, in which that bias cancels.
+
+A percentile interval lies between the smallest and the largest clip. All n clips fall on one side of the median with
+probability 2^(1 - n), so below :func:`fewest_clips` it cannot cover as often as it says, and its bounds are nan.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -25,7 +29,7 @@ JACKKNIFE_GROUPS = 20
 
 
 class Interval(NamedTuple):
-    """An estimate with its uncertainty; bounds are nan where one clip leaves the spread undefined, never 0 wide."""
+    """An estimate with its uncertainty; bounds are nan where too few clips leave it unknown, never 0 wide."""
 
     value: float
     """The statistic on the whole sample."""
@@ -37,6 +41,11 @@ class Interval(NamedTuple):
     """Number of resampling units (clips) behind the value."""
     unit: str
     """What is resampled, "clip" unless said otherwise."""
+
+
+def fewest_clips(confidence: float = 0.95) -> int:
+    """Fewest clips whose range covers the median with probability ``confidence``: 6 at 0.95."""
+    return 1 + math.ceil(-math.log2(1 - confidence))
 
 
 def rows_by_clip(clips: ArrayLike | None, n_rows: int) -> list[Array]:
@@ -78,7 +87,7 @@ def bootstrap_interval(
     members = rows_by_clip(clips, len(rows))
     check_numbers(confidence, resamples)
     value = float(statistic(rows))
-    if len(members) < 2:
+    if len(members) < fewest_clips(confidence):
         return Interval(value, np.nan, np.nan, len(members), unit)
     replicates = _replicates(statistic, rows, members, _pick_clips(members, seed, resamples))
     return Interval(value, *_percentiles(replicates, confidence), len(members), unit)
@@ -114,7 +123,7 @@ def paired_difference_interval(
     members = rows_by_clip(clips, len(first))
     check_numbers(confidence, resamples)
     value = float(statistic(second)) - float(statistic(first))
-    if len(members) < 2:
+    if len(members) < fewest_clips(confidence):
         return Interval(value, np.nan, np.nan, len(members), unit)
     picks = _pick_clips(members, seed, resamples)
     replicates = _replicates(statistic, second, members, picks) - _replicates(statistic, first, members, picks)

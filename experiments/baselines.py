@@ -13,7 +13,7 @@ import torch
 from litefocus.grid import TokenGrid
 from litefocus.keys import KeySource
 from litefocus.patch import BuildSite, Config, SitePatch, as_config, patched
-from litefocus.processor import ProjectedSite
+from litefocus.processor import LiteFocusSite, ProjectedSite
 from litefocus.sites import find_sites, find_unet
 
 
@@ -91,12 +91,8 @@ class NaiveSite(ProjectedSite):
         return torch.einsum("bhij,bhjd->bhid", scores.softmax(dim=-1), value)
 
 
-class AuthorsSite(ProjectedSite):
+class AuthorsSite(LiteFocusSite):
     """LiteFocus as its authors compute it: two blocks of materialised scores, concatenated, one softmax."""
-
-    def __init__(self, source: KeySource, number: int) -> None:
-        self.source = source
-        self.number = number
 
     def attend(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, grid: TokenGrid, scale: float

@@ -193,17 +193,28 @@ def _spread(ratio: Ratio | None) -> Estimate | None:
 
 
 def plot_latency(rows: Sequence[ArmRow], ax: Axes) -> Axes:
-    """Seconds per call against clip length, both logarithmic; the limit dashed, approximate arms dotted."""
-    shown = [row for row in rows if row.latency_s is not None and not row.arm.endswith(AA_SUFFIX)]
+    """Seconds per call against clip length, both logarithmic; limits dashed, approximate arms dotted.
+
+    At op level a limit does nothing at all, so it is left out.
+    """
+    limits = {row.cell.limit for row in rows}
+    shown = [
+        row
+        for row in rows
+        if row.latency_s is not None
+        and not row.arm.endswith(AA_SUFFIX)
+        and not (row.cell.level == "op" and row.arm in limits)
+    ]
     names = list(dict.fromkeys(row.arm for row in shown))
     for name in names:
         series = sorted((row.cell.duration_s, row.latency_s) for row in shown if row.arm == name)
         first = next(row for row in shown if row.arm == name)
         colour, marker = style_of(name, names)
-        line = "--" if name == first.cell.limit else ":" if name in first.cell.approximate else "-"
+        line = "--" if name in limits else ":" if name in first.cell.approximate else "-"
         ax.plot(*zip(*series, strict=True), color=colour, marker=marker, ms=5, lw=1.5, ls=line, label=first.label)
     durations = sorted({row.cell.duration_s for row in shown})
     ax.set(xscale="log", yscale="log", xlabel="clip length (s)", ylabel="time per call (s)")
+    ax.yaxis.set_major_formatter("{x:g}")
     ax.set_xticks(durations, [f"{d:g}" for d in durations])
     ax.set_xticks([], minor=True)
     ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1.0))

@@ -11,11 +11,14 @@ from torch import nn
 from experiments.pipelines import Pipeline
 from litefocus.sites import find_sites
 
-# Attention keeps its products where these are fused into it; the sites of LiteFocus never fuse theirs.
+# Attention keeps its products where these are fused into it; the sites of LiteFocus never fuse theirs. A feed-forward
+# and an upsampling do their products themselves where `litefocus.optimize` fused them.
 KINDS = {
     "Conv2d": "convolutions",
+    "Upsample2D": "convolutions",
     "Linear": "linear layers",
     "GEGLU": "linear layers",
+    "FeedForward": "linear layers",
     "GroupNorm": "norms",
     "LayerNorm": "norms",
     "Transformer2DModel": "token layout and projections",

@@ -20,7 +20,7 @@ from litefocus.config import as_config
 from litefocus.grid import TokenGrid
 from litefocus.keys import KeySource
 from litefocus.patch import Config, SitePatch, patched
-from litefocus.processor import ProjectedSite
+from litefocus.processor import LiteFocusSite
 from litefocus.sites import find_sites, find_unet
 
 
@@ -87,12 +87,8 @@ def flex_lite_focus(pipe_or_unet: Any, config: Config = None) -> Iterator[int]:
         yield sites
 
 
-class FlexSite(ProjectedSite):
+class FlexSite(LiteFocusSite):
     """LiteFocus at one site by FlexAttention, compiled once per shape."""
-
-    def __init__(self, source: KeySource, number: int) -> None:
-        self.source = source
-        self.number = number
 
     def attend(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, grid: TokenGrid, scale: float

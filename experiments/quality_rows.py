@@ -130,6 +130,8 @@ def _note(
         notes.append(f"no {', '.join(missing)}: {_why_missing(key, failures, records)}")
     if undefined := [metric_label(m) for m, record in found.items() if math.isnan(record.value)]:
         notes.append(f"{', '.join(undefined)} undefined from {min(r.n_scored for r in found.values())} clips")
+    if bare := [r for r in found.values() if math.isnan(r.low) and not math.isnan(r.value)]:
+        notes.append(f"{min(r.n_scored for r in bare)} clips are too few for intervals")
     if ungenerated := _not_generated(key, records):
         notes.append(ungenerated)
     if failed := max((record.n_failed for record in found.values()), default=0):

@@ -32,7 +32,10 @@ LATEX = {
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its interval. `best` prints it bold, `mark` stands behind it, `sign` prints a plus."""
+    """A number with its interval, nan where there is none.
+
+    `best` prints it bold, `mark` stands behind it, `sign` prints a plus.
+    """
 
     value: float
     low: float
@@ -142,6 +145,8 @@ def _plain(cell: Cell, digits: int, bold_on: str, bold_off: str) -> str:
         return f"{cell:g}"
     number = f"{cell.value:{'+' if cell.sign else ''}.{digits}f}"
     value = f"{bold_on}{number}{bold_off}" if cell.best else number
+    if math.isnan(cell.low):
+        return value
     return f"{value} [{cell.low:.{digits}f}, {cell.high:.{digits}f}]" + (f" {cell.mark}" if cell.mark else "")
 
 

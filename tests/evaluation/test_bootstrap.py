@@ -10,6 +10,7 @@ from evaluation.bootstrap import (
     Interval,
     bootstrap_interval,
     deal_groups,
+    fewest_clips,
     jackknife_interval,
     paired_difference_interval,
     rows_by_clip,
@@ -56,8 +57,8 @@ def test_bootstrap_draws_whole_clips():
 
 def test_means_are_drawn_like_any_other_statistic():
     generator = np.random.default_rng(5)
-    clips = np.array([0, 0, 0, 1, 2, 2, 3, 3, 3, 3])
-    first, second = generator.standard_normal((2, 10, 3)).astype(np.float32)
+    clips = np.array([0, 0, 0, 1, 2, 2, 3, 3, 3, 3, 4, 5, 5, 6])
+    first, second = generator.standard_normal((2, 14, 3)).astype(np.float32)
     for ids in (None, clips):
         slow, fast = (bootstrap_interval(f, first, seed=1, clips=ids) for f in (lambda rows: rows.mean(), np.mean))
         np.testing.assert_allclose(fast[:3], slow[:3], rtol=1e-5, atol=1e-6)
@@ -89,6 +90,29 @@ def test_one_clip_has_a_value_and_no_interval():
         assert interval.n == 1
     assert np.isnan(paired_permutation_p_value(np.mean, [1.0], [4.0], seed=0))
     assert np.isnan(permutation_p_value(lambda a, b: 0.0, [1.0], [4.0, 5.0], seed=0))
+
+
+def test_too_few_clips_for_a_percentile_interval_have_none():
+    # All six clips lie on one side of the median once in 32 times, which 95% just allows; all five do once in 16.
+    assert fewest_clips(0.95) == 6
+    assert fewest_clips(0.9) == 5
+    assert fewest_clips(0.5) == 2
+    rows = np.arange(6.0)
+    clips = ["a", "b", "c", "d", "e", "e"]
+    for few, enough in (
+        (bootstrap_interval(np.mean, rows[:5], seed=0), bootstrap_interval(np.mean, rows, seed=0)),
+        (
+            bootstrap_interval(np.mean, rows, seed=0, clips=clips),
+            bootstrap_interval(np.mean, rows[:5], seed=0, confidence=0.9),
+        ),
+        (
+            paired_difference_interval(np.mean, rows[:5], rows[:5] ** 2, seed=0),
+            paired_difference_interval(np.mean, rows, rows**2, seed=0),
+        ),
+    ):
+        assert np.isnan([few.low, few.high]).all()
+        assert np.isfinite(few.value)
+        assert enough.low < enough.value < enough.high
 
 
 def test_paired_difference_is_narrow_where_clips_vary_more_than_methods():
