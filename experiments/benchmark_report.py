@@ -4,6 +4,7 @@ Every ratio is taken within a round and given as median with the smallest and th
 baseline a second time, so its ratio is the noise of the machine.
 """
 
+import math
 import statistics
 import sys
 from collections.abc import Sequence
@@ -108,14 +109,13 @@ def _share(rounds: list[RoundRecord], cell: CellRecord, arm: str) -> Ratio | Non
 
 
 def benchmark_tables(records: list[Record]) -> list[ResultTable]:
-    """One table per level and regime, and one of the time shares by kind of module."""
+    """Per level and regime the ratios alone and everything; then the time shares by kind of module."""
     rows = arm_rows(records)
     notes = _notes(records)
-    groups = dict.fromkeys((row.cell.level, row.cell.regime) for row in rows)
-    tables = [
-        _level_table(level, regime, [r for r in rows if (r.cell.level, r.cell.regime) == (level, regime)], notes)
-        for level, regime in groups
-    ]
+    tables = []
+    for level, regime in dict.fromkeys((row.cell.level, row.cell.regime) for row in rows):
+        group = [row for row in rows if (row.cell.level, row.cell.regime) == (level, regime)]
+        tables += [_speedup_table(level, regime, group, notes), _level_table(level, regime, group, notes)]
     cells = {_key(row.cell): row.cell for row in rows}
     shares = [cell for cell in cells.values() if cell.profile]
     return tables + ([_profile_table(shares, notes)] if shares else [])
@@ -150,7 +150,28 @@ def _level_table(level: str, regime: str, rows: Sequence[ArmRow], notes: Sequenc
         ]
         for row in rows
     ]
-    return ResultTable(f"{level}_{regime}", f"{LEVEL_TITLES[level]}, {regime}", header, keys, body, notes)
+    title = f"{LEVEL_TITLES[level]}, {regime}"
+    return ResultTable(f"{level}_{regime}", title, header, keys, body, notes, max_decimals=2)
+
+
+def _speedup_table(level: str, regime: str, rows: Sequence[ArmRow], notes: Sequence[str]) -> ResultTable:
+    """Arms by clip lengths, each cell the ratio to the baseline, whose seconds stand in the heading.
+
+    At op level a limit does nothing at all: no ratio to it means anything.
+    """
+    baseline = {row.cell.duration_s: row for row in rows if row.arm == row.cell.baseline}
+    found = {(row.arm, row.cell.duration_s): row for row in rows}
+    shown = [row for row in rows if row.speedup is not None and not (level == "op" and row.arm == row.cell.limit)]
+    arms = {row.arm: row.label for row in shown}
+    body: list[list[Cell]] = [
+        [label, *(_spread(row.speedup) if (row := found.get((arm, duration))) else None for duration in baseline)]
+        for arm, label in arms.items()
+    ]
+    name = next(iter(baseline.values())).label
+    title = f"{LEVEL_TITLES[level]}, {regime}: times faster than {name}, median [min, max] of rounds"
+    header = ["arm", *(f"{d:g} s ({row.latency_s or math.nan:.3g} s/call)" for d, row in baseline.items())]
+    keys = ["arm", *(f"speedup_{duration:g}s" for duration in baseline)]
+    return ResultTable(f"{level}_{regime}_speedup", title, header, keys, body, notes, max_decimals=2)
 
 
 def _profile_table(cells: Sequence[CellRecord], notes: Sequence[str]) -> ResultTable:
@@ -189,7 +210,11 @@ def _scaled(value: float | None, unit: float) -> float | None:
 
 
 def _spread(ratio: Ratio | None) -> Estimate | None:
-    return None if ratio is None else Estimate(*ratio)
+    """Median with the range over rounds; a single round has none."""
+    if ratio is None:
+        return None
+    single = ratio.low == ratio.high
+    return Estimate(ratio.median, *((math.nan, math.nan) if single else (ratio.low, ratio.high)))
 
 
 def plot_latency(rows: Sequence[ArmRow], ax: Axes) -> Axes:

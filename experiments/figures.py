@@ -27,6 +27,7 @@ STYLES = {
     "compensation_only": ("#E69F00", "P"),
     "no_attention": ("#D55E00", "x"),
     "no_attention_optimized": ("#D55E00", "+"),
+    "dense_optimized": ("#666666", "o"),
     "litefocus_optimized": ("#56B4E9", "<"),
     "litefocus_linear": ("#009E73", "*"),
     "litefocus_linear_optimized": ("#CC79A7", "p"),

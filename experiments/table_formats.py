@@ -56,6 +56,7 @@ class ResultTable:
         name: the file's stem. title: one line for readers.
         keys: column names for csv, as many as `header`. A missing cell is None.
         notes: lines printed under the table (what the numbers are, and what they cannot say).
+        max_decimals: of an estimate in markdown and LaTeX.
     """
 
     name: str
@@ -64,11 +65,12 @@ class ResultTable:
     keys: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     notes: Sequence[str] = field(default_factory=tuple)
+    max_decimals: int = 4
 
 
 def to_markdown(table: ResultTable) -> str:
     """The table with its title and notes as GitHub markdown."""
-    digits = [decimals(column) for column in _columns(table)]
+    digits = [min(decimals(column), table.max_decimals) for column in _columns(table)]
     rows = [[_plain(cell, d, "**", "**") for cell, d in zip(row, digits, strict=True)] for row in table.rows]
     notes = "".join(f"\n{_one_line(note)}\n" for note in table.notes)
     return f"**{_one_line(table.title)}**\n\n{markdown_table(table.header, rows)}{notes}"
@@ -96,7 +98,7 @@ def _csv_cells(cell: Cell, wide: bool) -> list[str | float]:
 
 def to_latex(table: ResultTable) -> str:
     """The table as a LaTeX table environment; needs the package booktabs. All text is escaped."""
-    digits = [decimals(column) for column in _columns(table)]
+    digits = [min(decimals(column), table.max_decimals) for column in _columns(table)]
     body = [
         " & ".join(_latex_cell(cell, d) for cell, d in zip(row, digits, strict=True)) + r" \\" for row in table.rows
     ]

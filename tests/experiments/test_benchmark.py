@@ -1,8 +1,10 @@
 """The benchmark: arms that share weights, exactness of every exact arm, rounds that survive a kill, rows by hand."""
 
 import importlib.util
+import math
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,12 @@ from hydra import compose, initialize_config_dir
 
 import experiments.benchmark as benchmark
 from experiments.arms import level_call, method_of, op_call, op_error, open_arm, relative_error, run_pipeline
-from experiments.benchmark_report import arm_rows, benchmark_report
+from experiments.benchmark_report import arm_rows, benchmark_report, benchmark_tables
 from experiments.cli import CONF_DIR
 from experiments.module_profile import module_shares
 from experiments.readme import fill_blocks
-from experiments.records import CellRecord, RoundRecord, of_kind, read_records
+from experiments.records import CellRecord, RoundRecord, RunRecord, of_kind, read_records
+from experiments.table_formats import Estimate, to_markdown
 from experiments.timing import unet_step
 from experiments.untrained import build_untrained
 from litefocus import TokenGrid
@@ -174,6 +177,24 @@ def test_rows_by_hand() -> None:
     assert fast.share_of_limit == pytest.approx((3 / 4, 2 / 3, 4 / 5))
     assert (fast.gflops_per_s, fast.probe_share) == (2, 0.1)
     assert (rows["naive"].note, rows["naive"].latency_s) == ("too big", None)
+
+
+def test_ratios_by_length_have_a_range_only_over_several_rounds() -> None:
+    cells = [cell_record(), cell_record(duration_s=20.0, labels={"dense": "Dense", "fast": "Fast"}, skipped={})]
+    long = replace(round_record(10, 4, 1, 10), duration_s=20.0)
+    records = [cells[0], cells[1], round_record(4, 2, 1, 10), round_record(6, 2, 1, 20), long]
+    machine = {"commit": None, "device": "cpu", "threads": 1, "dtype": "float32", "packages": {"torch": "2"}}
+    run = RunRecord("r", "now", {"keep_freed_memory": False}, machine, {"name": "p", "trained": True}, [])
+    table = {table.name: table for table in benchmark_tables([run, *records])}["step_eager_speedup"]
+    assert table.header == ["arm", "10 s (5 s/call)", "20 s (10 s/call)"]
+    rows = {str(row[0]): row[1:] for row in table.rows}
+    several, single = rows["Fast (approximate)"]
+    assert several == Estimate(2.5, 2, 3)
+    assert isinstance(single, Estimate)
+    assert single.value == 2.5
+    assert math.isnan(single.low)
+    assert rows["Limit"][1] is None
+    assert "2.50 [2.00, 3.00] | 2.50 " in to_markdown(table)
 
 
 def test_an_arm_whose_package_is_missing_is_skipped_and_said_so(
