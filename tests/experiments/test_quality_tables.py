@@ -118,6 +118,16 @@ def test_every_gap_says_why():
     assert quality_rows([run_record(["a"], [10.0]), value(DENSE)], "strict")[2].note == "no FAD: no clips generated"
 
 
+def test_a_value_without_an_interval_stands_alone_and_says_why():
+    records = [run_record(["a"], [10.0]), value(DENSE), value(LITE, half=math.nan, n_scored=2)]
+    lite = cells(records)[1]
+    assert lite["note"] == "2 clips are too few for intervals"
+    text = to_markdown(table(records))
+    assert "nan" not in text
+    assert "| 2.00 [1.90, 2.10]" in text
+    assert re.search(r"\| LiteFocus +\| 2.00 +\|", text)
+
+
 def test_a_half_finished_run_says_how_much_is_missing():
     asked = run_record(["a", "b"], [10.0], seeds=(0, 1))
     records = [asked, value(DENSE), value(LITE), *(clip("c", DENSE, 10.0, p, "Rain", 0, "a.wav", b"x") for p in "ab")]
