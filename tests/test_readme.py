@@ -1,13 +1,23 @@
-"""The tables in the README are those of the committed records."""
+"""The tables in the README and in docs/ are those of the committed records."""
 
 from pathlib import Path
+
+import pytest
 
 from experiments.readme import stale_blocks
 
 ROOT = Path(__file__).resolve().parents[1]
+WITH_TABLES = ("README.md", "docs/performance.md", "docs/extensions.md")
 
 
-def test_no_table_in_the_readme_is_stale():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", WITH_TABLES)
+def test_no_table_in_a_document_is_stale(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
     assert "<!-- results:" in text
     assert stale_blocks(text, ROOT / "results") == []
+
+
+def test_every_document_with_tables_is_checked():
+    documents = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    found = {str(p.relative_to(ROOT)) for p in documents if "<!-- results:" in p.read_text(encoding="utf-8")}
+    assert found == set(WITH_TABLES)
