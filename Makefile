@@ -26,10 +26,10 @@ coverage: $(VENV)/.installed-dev
 
 # Faults and soak alone, their log kept, and the tables of docs/reliability.md written from it.
 reliability: $(VENV)/.installed-dev
-	mkdir -p results/reliability
-	rm -f results/reliability/*.jsonl
-	LITEFOCUS_FAULT_LOG=$(CURDIR)/results/reliability/faults.jsonl \
-	LITEFOCUS_SOAK_LOG=$(CURDIR)/results/reliability/soak.jsonl $(BIN)/python -m pytest tests/faults --ignore=tests/faults/test_table.py
+	rm -rf .cache/reliability && mkdir -p .cache/reliability results/reliability
+	LITEFOCUS_FAULT_LOG=$(CURDIR)/.cache/reliability/faults.jsonl \
+	LITEFOCUS_SOAK_LOG=$(CURDIR)/.cache/reliability/soak.jsonl $(BIN)/python -m pytest tests/faults --ignore=tests/faults/test_table.py
+	mv .cache/reliability/*.jsonl results/reliability/
 	$(BIN)/python -m tests.faults.table docs/reliability.md
 
 $(BIN)/python:
