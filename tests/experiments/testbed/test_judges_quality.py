@@ -66,10 +66,10 @@ def test_a_perfect_conversion_has_no_error_and_a_gain_has_its_logarithm(tmp_path
 
 
 def test_summaries_hold_the_mean_inside_its_interval() -> None:
-    summary = summarise(np.array([0.0, 1.0, 1.0, 1.0]))
+    summary = summarise(np.array([0.0, 1.0, 1.0, 1.0] * 2))
     assert summary["value"] == 0.75
     assert summary["low"] < 0.75 <= summary["high"] <= 1.0
-    assert summary["n"] == 4
+    assert summary["n"] == 8
 
 
 def test_untrained_judges_are_measured_from_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
