@@ -113,12 +113,24 @@ def benchmark_tables(records: list[Record]) -> list[ResultTable]:
     rows = arm_rows(records)
     notes = _notes(records)
     tables = []
-    for level, regime in dict.fromkeys((row.cell.level, row.cell.regime) for row in rows):
-        group = [row for row in rows if (row.cell.level, row.cell.regime) == (level, regime)]
+    for (level, regime), group in _groups(rows).items():
         tables += [_speedup_table(level, regime, group, notes), _level_table(level, regime, group, notes)]
     cells = {_key(row.cell): row.cell for row in rows}
     shares = [cell for cell in cells.values() if cell.profile]
     return tables + ([_profile_table(shares, notes)] if shares else [])
+
+
+def _groups(rows: Sequence[ArmRow]) -> dict[tuple[str, str], list[ArmRow]]:
+    """(level, regime) -> its rows, in order."""
+    groups: dict[tuple[str, str], list[ArmRow]] = {}
+    for row in rows:
+        groups.setdefault((row.cell.level, row.cell.regime), []).append(row)
+    return groups
+
+
+def _comparable(rows: Sequence[ArmRow]) -> list[ArmRow]:
+    """The rows without the limit at op level: there it does nothing at all, and no ratio to it means anything."""
+    return [row for row in rows if not (row.cell.level == "op" and row.arm == row.cell.limit)]
 
 
 def _level_table(level: str, regime: str, rows: Sequence[ArmRow], notes: Sequence[str]) -> ResultTable:
@@ -155,14 +167,10 @@ def _level_table(level: str, regime: str, rows: Sequence[ArmRow], notes: Sequenc
 
 
 def _speedup_table(level: str, regime: str, rows: Sequence[ArmRow], notes: Sequence[str]) -> ResultTable:
-    """Arms by clip lengths, each cell the ratio to the baseline, whose seconds stand in the heading.
-
-    At op level a limit does nothing at all: no ratio to it means anything.
-    """
+    """Arms by clip lengths, each cell the ratio to the baseline, whose seconds stand in the heading."""
     baseline = {row.cell.duration_s: row for row in rows if row.arm == row.cell.baseline}
     found = {(row.arm, row.cell.duration_s): row for row in rows}
-    shown = [row for row in rows if row.speedup is not None and not (level == "op" and row.arm == row.cell.limit)]
-    arms = {row.arm: row.label for row in shown}
+    arms = {row.arm: row.label for row in _comparable(rows) if row.speedup is not None}
     body: list[list[Cell]] = [
         [label, *(_spread(row.speedup) if (row := found.get((arm, duration))) else None for duration in baseline)]
         for arm, label in arms.items()
@@ -218,18 +226,9 @@ def _spread(ratio: Ratio | None) -> Estimate | None:
 
 
 def plot_latency(rows: Sequence[ArmRow], ax: Axes) -> Axes:
-    """Seconds per call against clip length, both logarithmic; limits dashed, approximate arms dotted.
-
-    At op level a limit does nothing at all, so it is left out.
-    """
+    """Seconds per call against clip length, both logarithmic; limits dashed, approximate arms dotted."""
     limits = {row.cell.limit for row in rows}
-    shown = [
-        row
-        for row in rows
-        if row.latency_s is not None
-        and not row.arm.endswith(AA_SUFFIX)
-        and not (row.cell.level == "op" and row.arm in limits)
-    ]
+    shown = [row for row in _comparable(rows) if row.latency_s is not None and not row.arm.endswith(AA_SUFFIX)]
     names = list(dict.fromkeys(row.arm for row in shown))
     for name in names:
         series = sorted((row.cell.duration_s, row.latency_s) for row in shown if row.arm == name)
@@ -259,8 +258,7 @@ def benchmark_report(run_dir: Path) -> str:
     tables = benchmark_tables(records)
     write_tables(tables, run_dir / "tables")
     run = of_kind(records, RunRecord)[-1]
-    for level, regime in dict.fromkeys((row.cell.level, row.cell.regime) for row in rows):
-        group = [row for row in rows if (row.cell.level, row.cell.regime) == (level, regime)]
+    for (level, regime), group in _groups(rows).items():
         with plt.rc_context(RC):
             figure, ax = plt.subplots()
             plot_latency(group, ax)

@@ -70,7 +70,7 @@ class ResultTable:
 
 def to_markdown(table: ResultTable) -> str:
     """The table with its title and notes as GitHub markdown."""
-    digits = [min(decimals(column), table.max_decimals) for column in _columns(table)]
+    digits = _digits(table)
     rows = [[_plain(cell, d, "**", "**") for cell, d in zip(row, digits, strict=True)] for row in table.rows]
     notes = "".join(f"\n{_one_line(note)}\n" for note in table.notes)
     return f"**{_one_line(table.title)}**\n\n{markdown_table(table.header, rows)}{notes}"
@@ -98,7 +98,7 @@ def _csv_cells(cell: Cell, wide: bool) -> list[str | float]:
 
 def to_latex(table: ResultTable) -> str:
     """The table as a LaTeX table environment; needs the package booktabs. All text is escaped."""
-    digits = [min(decimals(column), table.max_decimals) for column in _columns(table)]
+    digits = _digits(table)
     body = [
         " & ".join(_latex_cell(cell, d) for cell, d in zip(row, digits, strict=True)) + r" \\" for row in table.rows
     ]
@@ -157,6 +157,10 @@ def decimals(cells: Sequence[Cell]) -> int:
     halves = [(cell.high - cell.low) / 2 for cell in cells if isinstance(cell, Estimate)]
     widths = [half for half in halves if half > 0 and math.isfinite(half)]
     return 2 if not widths else min(max(1 - math.floor(math.log10(min(widths))), 0), 4)
+
+
+def _digits(table: ResultTable) -> list[int]:
+    return [min(decimals(column), table.max_decimals) for column in _columns(table)]
 
 
 def _columns(table: ResultTable) -> list[list[Cell]]:
