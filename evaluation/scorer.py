@@ -11,14 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
+from typing import Any
 
 from evaluation.audio import AudioError
 from evaluation.bootstrap import Array
 from evaluation.cache import EmbeddingCache
-from evaluation.embed import EmbeddedSet, Preprocessing, embed_captions, embed_files
+from evaluation.embed import EmbeddedSet, embed_captions
+from evaluation.embed_side import embed_side
 from evaluation.embedders.build import build_embedders
 from evaluation.embedders.levels import LevelEmbedder
 from evaluation.embedders.protocol import Embedder, TextEmbedder
@@ -139,8 +138,9 @@ def embed_folder(
     metrics, _ = _possible(scorer, bool(files), clips)
     scorer = replace(scorer, metrics=metrics)
     embedders = scorer.all_embedders()
-    _embed_side(scorer, embedders, "generated", {clip.id: clip.generated for clip in clips}, name)
-    _embed_side(scorer, {role: embedders[role] for role in _reference_roles(metrics)}, "reference", files, "references")
+    embed_side(scorer.preset, scorer.cache, embedders, "generated", {clip.id: clip.generated for clip in clips}, name)
+    with_reference = {role: embedders[role] for role in _reference_roles(metrics)}
+    embed_side(scorer.preset, scorer.cache, with_reference, "reference", files, "references")
     if clips:
         _embed_text(scorer, clips)
 
@@ -152,9 +152,11 @@ def score_with_material(
     metrics, not_computed = _possible(scorer, bool(references), clips)
     scorer = replace(scorer, metrics=metrics)
     embedders = scorer.all_embedders()
-    generated = _embed_side(scorer, embedders, "generated", {clip.id: clip.generated for clip in clips}, name)
+    generated = embed_side(
+        scorer.preset, scorer.cache, embedders, "generated", {clip.id: clip.generated for clip in clips}, name
+    )
     with_reference = {role: embedders[role] for role in _reference_roles(metrics)}
-    reference = _embed_side(scorer, with_reference, "reference", references, "references")
+    reference = embed_side(scorer.preset, scorer.cache, with_reference, "reference", references, "references")
     failures = _failures(clips, generated, reference)
     scored = tuple(clip for clip in clips if clip.id not in failures)
     if not scored:
@@ -233,44 +235,6 @@ def _without(scorer: Scorer, reasons: dict[str, str]) -> tuple[tuple[str, ...], 
 def _reference_roles(metrics: Sequence[str]) -> list[Role]:
     needed = [role for metric in metrics if metric in NEEDS_REFERENCE and (role := role_of(metric)) is not None]
     return list(dict.fromkeys(needed))
-
-
-def _embed_side(
-    scorer: Scorer,
-    embedders: Mapping[Any, Embedder],
-    side: Literal["generated", "reference"],
-    paths: Mapping[str, Path],
-    what: str,
-) -> dict[Role | None, EmbeddedSet]:
-    """Features per role; roles that share embedder and preprocessing share the work."""
-    done: dict[tuple[str, Preprocessing], EmbeddedSet] = {}
-    found: dict[Role | None, EmbeddedSet] = {}
-    for role, embedder in embedders.items():
-        preprocessing = scorer.preset.preprocessing(side, role)
-        key = (embedder.identity, preprocessing)
-        if key not in done:
-            done[key] = _embed_seeds(scorer, embedder, preprocessing, paths, f"{embedder.name}, {what}")
-        found[role] = done[key]
-    return found
-
-
-def _embed_seeds(
-    scorer: Scorer, embedder: Embedder, preprocessing: Preprocessing, paths: Mapping[str, Path], what: str
-) -> EmbeddedSet:
-    """One embedding pass, or one per crop seed with the crops side by side as windows."""
-    if preprocessing.cut != "random":
-        return embed_files(paths, embedder, preprocessing, scorer.cache, description=what)
-    passes = [
-        embed_files(
-            paths, embedder, replace(preprocessing, seed=seed), scorer.cache, description=f"{what}, crop {seed}"
-        )
-        for seed in scorer.preset.crop_seeds
-    ]
-    features = tuple(
-        {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
-        for rows in zip(*(single.features for single in passes), strict=True)
-    )
-    return replace(passes[0], features=features)
 
 
 def _failures(
