@@ -1,6 +1,6 @@
 """What stands beside every table, figure and page: where its numbers came from and what they cannot say."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.records import RunRecord, StartRecord
@@ -46,20 +46,18 @@ def quality_notes(run: StartRecord) -> list[str]:
     readings = run.pipeline.get("gate") or []
     if not readings:
         return [TESTBED_NOTE, "Gate: no reading for these weights is recorded, so no claim about quality can be made."]
-    return [TESTBED_NOTE, *(gate_line(reading) for reading in readings)]
+    lengths: dict[str, list[str]] = {}
+    for reading in readings:
+        lengths.setdefault(gate_verdict(reading["verdicts"]), []).append(f"{reading['length']}x")
+    return [TESTBED_NOTE, *(f"Gate at {', '.join(found)}: {verdict}." for verdict, found in lengths.items())]
 
 
-def gate_line(reading: dict[str, Any]) -> str:
-    """One length of the gate in words: passed, or which criteria failed and what follows."""
-    failed = [name.replace("_", " ") for name, passed in reading["verdicts"].items() if not passed]
+def gate_verdict(verdicts: Mapping[str, bool]) -> str:
+    """A reading of the gate in words: passed, or which criteria failed and what follows."""
+    failed = [name.replace("_", " ") for name, passed in verdicts.items() if not passed]
     if not failed:
-        return (
-            f"Gate at {reading['length']}x: passed ({len(reading['verdicts'])} of {len(reading['verdicts'])} criteria)."
-        )
-    return (
-        f"Gate at {reading['length']}x: FAILED ({', '.join(failed)}): the method's effect on quality is not testable "
-        "on this checkpoint at this length."
-    )
+        return f"passed ({len(verdicts)} of {len(verdicts)} criteria)"
+    return f"FAILED ({', '.join(failed)}): the method's effect on quality is not testable on this checkpoint there"
 
 
 def methods_of(run: RunRecord) -> list[dict[str, Any]]:

@@ -1,10 +1,11 @@
-"""Figures of quality from records: against length, against speed, over time, and where a step's time goes.
+"""Figures of quality from records: against length, against dense, against speed, over time.
 
 Every plot_* function draws into given axes; `quality_figures` writes the files that a run's records can fill.
 """
 
 import textwrap
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +16,28 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from experiments.figures import RC, save, style_of
 from experiments.provenance import methods_of, quality_notes, where
-from experiments.quality_rows import ARROWS, QualityRow, headline, metric_label, metric_names, presets, quality_rows
-from experiments.records import MetricRecord, Record, RunRecord, TimingRecord, of_kind
-from experiments.timing import AA_SUFFIX
+from experiments.quality_rows import (
+    ARROWS,
+    Differences,
+    QualityRow,
+    differences,
+    headline,
+    metric_label,
+    metric_names,
+    presets,
+    quality_rows,
+)
+from experiments.records import MetricRecord, Record, RunRecord, of_kind
 
 PANEL_WIDTH, PANEL_HEIGHT = 3.4, 2.7
 MAX_COLUMNS = 3
-ATTENTION_COLOUR, REST_COLOUR = "#D55E00", "#BBBBBB"
 
 
 def quality_figures(records: list[Record], folder: Path) -> list[Path]:
     """Draw every quality figure that the records can fill.
 
     Returns:
-        The written files: quality, pareto, profile (each per preset where there are several) and step_time.
+        The written files: quality, difference, pareto, profile (each per preset where there are several).
     """
     runs = of_kind(records, RunRecord)
     subtitle = _subtitle(runs)
@@ -40,6 +49,10 @@ def quality_figures(records: list[Record], folder: Path) -> list[Path]:
         metrics = headline(metric_names(record for row in rows for record in row.metrics.values()))
         durations = {row.duration_s for row in rows if row.metrics}
         written += _panels(folder / f"quality{suffix}", "Quality against length", subtitle, metrics, rows, plot_quality)
+        baseline, against = against_baseline(rows, differences(records, preset))
+        title = f"Difference to {baseline}: same prompts, seeds and noise, paired 95% intervals"
+        shown = [metric for metric in metrics if any(metric in row.metrics for row in against)]
+        written += _panels(folder / f"difference{suffix}", title, subtitle, shown, against, plot_difference)
         if _swept(rows) and any(row.speedup for row in rows):
             for duration in sorted(durations):
                 here = [row for row in rows if row.duration_s == duration]
@@ -47,9 +60,22 @@ def quality_figures(records: list[Record], folder: Path) -> list[Path]:
                 title = f"Quality against speed, {duration:g} s clips"
                 written += _panels(name, title, subtitle, metrics, here, plot_pareto)
         written += _profile_figure(records, preset, folder / f"profile{suffix}", subtitle)
-    if timings := step_shares(records):
-        written += _step_time_figure(timings, folder / "step_time", where(runs[-1]) if runs else "")
     return written
+
+
+def against_baseline(rows: Sequence[QualityRow], paired: Differences) -> tuple[str, list[QualityRow]]:
+    """The first baseline's label, and the rows with paired differences to it as their metrics; empty without any."""
+    baseline = next(iter(dict.fromkeys(key[2] for key in paired)), "")
+    label = next((row.label for row in rows if row.method == baseline), baseline)
+    against = [
+        replace(row, metrics={m: paired[key] for m in row.metrics if (key := _key(row, baseline, m)) in paired})
+        for row in rows
+    ]
+    return label, [row for row in against if row.metrics]
+
+
+def _key(row: QualityRow, baseline: str, metric: str) -> tuple[float, str, str, str]:
+    return row.duration_s, row.method, baseline, metric
 
 
 def _subtitle(runs: Sequence[RunRecord]) -> str:
@@ -130,6 +156,14 @@ def plot_quality(rows: Sequence[QualityRow], metric: str, ax: Axes) -> Axes:
     ax.set_xticks([], minor=True)
     ax.set(xlabel="clip length (s)")
     return _metric_axis(rows, metric, ax)
+
+
+def plot_difference(rows: Sequence[QualityRow], metric: str, ax: Axes) -> Axes:
+    """One metric's paired difference to the baseline against clip length; an interval clear of zero is a finding."""
+    ax.axhline(0, color="#000000", lw=0.8)
+    plot_quality(rows, metric, ax)
+    ax.set_ylabel(f"Δ {ax.get_ylabel()}")
+    return ax
 
 
 def _interval_line(
@@ -216,58 +250,3 @@ def _profile_figure(records: list[Record], preset: str, path: Path, subtitle: st
         for metric, ax in zip(metrics, axes, strict=True):
             plot_profile([record for record in here if record.metric == metric], window_s, labels, ax)
         return finish(figure, axes, f"Quality over time within {longest:g} s clips", subtitle, path)
-
-
-def step_shares(records: list[Record]) -> list[tuple[float, str, float, float]]:
-    """(length, label, seconds in the patched self-attention, seconds in the rest) of every timed arm.
-
-    The rest is the median step with that attention removed (the timing's limit arm); without that arm, nothing.
-    """
-    newest = {record.duration_s: record for record in of_kind(records, TimingRecord)}
-    shares = []
-    for duration, timing in sorted(newest.items()):
-        limit = timing.latencies_s.get(timing.limit)
-        for name, latencies in timing.latencies_s.items():
-            if limit and not name.endswith(AA_SUFFIX):
-                attention = _median([max(0.0, a - b) for a, b in zip(latencies, limit, strict=True)])
-                shares.append((duration, timing.labels.get(name, name), attention, _median(limit)))
-    return shares
-
-
-def _median(values: Sequence[float]) -> float:
-    ordered = sorted(values)
-    middle = len(ordered) // 2
-    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
-
-
-def plot_step_time(shares: Sequence[tuple[float, str, float, float]], ax: Axes) -> Axes:
-    """Stacked bars of one length: the rest of the UNet, then the patched self-attention."""
-    labels = [label for _, label, _, _ in shares]
-    rest, attention = [share[3] for share in shares], [share[2] for share in shares]
-    rows = range(len(labels))
-    ax.barh(rows, rest, color=REST_COLOUR, label="rest of the UNet")
-    ax.barh(rows, attention, left=rest, color=ATTENTION_COLOUR, label="self-attention that LiteFocus replaces")
-    for row, (below, above) in enumerate(zip(rest, attention, strict=True)):
-        ax.text(below + above, row, f" {above / (below + above):.0%}", va="center", fontsize=7.5)
-    ax.set_yticks(rows, labels, fontsize=8)
-    ax.invert_yaxis()
-    ax.grid(visible=False, axis="y")
-    ax.set(xlabel="time per denoising step (s)", title=f"{shares[0][0]:g} s clips")
-    ax.margins(x=0.12)
-    return ax
-
-
-def _step_time_figure(shares: list[tuple[float, str, float, float]], path: Path, subtitle: str) -> list[Path]:
-    durations = list(dict.fromkeys(share[0] for share in shares))
-    with plt.rc_context(RC):
-        height = 0.32 * max(sum(share[0] == d for share in shares) for d in durations) + 1.0
-        lines = -(-len(durations) // 2)
-        figure, grid = plt.subplots(
-            lines, min(2, len(durations)), figsize=(9, height * lines), squeeze=False, layout="constrained"
-        )
-        axes = [ax for line in grid for ax in line]
-        for duration, ax in zip(durations, axes, strict=False):
-            plot_step_time([share for share in shares if share[0] == duration], ax)
-        for ax in axes[len(durations) :]:
-            ax.remove()
-        return finish(figure, axes[: len(durations)], "Where a step's time goes", subtitle, path)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from evaluation.bootstrap import fewest_clips
 from evaluation.measure import NEEDS_WINDOWS
 from experiments.provenance import method_labels, methods_of
 from experiments.records import ClipRecord, FailureRecord, MetricRecord, Record, RunRecord, of_kind
@@ -130,8 +131,10 @@ def _note(
         notes.append(f"no {', '.join(missing)}: {_why_missing(key, failures, records)}")
     if undefined := [metric_label(m) for m, record in found.items() if math.isnan(record.value)]:
         notes.append(f"{', '.join(undefined)} undefined from {min(r.n_scored for r in found.values())} clips")
-    if bare := [r for r in found.values() if math.isnan(r.low) and not math.isnan(r.value)]:
-        notes.append(f"{min(r.n_scored for r in bare)} clips are too few for intervals")
+    # Some metrics never have an interval, so a missing one alone says nothing about the number of clips.
+    bare = [r.n_scored for r in found.values() if math.isnan(r.low) and not math.isnan(r.value)]
+    if few := [n for n in bare if n < fewest_clips()]:
+        notes.append(f"{min(few)} clips are too few for intervals")
     if ungenerated := _not_generated(key, records):
         notes.append(ungenerated)
     if failed := max((record.n_failed for record in found.values()), default=0):

@@ -16,6 +16,7 @@ from experiments.quality_figures import quality_figures
 from experiments.quality_tables import write_tables
 from experiments.readme import tables_of
 from experiments.records import ClipRecord, ProbeRunRecord, RunRecord, StartRecord, TimingRecord, of_kind, read_records
+from experiments.step_time_figure import step_time_figure
 from experiments.table_formats import to_markdown
 from experiments.tables import speed_rows
 from experiments.testbed.training_figures import training_figure
@@ -47,6 +48,7 @@ def report(run_dir: Path) -> str:
     figures = run_dir / "figures"
     if of_kind(records, TimingRecord):
         speed_figures(speed_rows(records), figures, where(starts[-1]))
+    step_time_figure(records, figures / "step_time")
     quality_figures(records, figures)
     probe_figures(records, figures)
     training_figure(run_dir, figures / "training")

@@ -4,21 +4,22 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from listen_material import METHODS, make_run, run_record, timing
-from test_quality_tables import DENSE, LITE, sweep_record, value
+from test_quality_tables import DENSE, LITE, difference, sweep_record, value
 
 from experiments.probe_figures import (
     spectrogram_figure,
 )
 from experiments.provenance import TESTBED_NOTE
 from experiments.quality_figures import (
+    against_baseline,
+    plot_difference,
     plot_pareto,
     plot_profile,
     plot_quality,
-    plot_step_time,
     quality_figures,
-    step_shares,
 )
-from experiments.quality_rows import quality_rows
+from experiments.quality_rows import differences, quality_rows
+from experiments.step_time_figure import StepShare, plot_step_time, step_shares, step_time_figure
 
 
 @pytest.fixture
@@ -54,6 +55,21 @@ def test_quality_against_length_shows_values_and_intervals(ax):
     assert [text.get_text() for text in ax.get_xticklabels()] == ["10", "20"]
 
 
+def test_differences_to_the_baseline_are_the_paired_ones(ax):
+    records = [run_record(["a"], [10.0]), value(DENSE, number=3.0), value(LITE, number=1.0)]
+    records += [difference(LITE, DENSE, -1.5, half=0.25), difference(DENSE, LITE, 7.0)]
+    label, rows = against_baseline(quality_rows(records, "strict"), differences(records, "strict"))
+    plot_difference(rows, "fad", ax)
+    assert label == "Dense (SDPA)"
+    assert lines(ax) == {"LiteFocus": ([10.0], [-1.5])}
+    assert bars(ax, "LiteFocus") == [(-1.75, -1.25)]
+    assert ax.get_ylabel() == "Δ FAD ↓"
+
+
+def test_without_differences_there_is_nothing_to_set_against_the_baseline():
+    assert against_baseline(quality_rows([value(DENSE)], "strict"), {}) == ("", [])
+
+
 def test_a_value_outside_its_interval_is_drawn_not_refused(ax):
     plot_quality(quality_rows([value(DENSE, number=1.0, low=1.1, high=1.2)], "strict"), "fad", ax)
     assert bars(ax, "dense") == [(1.0, 1.2)]
@@ -79,12 +95,12 @@ def test_a_profile_stands_at_the_middle_of_its_windows(ax):
 def test_a_steps_time_is_split_at_the_limit_arm():
     timed = timing(dense=[4.0, 6.0], litefocus=[3.0, 3.0], no_attention=[2.0, 3.0], dense_again=[4.0, 6.0])
     shares = step_shares([timing(dense=[9.0], no_attention=[1.0]), timed])
-    assert [share[2:] for share in shares] == [(2.5, 2.5), (0.5, 2.5), (0.0, 2.5)]
+    assert [(share.attention_s, share.rest_s) for share in shares] == [(2.5, 2.5), (0.5, 2.5), (0.0, 2.5)]
     assert step_shares([timing(dense=[4.0])]) == []
 
 
 def test_step_time_bars_stack(ax):
-    plot_step_time([(10.0, "Dense", 3.0, 1.0), (10.0, "Limit", 0.0, 1.0)], ax)
+    plot_step_time([StepShare(10.0, "Dense", 3.0, 1.0), StepShare(10.0, "Limit", 0.0, 1.0)], ax)
     assert [bar.get_width() for bar in ax.patches] == [1.0, 1.0, 3.0, 0.0]
     assert ax.patches[2].get_x() == 1.0
     assert [text.get_text().strip() for text in ax.texts] == ["75%", "0%"]
@@ -96,17 +112,23 @@ def everything():
     timed = timing(dense=[4.0], litefocus=[2.0], more=[3.2], no_attention=[1.0])
     scored = [value(name, number=2.0 + i) for i, name in enumerate((DENSE, LITE, "more"))]
     curve = [value(DENSE, window=k) for k in range(3)]
-    return [record, timed, *scored, *curve]
+    return [record, timed, *scored, difference(LITE, DENSE, -0.5), *curve]
+
+
+def draw(folder):
+    return quality_figures(everything(), folder) + step_time_figure(everything(), folder / "step_time")
 
 
 def test_every_figure_that_the_records_can_fill_is_written_and_byte_stable(tmp_path):
-    first = quality_figures(everything(), tmp_path / "a")
+    first = draw(tmp_path / "a")
     assert [path.name for path in first] == [
-        f"{name}.{end}" for name in ("quality", "pareto_10s", "profile", "step_time") for end in ("svg", "png")
+        f"{name}.{end}"
+        for name in ("quality", "difference", "pareto_10s", "profile", "step_time")
+        for end in ("svg", "png")
     ]
-    second = quality_figures(everything(), tmp_path / "b")
+    second = draw(tmp_path / "b")
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
-    for path in first[:6:2]:
+    for path in first[:8:2]:
         assert TESTBED_NOTE.split(":")[0] in path.read_text()
         assert "Gate: no reading" in path.read_text()
 
@@ -114,6 +136,7 @@ def test_every_figure_that_the_records_can_fill_is_written_and_byte_stable(tmp_p
 def test_nothing_is_drawn_from_nothing(tmp_path):
     assert quality_figures([], tmp_path) == []
     assert quality_figures([run_record(["a"], [10.0])], tmp_path) == []
+    assert step_time_figure([timing(dense=[4.0])], tmp_path / "step_time") == []
     assert list(tmp_path.iterdir()) == []
 
 

@@ -128,6 +128,10 @@ def test_a_value_without_an_interval_stands_alone_and_says_why():
     assert re.search(r"\| LiteFocus +\| 2.00 +\|", text)
 
 
+def test_a_metric_that_never_has_an_interval_is_not_blamed_on_the_number_of_clips():
+    assert cells([run_record(["a"], [10.0]), value(DENSE, half=math.nan, n_scored=64)])[0]["note"] == ""
+
+
 def test_a_half_finished_run_says_how_much_is_missing():
     asked = run_record(["a", "b"], [10.0], seeds=(0, 1))
     records = [asked, value(DENSE), value(LITE), *(clip("c", DENSE, 10.0, p, "Rain", 0, "a.wav", b"x") for p in "ab")]
@@ -237,9 +241,10 @@ def test_the_gate_and_the_limits_of_the_testbed_stand_beside_its_tables():
     record.pipeline["gate"] = [
         {"length": 1, "verdicts": {"same_frequency": True, "deletion": True}},
         {"length": 4, "verdicts": {"same_frequency": True, "deletion": False}},
+        {"length": 2, "verdicts": {"same_frequency": True, "deletion": True}},
     ]
     notes = quality_notes(record)
-    assert notes[1] == "Gate at 1x: passed (2 of 2 criteria)."
+    assert notes[1] == "Gate at 1x, 2x: passed (2 of 2 criteria)."
     assert notes[2].startswith("Gate at 4x: FAILED (deletion): the method's effect on quality is not testable")
     for written in (to_markdown(table([record, value(DENSE)])), to_latex(table([record, value(DENSE)]))):
         assert all(note in written for note in notes)
