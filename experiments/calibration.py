@@ -13,8 +13,8 @@ from functools import cached_property
 from statistics import median
 
 from experiments.conditions import Condition
+from experiments.machine.progress import progress
 from experiments.pipelines import Pipeline
-from experiments.progress import progress
 from experiments.prompts import Prompt
 from experiments.records import ClipRecord
 from experiments.shards import predicted_flops

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from experiments.cli import one_line_errors
-from experiments.environment import describe
 from experiments.linear_sweep import heldout_clips
-from experiments.table_formats import ResultTable, to_csv, to_markdown
+from experiments.machine.environment import describe
+from experiments.tables.formats import ResultTable, to_csv, to_markdown
 from experiments.testbed.corpus import TRAIN_DURATION_S
 from experiments.testbed.load import load_pipeline
 from experiments.testbed.settings import parse_settings

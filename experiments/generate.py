@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.audio_files import sha256_file, write_wav
 from experiments.conditions import Condition
-from experiments.memory import MEMORY_ERRORS, out_of_memory
+from experiments.machine.audio_files import sha256_file, write_wav
+from experiments.machine.memory import MEMORY_ERRORS, out_of_memory
+from experiments.machine.progress import progress
 from experiments.pipelines import GeneratedClip, Pipeline
-from experiments.progress import progress
 from experiments.prompts import Prompt
 from experiments.records import RECORDS_FILE, ClipRecord, FailureRecord, append_record, of_kind, read_records
 

@@ -25,10 +25,10 @@ import torch
 from scipy import stats
 
 from experiments.cli import one_line_errors
-from experiments.environment import describe
+from experiments.machine.environment import describe
+from experiments.machine.progress import progress
 from experiments.probes import Method, ProbeClips, condition, denoising_loss, lite_focus_method
-from experiments.progress import progress
-from experiments.table_formats import Cell, Estimate, ResultTable, to_csv, to_markdown
+from experiments.tables.formats import Cell, Estimate, ResultTable, to_csv, to_markdown
 from experiments.testbed.corpus import TRAIN_DURATION_S, render_scene
 from experiments.testbed.gate import heldout_scenes
 from experiments.testbed.load import load_pipeline

@@ -20,10 +20,9 @@ from omegaconf import DictConfig, OmegaConf
 from experiments.cli import CONF_DIR, check_overrides, one_line_errors
 from experiments.conditions import Method, build_method, build_methods
 from experiments.latents import encode_files
+from experiments.machine.progress import progress
 from experiments.pipelines import Pipeline
-from experiments.probe_rows import structure_values
 from experiments.probes import ProbeClips, attention_structure, condition, denoising_loss
-from experiments.progress import progress
 from experiments.prompts import Prompt
 from experiments.records import (
     AttentionRecord,
@@ -38,6 +37,7 @@ from experiments.report import report
 from experiments.resume import check_same_weights, locked
 from experiments.run import load_pipeline, load_prompts, start_record
 from experiments.score import build_references
+from experiments.tables.probe_rows import structure_values
 from litefocus.sites import find_sites, find_unet
 
 logger = logging.getLogger(__name__)

@@ -12,12 +12,9 @@ import re
 import sys
 from pathlib import Path
 
-from experiments.benchmark_report import benchmark_tables
+from experiments.benchmark.report import benchmark_tables
 from experiments.cli import one_line_errors
-from experiments.lever_table import has_factors, lever_table
-from experiments.probe_tables import probe_tables
 from experiments.provenance import provenance
-from experiments.quality_tables import result_tables
 from experiments.records import (
     ClipRecord,
     RoundRecord,
@@ -27,9 +24,12 @@ from experiments.records import (
     of_kind,
     read_records,
 )
-from experiments.speed_table import speed_table
-from experiments.table_formats import ResultTable, to_markdown
-from experiments.tables import speed_rows
+from experiments.tables.formats import ResultTable, to_markdown
+from experiments.tables.lever_table import has_factors, lever_table
+from experiments.tables.probe_tables import probe_tables
+from experiments.tables.quality_tables import result_tables
+from experiments.tables.speed_rows import speed_rows
+from experiments.tables.speed_table import speed_table
 
 RESULTS = Path("results")
 BLOCK = re.compile(r"(<!-- results:(?P<name>[\w./-]+) -->\n)(?P<text>.*?)(<!-- /results:(?P=name) -->)", re.DOTALL)

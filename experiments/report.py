@@ -8,17 +8,17 @@ import sys
 from pathlib import Path
 
 from experiments.cli import one_line_errors
-from experiments.figures import speed_figures
-from experiments.listen import write_listening_page
-from experiments.probe_figures import probe_figures, spectrogram_figure
+from experiments.figures.probe_figures import probe_figures, spectrogram_figure
+from experiments.figures.quality_figures import quality_figures
+from experiments.figures.speed_figures import speed_figures
+from experiments.figures.step_time_figure import step_time_figure
+from experiments.listen.page import write_listening_page
 from experiments.provenance import provenance, where
-from experiments.quality_figures import quality_figures
-from experiments.quality_tables import write_tables
 from experiments.readme import tables_of
 from experiments.records import ClipRecord, ProbeRunRecord, RunRecord, StartRecord, TimingRecord, of_kind, read_records
-from experiments.step_time_figure import step_time_figure
-from experiments.table_formats import to_markdown
-from experiments.tables import speed_rows
+from experiments.tables.formats import to_markdown
+from experiments.tables.quality_tables import write_tables
+from experiments.tables.speed_rows import speed_rows
 from experiments.testbed.training_figures import training_figure
 
 logger = logging.getLogger(__name__)

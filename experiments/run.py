@@ -22,12 +22,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.cli import CONF_DIR, check_overrides, one_line_errors
 from experiments.conditions import Condition, Method, build_methods, build_timing_arms, expand_conditions
-from experiments.environment import describe
 from experiments.generate import generate_clips, plan_clips
-from experiments.memory import keep_freed_memory
+from experiments.machine.environment import describe
+from experiments.machine.memory import keep_freed_memory
+from experiments.machine.preemption import signals_held_back
+from experiments.machine.private import publishable
 from experiments.pipelines import DTYPES, Pipeline, select_device
-from experiments.preemption import signals_held_back
-from experiments.private import publishable
 from experiments.prompts import Prompt
 from experiments.records import RECORDS_FILE, ProbeRunRecord, RunRecord, append_record, of_kind, read_records
 from experiments.report import report
@@ -161,7 +161,7 @@ def start_record(
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:
-    """The configuration as plain data, interpolations filled in, without what is private (`experiments.private`)."""
+    """The configuration as plain data, interpolations filled in, without what is private (`machine.private`)."""
     container = OmegaConf.to_container(config, resolve=True)
     assert isinstance(container, dict)
     return publishable(container, OmegaConf.to_container(config, resolve=False))

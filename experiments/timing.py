@@ -18,9 +18,9 @@ from typing import Any
 import torch
 
 from experiments.conditions import Method
-from experiments.memory import GIB, MEMORY_ERRORS, available_gib, out_of_memory, peak_memory_gib
+from experiments.machine.memory import GIB, MEMORY_ERRORS, available_gib, out_of_memory, peak_memory_gib
+from experiments.machine.progress import progress
 from experiments.pipelines import Pipeline
-from experiments.progress import progress
 from experiments.records import AA_SUFFIX, RECORDS_FILE, FailureRecord, TimingRecord, append_record
 from litefocus import TokenGrid
 from litefocus.cost import unet_step_cost

@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.listen_data import Cell, Grid, gather
+from experiments.listen.data import Cell, Grid, gather
 from experiments.provenance import provenance, quality_notes
 from experiments.records import MetricRecord, Record, RunRecord, TimingRecord, of_kind, read_records
-from experiments.tables import safe_cell, speed_rows
+from experiments.tables.speed_rows import safe_cell, speed_rows
 
 logger = logging.getLogger(__name__)
 

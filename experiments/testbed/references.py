@@ -5,8 +5,8 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.audio_files import write_wav
-from experiments.progress import progress
+from experiments.machine.audio_files import write_wav
+from experiments.machine.progress import progress
 from experiments.prompts import Prompt
 from experiments.testbed.corpus import SAMPLE_RATE
 from experiments.testbed.load_prompts import reference_audio

@@ -13,8 +13,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from experiments.figures import RC
-from experiments.quality_figures import MAX_COLUMNS, finish, panel_grid
+from experiments.figures.quality_figures import MAX_COLUMNS, finish, panel_grid
+from experiments.figures.style import RC
 from experiments.testbed.gate_figures import plot_steps, read_record
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000")

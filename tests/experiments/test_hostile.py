@@ -18,7 +18,7 @@ from experiments.cli import CONF_DIR
 from experiments.prompts import load_captions
 from experiments.records import ClipRecord, of_kind, read_records
 from experiments.run import run
-from experiments.table_formats import ResultTable, to_csv, to_latex, to_markdown
+from experiments.tables.formats import ResultTable, to_csv, to_latex, to_markdown
 
 SECRET = "not-a-real-token-0123456789"
 IDS = {

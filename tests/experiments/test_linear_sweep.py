@@ -21,7 +21,7 @@ from experiments.linear_sweep import (
     sweep_configs,
     sweep_table,
 )
-from experiments.table_formats import to_markdown
+from experiments.tables.formats import to_markdown
 from litefocus import TokenGrid
 
 KEYS = {EXACT: 300, "linear_small": 50, "linear_large": 100}

@@ -1,11 +1,11 @@
 """Tables inside documents: written from records, found when stale."""
 
 import pytest
-from test_quality_tables import DENSE, THREE, value
+from quality_material import DENSE, THREE, value
 
-from experiments.quality_tables import write_tables
 from experiments.readme import fill_blocks, stale_blocks, tables_of
 from experiments.records import append_record
+from experiments.tables.quality_tables import write_tables
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from evaluation.scorer import embed_folder, make_scorer
-from experiments.audio_files import sha256_file, write_wav
 from experiments.conditions import Condition, Method
+from experiments.machine.audio_files import sha256_file, write_wav
 from experiments.prompts import Prompt
 from experiments.records import ClipRecord, FailureRecord, MetricRecord, append_record, of_kind, read_records
 from experiments.score import check_scorable, embed_clips, folder_references, score_duration, to_clips

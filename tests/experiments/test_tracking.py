@@ -9,7 +9,7 @@ import sys
 import pytest
 from listen_material import make_run, metric, run_record, timing
 from PIL import Image
-from test_quality_tables import HOSTILE
+from quality_material import HOSTILE
 
 from experiments.records import ClipRecord, append_record, of_kind, read_records
 from experiments.tracking import history, summary, track, tracking_id

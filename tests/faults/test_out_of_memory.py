@@ -9,7 +9,7 @@ import pytest
 import torch
 from jobs import AUDIBLE, CLIPS, Damage, Job, clip_count, damage
 
-from experiments.memory import out_of_memory
+from experiments.machine.memory import out_of_memory
 from experiments.records import FailureRecord, of_kind, read_records
 
 ERRORS = {

@@ -34,7 +34,7 @@ TESTS = {
     "litefocus/attention.py": "tests/litefocus/test_attention.py",
     "evaluation/fad.py": "tests/evaluation/test_fad.py",
     "evaluation/kl.py": "tests/evaluation/test_kl.py",
-    "experiments/records.py": "tests/experiments/test_records.py",
+    "experiments/records/store.py": "tests/experiments/records/test_records.py",
 }
 REQUIRED = 0.85
 SWAPS: dict[type, tuple[type, ...]] = {

@@ -1,0 +1,1 @@
+"""Speed at real model sizes: `python -m experiments.benchmark`."""

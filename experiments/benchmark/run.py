@@ -1,0 +1,302 @@
+"""Benchmark: every arm, interleaved, at four levels kept apart. `python -m experiments.benchmark +grid=cpu`
+
+A cell is a level (op: the attention of one site; step: one UNet forward; loop: denoising to latents; wave: text to
+audio), a clip length and a regime (eager or compiled). A round of a cell times every arm once, in rotating order,
+together with a matrix product (the probe: what the machine gives at that moment), and is appended to the records as
+soon as it is complete: a killed run loses one round, and the same command goes on. Tables and figures are drawn from
+the records alone: `python -m experiments.benchmark.report results/benchmark_cpu`.
+"""
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import hydra
+import torch
+from omegaconf import DictConfig
+
+from experiments.benchmark.arms import (
+    LEVELS,
+    REGIMES,
+    Arm,
+    Call,
+    level_call,
+    method_of,
+    op_error,
+    open_arm,
+    relative_error,
+)
+from experiments.benchmark.module_profile import module_shares
+from experiments.benchmark.report import benchmark_report
+from experiments.cli import CONF_DIR, check_overrides, one_line_errors
+from experiments.conditions import Method
+from experiments.machine.memory import available_gib, working_memory_gib
+from experiments.machine.progress import progress
+from experiments.pipelines import Pipeline
+from experiments.records import AA_SUFFIX, CellRecord, RoundRecord, RunRecord, append_record, of_kind, read_records
+from experiments.resume import locked
+from experiments.run import load_pipeline, resolved, start_record
+from experiments.timing import materialised_gib, time_round, unet_step
+from litefocus import TokenGrid
+from litefocus.cost import SiteCost, site_cost, unet_step_cost
+
+logger = logging.getLogger(__name__)
+
+PROBE = "_probe"
+PROBE_SIZE = {"cpu": 1024, "cuda": 8192}
+ERROR_GRID = TokenGrid(37, 8)  # not a multiple of any kernel's block
+SAME_SETTINGS = ("pipeline", "dtype", "threads", "keep_freed_memory", "batch")
+Cell = Mapping[str, Any]
+
+
+def benchmark(config: DictConfig) -> str:
+    """Run all cells of the configuration that are not complete yet and return the report's markdown."""
+    cells = [check_cell({**config.cell, **cell}) for cell in config.cells]
+    run_dir = Path(config.out_dir)
+    with locked(run_dir):
+        methods = {name: method_of(name) for cell in cells for name in cell["arms"]}
+        check_same_settings(run_dir, resolved(config))
+        pipeline = load_pipeline(config)
+        config.methods = {name: node for name, (_, node) in methods.items()}
+        run_id = start_record(config, pipeline, [], run_dir)
+        for cell in cells:
+            if missing := int(cell["rounds"]) - rounds_done(run_dir, cell):
+                run_cell(config, cell, pipeline, methods, run_id, run_dir, missing)
+        return benchmark_report(run_dir)
+
+
+def check_cell(cell: Cell) -> Cell:
+    """The cell, or ValueError saying what is wrong with it."""
+    if cell["level"] not in LEVELS or cell["regime"] not in REGIMES:
+        raise ValueError(
+            f"cell {cell['level']}/{cell['regime']}: accepted are levels {', '.join(LEVELS)} and regimes "
+            f"{', '.join(REGIMES)}"
+        )
+    if len(set(cell["arms"])) < len(cell["arms"]) or cell["baseline"] not in cell["arms"] or int(cell["rounds"]) < 1:
+        raise ValueError(
+            f"cell {cell['level']} at {cell['duration_s']} s: arms {list(cell['arms'])} must be distinct and contain "
+            f"the baseline {cell['baseline']!r}, and rounds ({cell['rounds']}) be at least 1"
+        )
+    return cell
+
+
+def check_same_settings(run_dir: Path, config: Mapping[str, Any]) -> None:
+    """Raise ValueError if the folder's rounds were measured under settings that change times."""
+    for record in of_kind(read_records(run_dir), RunRecord):
+        different = [key for key in SAME_SETTINGS if record.config.get(key) != config.get(key)]
+        if different:
+            before = {key: record.config.get(key) for key in different}
+            raise ValueError(f"{run_dir.name} was measured with {before}: set another out_dir, or the same settings")
+
+
+def identity(cell: Any) -> tuple[str, float, str]:
+    """What tells cells apart: level, duration and regime, of a configured cell or of a record."""
+    if isinstance(cell, CellRecord | RoundRecord):
+        return cell.level, cell.duration_s, cell.regime
+    return str(cell["level"]), float(cell["duration_s"]), str(cell["regime"])
+
+
+def rounds_done(run_dir: Path, cell: Cell) -> int:
+    """Rounds of the cell in the records, at most as many as are asked for."""
+    done = [record for record in of_kind(read_records(run_dir), RoundRecord) if identity(record) == identity(cell)]
+    return min(len(done), int(cell["rounds"]))
+
+
+def run_cell(
+    config: DictConfig,
+    cell: Cell,
+    pipeline: Pipeline,
+    methods: Mapping[str, tuple[Method, Any]],
+    run_id: str,
+    run_dir: Path,
+    rounds: int,
+) -> None:
+    """Open the arms of a cell, record what they are, and append its rounds one by one."""
+    level, duration_s, regime = identity(cell)
+    steps, batch = int(cell["steps"]), int(config.batch)
+    with ExitStack() as stack:
+        skipped = {name: reason for name in cell["arms"] if (reason := does_not_fit(pipeline, methods[name][0], cell))}
+        arms: dict[str, Arm] = {}
+        for name in cell["arms"]:
+            if name not in skipped:
+                try:
+                    arms[name] = open_arm(stack, methods[name][0], pipeline, regime)
+                except ImportError as error:
+                    logger.warning("%s at %s %g s: %s", name, level, duration_s, error)
+                    skipped[name] = str(error)
+        calls: dict[str, Call] = {}
+        for name, arm in arms.items():
+            call = level_call(arm, level, duration_s, steps, batch)
+            if call is None:
+                skipped[name] = "does not change the attention of a site"
+            else:
+                calls[name] = call
+        baseline = str(cell["baseline"])
+        if cell["again"]:
+            calls[baseline + AA_SUFFIX] = calls[baseline]
+        record = CellRecord(
+            run_id=run_id,
+            level=level,
+            duration_s=duration_s,
+            regime=regime,
+            batch=batch,
+            steps=steps if level in ("loop", "wave") else 1,
+            baseline=baseline,
+            limit=str(cell["limit"]),
+            labels={name: arm.method.label for name, arm in arms.items()}
+            | {name: methods[name][0].label for name in skipped}
+            | {baseline + AA_SUFFIX: f"{arms[baseline].method.label} again (A/A)"},
+            approximate=[name for name, arm in arms.items() if arm.method.approximate],
+            **costs(arms, level, duration_s, batch, steps),
+            setup_s={name: arm.setup_s for name, arm in arms.items()},
+            error=errors(arms, level, bool(cell["check"])),
+            skipped=skipped,
+            backend=attention_backend(pipeline.device),
+            profile=profiles(arms, cell, duration_s, batch),
+        )
+        append_record(run_dir, record)
+        time_rounds(calls, pipeline, cell, rounds, run_id, run_dir)
+
+
+def time_rounds(
+    calls: Mapping[str, Call], pipeline: Pipeline, cell: Cell, rounds: int, run_id: str, run_dir: Path
+) -> None:
+    """Warm up, then append `rounds` rounds."""
+    level, duration_s, regime = identity(cell)
+    device, memory = pipeline.device, dict[str, float | None]()
+
+    def measured(name: str) -> Call:
+        return lambda: memory.__setitem__(name, working_memory_gib(calls[name], device))
+
+    probe, operations = matrix_product(device, pipeline.dtype)
+    timed = {**{name: measured(name) for name in calls}, PROBE: probe}
+    warmup = int(cell["warmup"])
+    with progress((rounds + warmup) * len(timed), f"{level} {duration_s:g} s {regime}", "call") as bar:
+        for index in range(-warmup, rounds):
+            latencies = time_round(timed, index, advance=bar.update)
+            if index < 0:
+                continue
+            probe_s = latencies.pop(PROBE)
+            append_record(
+                run_dir,
+                RoundRecord(
+                    run_id,
+                    level,
+                    duration_s,
+                    regime,
+                    latencies,
+                    dict(memory),
+                    operations / probe_s / 1e9,
+                    os.getloadavg()[0],
+                ),
+            )
+
+
+def matrix_product(device: torch.device, dtype: torch.dtype) -> tuple[Call, int]:
+    """A square matrix product on the device, synchronised, and its floating-point operations."""
+    size = PROBE_SIZE[device.type]
+    left, right = torch.randn(2, size, size, generator=torch.Generator().manual_seed(0)).to(device, dtype)
+
+    def call() -> None:
+        with torch.inference_mode():
+            left @ right
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    call()
+    return call, 2 * size**3
+
+
+def does_not_fit(pipeline: Pipeline, method: Method, cell: Cell) -> str:
+    """Why a materialising arm would not fit in memory; empty if it fits."""
+    if not method.materialised:
+        return ""
+    needed = materialised_gib(pipeline, float(cell["duration_s"]))
+    free = available_gib(pipeline.device)
+    return "" if needed < 0.9 * free else f"needs about {needed:.1f} GiB for scores, {free:.1f} GiB are free"
+
+
+def costs(
+    arms: Mapping[str, Arm], level: str, duration_s: float, batch: int, steps: int
+) -> dict[str, dict[str, int | None]]:
+    """FLOPs and scores of one call per arm; the wave counts its denoising loop alone."""
+    repeats = steps if level in ("loop", "wave") else 1
+    counted: dict[str, dict[str, int | None]] = {"flops": {}, "scores": {}}
+    for name, arm in arms.items():
+        cost = None if arm.cost_method is None else arm_cost(arm, level, duration_s, batch)
+        counted["flops"][name] = None if cost is None else cost.flops * repeats
+        counted["scores"][name] = None if cost is None else cost.scores * repeats
+    return counted
+
+
+def arm_cost(arm: Arm, level: str, duration_s: float, batch: int) -> SiteCost:
+    """Scores at the sites, and FLOPs of the op or of the whole step."""
+    time_frames, freq_bins = arm.pipeline.latent_grid(duration_s)
+    if level == "op":
+        grid = TokenGrid(-(-time_frames // 2), freq_bins // 2)
+        heads = arm.site.heads
+        return site_cost(grid, batch, heads, arm.site.inner_dim // heads, arm.cost_method)
+    step = unet_step_cost(arm.pipeline.pipe, TokenGrid(time_frames, freq_bins), batch, arm.cost_method)
+    return SiteCost(step.site_scores, step.total)
+
+
+def errors(arms: Mapping[str, Arm], level: str, check: bool) -> dict[str, float | None]:
+    """How far each arm is from what it must equal: the oracle at op level, its named twin's output at step level.
+
+    The step is checked on a short clip; fresh arms start the same stream of keys, so that twins see the same keys.
+    """
+    if not check or level not in ("op", "step"):
+        return {}
+    if level == "op":
+        return {name: op_error(arm, ERROR_GRID) for name, arm in arms.items() if hasattr(arm.function, "attend")}
+    outputs = {name: unet_step(arm.pipeline, 1.28)() for name, arm in arms.items()}
+    return {
+        name: relative_error(outputs[name], outputs[arm.method.same_output_as])
+        for name, arm in arms.items()
+        if arm.method.same_output_as in outputs
+    }
+
+
+def profiles(arms: Mapping[str, Arm], cell: Cell, duration_s: float, batch: int) -> dict[str, dict[str, float]]:
+    """Time shares by kind of module, for the arms that the cell asks for."""
+    wanted = [name for name in cell["profile"] if name in arms]
+    return {
+        name: module_shares(arms[name].pipeline, unet_step(arms[name].pipeline, duration_s, batch)) for name in wanted
+    }
+
+
+def attention_backend(device: torch.device) -> str:
+    """Which kernels torch may use for fused attention here."""
+    if device.type == "cpu":
+        return f"torch {torch.__version__} flash attention for CPU ({torch.backends.cpu.get_cpu_capability()})"
+    cuda = torch.backends.cuda
+    enabled = {
+        "cudnn": cuda.cudnn_sdp_enabled(),
+        "flash": cuda.flash_sdp_enabled(),
+        "efficient": cuda.mem_efficient_sdp_enabled(),
+    }
+    return f"cuDNN {torch.backends.cudnn.version()}, enabled: {', '.join(name for name, on in enabled.items() if on)}"
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="benchmark")
+def hydra_main(config: DictConfig) -> None:
+    """Hydra's entry point: configuration in, records, tables and figures out."""
+    with one_line_errors():
+        start = time.perf_counter()
+        text = benchmark(config)
+        print(f"\n{text}\nresults: {Path(config.out_dir)} ({time.perf_counter() - start:.0f} s)")
+
+
+def main() -> None:
+    """Check the command line first: a mistake there is one line and exit code 2."""
+    check_overrides(sys.argv[1:], config_name="benchmark")
+    hydra_main()
+
+
+if __name__ == "__main__":
+    main()

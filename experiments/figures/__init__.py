@@ -1,0 +1,1 @@
+"""Figures from rows and records: matplotlib, one house style."""

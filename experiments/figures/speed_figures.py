@@ -1,0 +1,84 @@
+"""Figures of speed from table rows."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullFormatter
+
+from experiments.figures.style import RC, save, style_of
+from experiments.records import AA_SUFFIX
+from experiments.tables.speed_rows import SpeedRow
+
+Points = dict[str, list[tuple[float, float | None]]]
+
+
+def plot_latency(rows: Sequence[SpeedRow], ax: Axes) -> Axes:
+    """Seconds per denoising step against clip length, one line per arm, both axes logarithmic."""
+    points: Points = {name: [(r.duration_s, r.step_s) for r in arm] for name, arm in _by_method(rows, "step_s").items()}
+    _lines(points, rows, ax)
+    ax.set(xscale="log", yscale="log", xlabel="clip length (s)", ylabel="time per denoising step (s)")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_formatter(NullFormatter())
+    _mark_durations(rows, ax)
+    return ax
+
+
+def plot_speedup(rows: Sequence[SpeedRow], ax: Axes) -> Axes:
+    """Speed-up over dense attention against clip length: median of paired ratios, bars from min to max."""
+    arms = {name: arm for name, arm in _by_method(rows, "speedup").items() if name != "dense"}
+    points: Points = {name: [(r.duration_s, r.speedup and r.speedup.median) for r in arm] for name, arm in arms.items()}
+    _lines(points, rows, ax)
+    for name, arm in arms.items():
+        for row in arm:
+            if row.speedup:
+                ax.plot([row.duration_s] * 2, row.speedup[1:], color=style_of(name, list(arms))[0], lw=1)
+    ax.axhline(1, color="#000000", lw=0.8, ls=":")
+    ax.set(xscale="log", xlabel="clip length (s)", ylabel="speed-up over dense (SDPA), times")
+    _mark_durations(rows, ax)
+    return ax
+
+
+def _by_method(rows: Sequence[SpeedRow], value: str) -> dict[str, list[SpeedRow]]:
+    arms: dict[str, list[SpeedRow]] = {}
+    for row in rows:
+        if getattr(row, value) is not None and not row.method.endswith(AA_SUFFIX):
+            arms.setdefault(row.method, []).append(row)
+    return arms
+
+
+def _lines(points: Points, rows: Sequence[SpeedRow], ax: Axes) -> None:
+    labels = {row.method: row.label for row in rows}
+    for name, series in points.items():
+        colour, marker = style_of(name, list(points))
+        ax.plot(*zip(*series, strict=True), color=colour, marker=marker, ms=5, lw=1.5, label=labels[name])
+    if points:
+        ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1.0))
+
+
+def _mark_durations(rows: Sequence[SpeedRow], ax: Axes) -> None:
+    durations = sorted({row.duration_s for row in rows})
+    ax.set_xticks(durations, [f"{d:g}" for d in durations])
+    ax.set_xticks([], minor=True)
+
+
+def speed_figures(rows: Sequence[SpeedRow], folder: Path, subtitle: str) -> list[Path]:
+    """Draw latency.* and speedup.* into a folder.
+
+    Args:
+        subtitle: what was measured and where (pipeline, device, threads), printed under the title.
+    """
+    written = []
+    for name, title, plot in (
+        ("latency", "Time per denoising step", plot_latency),
+        ("speedup", "Speed-up of a denoising step", plot_speedup),
+    ):
+        with plt.rc_context(RC):
+            figure, ax = plt.subplots()
+            plot(rows, ax)
+            ax.set_title(f"{title}\n", loc="left", fontweight="bold")
+            ax.text(0, 1.02, subtitle, transform=ax.transAxes, fontsize=7.5, color="#555555", va="bottom")
+            written += save(figure, folder / name)
+    return written

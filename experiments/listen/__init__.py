@@ -1,0 +1,1 @@
+"""The listening page: one html file beside its audio, no server."""

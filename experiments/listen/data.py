@@ -1,0 +1,139 @@
+"""What the listening page shows, gathered from records: prompts x durations x arms x seeds, with every gap's reason."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from experiments.provenance import method_labels, methods_of
+from experiments.records import ClipRecord, FailureRecord, MetricRecord, Record, RunRecord, of_kind
+from experiments.tables.quality_rows import headline
+
+UNFINISHED = "not generated yet: the run is unfinished"
+
+
+class Arm(NamedTuple):
+    """What is compared: a method at a number of steps and a guidance scale."""
+
+    method: str
+    steps: int
+    guidance: float
+
+
+class Cell(NamedTuple):
+    """One place in the grid."""
+
+    prompt_id: str
+    duration_s: float
+    arm: Arm
+    seed: int
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The page's content. Every cell that was asked for is in `clips` or in `gaps`.
+
+    Attributes:
+        labels: arm -> text for readers. captions: prompt id -> caption (the id where no clip tells the caption).
+        gaps: cell -> why there is nothing to hear.
+        scores: cell -> metric -> value of this clip. better: metric -> whether higher is better, None for neither.
+    """
+
+    labels: dict[Arm, str]
+    captions: dict[str, str]
+    durations_s: list[float]
+    seeds: list[int]
+    clips: dict[Cell, ClipRecord]
+    gaps: dict[Cell, str]
+    scores: dict[Cell, dict[str, float]]
+    better: dict[str, bool | None]
+
+
+def gather(records: list[Record], run_dir: Path) -> Grid:
+    """Lay out a run's records as a grid; the newest clip record of a cell counts."""
+    runs = of_kind(records, RunRecord)
+    clips = {_cell(clip): clip for clip in of_kind(records, ClipRecord)}
+    asked = list(dict.fromkeys([*(cell for run in runs for cell in asked_cells(run)), *clips]))
+    captions = {clip.prompt_id: clip.caption for clip in clips.values()}
+    unheard = {cell: reason for cell, clip in clips.items() if (reason := _unheard(clip, run_dir))}
+    playable = {cell: clip for cell, clip in clips.items() if cell not in unheard}
+    failures = of_kind(records, FailureRecord)
+    gaps = {cell: unheard.get(cell) or gap_reason(cell, failures) for cell in asked if cell not in playable}
+    scores, better = clip_scores(records, playable)
+    return Grid(
+        labels=_labels(runs, [cell.arm for cell in asked]),
+        captions={cell.prompt_id: captions.get(cell.prompt_id, cell.prompt_id) for cell in asked},
+        durations_s=sorted({cell.duration_s for cell in asked}),
+        seeds=sorted({cell.seed for cell in asked}),
+        clips=playable,
+        gaps=gaps,
+        scores=scores,
+        better=better,
+    )
+
+
+def _cell(clip: ClipRecord) -> Cell:
+    return Cell(clip.prompt_id, clip.duration_s, Arm(clip.method, clip.steps, clip.guidance), clip.seed)
+
+
+def asked_cells(run: RunRecord) -> Iterable[Cell]:
+    """Every clip that a run's configuration asks for; none where it did not generate."""
+    config = run.config
+    if "generate" not in config.get("stages", ["generate"]):
+        return []
+    arms = [Arm(m["name"], config["steps"], config["guidance"]) for m in methods_of(run)]
+    durations = [float(duration) for duration in config["durations"]]
+    return [Cell(*cell) for cell in product(run.prompt_ids, durations, arms, config["seeds"])]
+
+
+def gap_reason(cell: Cell, failures: Sequence[FailureRecord]) -> str:
+    """The newest failure that explains a missing clip: of the clip itself, or of its whole condition."""
+    for failure in reversed(failures):
+        same_condition = (failure.method, failure.duration_s) == (cell.arm.method, cell.duration_s)
+        of_clip = (failure.prompt_id, failure.seed) == (cell.prompt_id, cell.seed)
+        if failure.stage == "generate" and same_condition and (of_clip or not failure.prompt_id):
+            return f"failed: {failure.reason}"
+    return UNFINISHED
+
+
+def _unheard(clip: ClipRecord, run_dir: Path) -> str:
+    """Why a recorded clip cannot be played from this folder; empty if it can."""
+    path = PurePosixPath(clip.audio)
+    if path.is_absolute() or ".." in path.parts:
+        return "the recorded audio path leaves the run folder"
+    if not (run_dir / path).is_file():
+        return "the audio file is not in this copy of the run"
+    return ""
+
+
+def _labels(runs: Sequence[RunRecord], arms: Iterable[Arm]) -> dict[Arm, str]:
+    """Labels from the configurations; steps and guidance are told where they differ between arms."""
+    known = method_labels(runs)
+    found = list(dict.fromkeys(arms))
+    settings = {(arm.steps, arm.guidance) for arm in found}
+    return {
+        arm: known.get(arm.method, arm.method)
+        + (f" ({arm.steps} steps, guidance {arm.guidance:g})" if len(settings) > 1 else "")
+        for arm in found
+    }
+
+
+def clip_scores(
+    records: list[Record], clips: dict[Cell, ClipRecord]
+) -> tuple[dict[Cell, dict[str, float]], dict[str, bool | None]]:
+    """Scores of single clips: metric records whose `details["per_clip"]` maps a wav's stem to a value.
+
+    Returns:
+        cell -> metric -> value, and metric -> higher_is_better.
+    """
+    plain = [r for r in of_kind(records, MetricRecord) if "per_clip" in r.details and not r.baseline and r.window < 0]
+    values = {(r.condition, stem, r.metric): value for r in plain for stem, value in r.details["per_clip"].items()}
+    better = {record.metric: record.higher_is_better for record in plain}
+    metrics = {metric: better[metric] for metric in dict.fromkeys([*headline(better), *better])}
+    scores: dict[Cell, dict[str, float]] = {}
+    for cell, clip in clips.items():
+        keys = {metric: (clip.condition, PurePosixPath(clip.audio).stem, metric) for metric in metrics}
+        if found := {metric: float(values[key]) for metric, key in keys.items() if key in values}:
+            scores[cell] = found
+    return scores, metrics

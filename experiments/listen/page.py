@@ -1,0 +1,127 @@
+"""The listening page of a run: one static html file beside its audio. No server, no outside request.
+
+    python -m experiments.listen.page runs/durations
+
+Captions, ids and reasons come from outside: they enter the page as JSON text and are shown as text only, and a
+content security policy forbids every script and address but the page's own.
+"""
+
+import base64
+import hashlib
+import json
+import logging
+import math
+import sys
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import Any
+from urllib.parse import quote
+
+from experiments.cli import one_line_errors
+from experiments.figures.style import style_of
+from experiments.listen.data import Grid, gather
+from experiments.listen.spectrograms import image_name, write_spectrograms
+from experiments.provenance import provenance, quality_notes
+from experiments.records import RunRecord, of_kind, read_records
+from experiments.tables.quality_rows import metric_label
+
+logger = logging.getLogger(__name__)
+
+PAGE = "listen.html"
+
+
+def write_listening_page(run_dir: Path) -> Path:
+    """Write listen.html and its spectrograms into a run folder.
+
+    Args:
+        run_dir: a run folder; its audio stays where it is and is loaded by the page when played.
+    Returns:
+        The page's path.
+    Raises:
+        ValueError: the folder holds no records, or audio that is not what was recorded.
+    """
+    records = read_records(run_dir)
+    runs = of_kind(records, RunRecord)
+    if not runs:
+        raise ValueError(f"{run_dir}: no records to show; run the generate stage first")
+    grid = gather(records, run_dir)
+    write_spectrograms(run_dir, list(grid.clips.values()))
+    path = run_dir / PAGE
+    path.write_text(render_page(page_data(grid, runs[-1], run_dir.name)), encoding="utf-8")
+    logger.info("%s: %d clips, %d gaps", path, len(grid.clips), len(grid.gaps))
+    return path
+
+
+def page_data(grid: Grid, run: RunRecord, name: str) -> dict[str, Any]:
+    """The grid as plain data for the page's script; positions in lists instead of names keep it small."""
+    methods = list(dict.fromkeys(arm.method for arm in grid.labels))
+    return {
+        "name": str(run.config.get("name", name)),
+        "notes": [*provenance(run).replace("`", "").splitlines(), *quality_notes(run)],
+        "prompts": [{"id": prompt_id, "caption": caption} for prompt_id, caption in grid.captions.items()],
+        "durations": grid.durations_s,
+        "arms": [{"label": label, "colour": style_of(arm.method, methods)[0]} for arm, label in grid.labels.items()],
+        "seeds": grid.seeds,
+        "metrics": [{"name": metric_label(metric), "higher": higher} for metric, higher in grid.better.items()],
+        "clips": _clips(grid),
+    }
+
+
+def _clips(grid: Grid) -> list[dict[str, Any]]:
+    """One entry per cell: its place, then what to play and show, or the gap's reason."""
+    axes = (grid.captions, grid.durations_s, grid.labels, grid.seeds)
+    places = [{value: index for index, value in enumerate(axis)} for axis in axes]
+    entries = []
+    for cell in [*grid.clips, *grid.gaps]:
+        entry: dict[str, Any] = {"at": [place[value] for place, value in zip(places, cell, strict=True)]}
+        if clip := grid.clips.get(cell):
+            entry |= {"audio": quote(clip.audio), "image": image_name(clip)}
+            if scores := grid.scores.get(cell):
+                entry["scores"] = [_finite(scores.get(metric)) for metric in grid.better]
+        else:
+            entry["gap"] = grid.gaps[cell]
+        entries.append(entry)
+    return entries
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(f"{value:.6g}")
+
+
+def render_page(data: dict[str, Any]) -> str:
+    """The html: data, style and script in one file, the policy naming their hashes."""
+    folder = resources.files("experiments.listen") / "assets"
+    style = (folder / "page.css").read_text(encoding="utf-8")
+    script = "\n".join((folder / name).read_text(encoding="utf-8") for name in ("player.js", "grid.js", "main.js"))
+    return Template((folder / "page.html").read_text(encoding="utf-8")).substitute(
+        policy=(
+            f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; "
+            "img-src 'self' file:; media-src 'self' file:; base-uri 'none'; form-action 'none'"
+        ),
+        data=json_for_html(data),
+        style=style,
+        script=script,
+    )
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def json_for_html(data: Any) -> str:
+    """JSON that may stand inside a script element: no character of it can end the element or open a comment."""
+    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def main() -> None:
+    """The command line: one run folder."""
+    with one_line_errors():
+        if len(sys.argv) != 2:
+            raise ValueError("give one run folder: python -m experiments.listen.page runs/durations")
+        print(write_listening_page(Path(sys.argv[1])))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What depends on the machine: whole files, memory, signals, terminals, and where a number was measured."""

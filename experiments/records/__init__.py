@@ -1,0 +1,51 @@
+"""Records: what every line of a run folder holds (`types`), and how lines are written and read (`store`)."""
+
+from experiments.records.store import (
+    RECORDS_FILE,
+    RecordError,
+    append_record,
+    of_kind,
+    parse_record,
+    read_records,
+    record_files,
+)
+from experiments.records.types import (
+    AA_SUFFIX,
+    RECORD_TYPES,
+    AttentionRecord,
+    CellRecord,
+    ClipRecord,
+    FailureRecord,
+    MetricRecord,
+    ProbeLossRecord,
+    ProbeRunRecord,
+    Record,
+    RoundRecord,
+    RunRecord,
+    StartRecord,
+    TimingRecord,
+)
+
+__all__ = [
+    "AA_SUFFIX",
+    "RECORDS_FILE",
+    "RECORD_TYPES",
+    "AttentionRecord",
+    "CellRecord",
+    "ClipRecord",
+    "FailureRecord",
+    "MetricRecord",
+    "ProbeLossRecord",
+    "ProbeRunRecord",
+    "Record",
+    "RecordError",
+    "RoundRecord",
+    "RunRecord",
+    "StartRecord",
+    "TimingRecord",
+    "append_record",
+    "of_kind",
+    "parse_record",
+    "read_records",
+    "record_files",
+]

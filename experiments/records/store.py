@@ -1,0 +1,148 @@
+"""Records: one JSON object per line, appended when the thing it describes is safely on disk.
+
+A run folder holds `records.jsonl`, and one `records.shard-I-of-N.jsonl` per shard that worked on it. Every line carries
+`schema` and `kind`; tables, figures and pages are rendered from these lines and from nothing else. This is the only
+module that knows the file format; what a line holds is in `types`.
+"""
+
+import heapq
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from experiments.records.checks import problems
+from experiments.records.types import (
+    RECORD_TYPES,
+    ClipRecord,
+    FailureRecord,
+    Record,
+    RunRecord,
+)
+
+logger = logging.getLogger(__name__)
+R = TypeVar("R")
+
+SCHEMA_VERSION = 1
+RECORDS_FILE = "records.jsonl"
+SHARD_FILES = "records.shard-*-of-*.jsonl"
+
+
+class RecordError(ValueError):
+    """A records file that cannot be read: damaged, or of another schema."""
+
+
+def append_record(run_dir: Path, record: Record, file_name: str = RECORDS_FILE) -> None:
+    """Append one line to the run's records and flush it to disk; a shard has a file of its own.
+
+    A partial last line (a process killed while writing) is cut off first: its clip was never acknowledged.
+    """
+    path = run_dir / file_name
+    line = json.dumps({"schema": SCHEMA_VERSION, "kind": record.kind, **asdict(record)}, allow_nan=True)
+    with path.open("ab+") as file:
+        _cut_partial_line(file, path)
+        file.write(line.encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _cut_partial_line(file: Any, path: Path) -> None:
+    size = file.seek(0, os.SEEK_END)
+    if size == 0:
+        return
+    file.seek(size - 1)
+    if file.read(1) == b"\n":
+        return
+    file.seek(0)
+    keep = file.read().rfind(b"\n") + 1
+    logger.warning("%s ends in the middle of a line: %d bytes of an unfinished record were cut off", path, size - keep)
+    file.truncate(keep)
+    file.seek(0, os.SEEK_END)
+
+
+def read_records(run_dir: Path) -> list[Record]:
+    """Read the records of a run, those of shards included, in the order of the starts that wrote them.
+
+    Of several about one clip (made again, failed, made at last) the newest.
+
+    Args:
+        run_dir: a run folder; a folder without records gives an empty list.
+    Raises:
+        RecordError: a line that is not a record, or of an unknown schema version or kind. An unfinished last line
+            (no line end) is the trace of a killed process: it is reported and left out.
+    """
+    files = [list(_parse_lines(path)) for path in record_files(run_dir)]
+    started = {run.run_id: run.started_at for records in files for run in of_kind(records, RunRecord)}
+    # A merge keeps the order within a file whatever the clocks of two machines say.
+    return _newest(list(heapq.merge(*files, key=lambda record: started.get(record.run_id, ""))))
+
+
+def record_files(run_dir: Path) -> list[Path]:
+    """The record files of a run folder that exist."""
+    whole = run_dir / RECORDS_FILE
+    return [path for path in (whole, *sorted(run_dir.glob(SHARD_FILES))) if path.exists()]
+
+
+def _newest(records: list[Record]) -> list[Record]:
+    """The records without those that a later one about the same clip replaces."""
+    last: dict[Any, int] = {key: number for number, record in enumerate(records) if (key := _clip_key(record))}
+    return [record for number, record in enumerate(records) if last.get(_clip_key(record), number) == number]
+
+
+def _clip_key(record: Record) -> tuple[str, str, int] | None:
+    """What a record of a generated or failed clip is about; None for every other record."""
+    if isinstance(record, ClipRecord) or (isinstance(record, FailureRecord) and record.stage == "generate"):
+        return (record.condition, record.prompt_id, record.seed)
+    return None
+
+
+def _parse_lines(path: Path) -> Iterator[Record]:
+    lines = path.read_bytes().split(b"\n")
+    if lines[-1]:
+        logger.warning("%s ends in the middle of a line: that record is left out", path)
+    for number, line in enumerate(lines[:-1], start=1):
+        where = f"{path}:{number}"
+        try:
+            data = json.loads(line)
+        except (ValueError, RecursionError) as error:  # also: a number of thousands of digits, endless nesting
+            raise RecordError(f"{where}: not a JSON record ({error}); restore the file or delete that line") from error
+        yield parse_record(data, where)
+
+
+def parse_record(data: Any, where: str = "record") -> Record:
+    """Turn one decoded JSON object into a record.
+
+    Raises:
+        RecordError: not an object, an unknown schema version, an unknown kind, missing or unknown fields, or a value
+            of another type or unsafe as a name (`experiments.records.checks`).
+    """
+    if not isinstance(data, Mapping):
+        raise RecordError(f"{where}: got {type(data).__name__}, a record is a JSON object")
+    version = data.get("schema")
+    if version != SCHEMA_VERSION:
+        raise RecordError(
+            f"{where}: got schema version {version!r}, this program reads {SCHEMA_VERSION}; use the code that wrote it"
+        )
+    kind = data.get("kind")
+    if not isinstance(kind, str) or kind not in RECORD_TYPES:
+        raise RecordError(f"{where}: got kind {kind!r}, accepted: {', '.join(sorted(RECORD_TYPES))}")
+    cls = RECORD_TYPES[kind]
+    values = {key: value for key, value in data.items() if key not in ("schema", "kind")}
+    known = {f.name for f in fields(cls)}
+    if unknown := sorted(set(values) - known):
+        raise RecordError(f"{where}: unknown fields {unknown} in a {kind} record, accepted: {sorted(known)}")
+    try:
+        record = cls(**values)
+    except TypeError as error:
+        raise RecordError(f"{where}: incomplete {kind} record ({error})") from error
+    if problem := next(problems(record), ""):
+        raise RecordError(f"{where}: {problem} in a {kind} record; restore the file or delete that line")
+    return record
+
+
+def of_kind(records: list[Record], cls: type[R]) -> list[R]:
+    """The records of one type, in order."""
+    return [record for record in records if isinstance(record, cls)]

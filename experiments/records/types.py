@@ -1,0 +1,235 @@
+"""What a record holds: one dataclass per kind of line in a run folder (experiments.records reads and writes them)."""
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, get_args
+
+# The second timing of the baseline in each round: its ratio to the first is the noise.
+AA_SUFFIX = "_again"
+
+
+@dataclass(frozen=True)
+class StartRecord:
+    """One start of a program: everything needed to say where its numbers came from.
+
+    Attributes:
+        run_id: unique per start; the other records point to it.
+        config: the resolved configuration.
+        environment: commit, versions, device, threads (`experiments.machine.environment.describe`).
+        pipeline: name, trained flag, weights identity.
+        prompt_ids: ids of the prompts asked for, in order.
+    """
+
+    run_id: str
+    started_at: str
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    pipeline: dict[str, Any]
+    prompt_ids: list[str]
+
+
+@dataclass(frozen=True)
+class RunRecord(StartRecord):
+    """A start of `experiments.run`."""
+
+    kind: ClassVar[str] = "run"
+
+
+@dataclass(frozen=True)
+class ProbeRunRecord(StartRecord):
+    """A start of `experiments.probe`; it asks for no clips."""
+
+    kind: ClassVar[str] = "probe_run"
+
+
+@dataclass(frozen=True)
+class ClipRecord:
+    """One generated clip. Written only after its audio file is complete.
+
+    Attributes:
+        condition: the condition's id, also the audio folder's name.
+        audio: path of the wav, relative to the run folder.
+        sha256: of the wav file.
+        latency_s: text to wave for this clip, model load excluded.
+        step_s: median seconds per denoising step (nan with fewer than two steps).
+        decode_s: after the last step: VAE and vocoder.
+    """
+
+    kind: ClassVar[str] = "clip"
+    run_id: str
+    condition: str
+    method: str
+    duration_s: float
+    steps: int
+    guidance: float
+    prompt_id: str
+    caption: str
+    seed: int
+    audio: str
+    sha256: str
+    sample_rate: int
+    samples: int
+    latency_s: float
+    step_s: float
+    decode_s: float
+
+
+@dataclass(frozen=True)
+class FailureRecord:
+    """A clip or a timing arm that produced no number, and why."""
+
+    kind: ClassVar[str] = "failure"
+    run_id: str
+    stage: str
+    condition: str
+    method: str
+    duration_s: float
+    reason: str
+    prompt_id: str = ""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class TimingRecord:
+    """UNet step latencies of all arms at one duration, interleaved in one process.
+
+    Attributes:
+        latencies_s: arm -> one value per round; values with the same index were taken in the same round.
+        peak_memory_gib: arm -> peak resident (CPU) or allocated (CUDA) memory of one step, model included.
+        load_average: one-minute load before and after (shows a machine that was shared).
+    """
+
+    kind: ClassVar[str] = "timing"
+    run_id: str
+    duration_s: float
+    batch: int
+    grid_time: int
+    grid_freq: int
+    baseline: str
+    limit: str
+    labels: dict[str, str]
+    latencies_s: dict[str, list[float]]
+    peak_memory_gib: dict[str, float | None]
+    load_average: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class CellRecord:
+    """What a benchmark times at one level, duration and regime; its rounds follow as records of their own.
+
+    Attributes:
+        level: op, step, loop or wave. regime: eager or compiled. steps: denoising steps of a loop or wave, else 1.
+        approximate: arms that compute neither dense attention nor the paper's LiteFocus.
+        flops, scores: arm -> per call and as counted; None where the cost model does not cover the arm.
+        setup_s: arm -> seconds to put the method in, packing and compiling included.
+        error: arm -> largest difference to the output it must equal, over that output's largest value; None for none.
+        skipped: arm -> why it was not timed. backend: what served the attention.
+        profile: arm -> kind of module -> share of the step's time.
+    """
+
+    kind: ClassVar[str] = "cell"
+    run_id: str
+    level: str
+    duration_s: float
+    regime: str
+    batch: int
+    steps: int
+    baseline: str
+    limit: str
+    labels: dict[str, str]
+    approximate: list[str]
+    flops: dict[str, int | None]
+    scores: dict[str, int | None]
+    setup_s: dict[str, float]
+    error: dict[str, float | None]
+    skipped: dict[str, str]
+    backend: str
+    profile: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RoundRecord:
+    """One round of a benchmark cell: every arm once, and the matrix-product probe.
+
+    Attributes:
+        latencies_s: arm -> seconds. working_memory_gib: arm -> peak memory above what was resident before the call.
+        probe_gflops: rate of the probe. load_average: one-minute load after the round.
+    """
+
+    kind: ClassVar[str] = "round"
+    run_id: str
+    level: str
+    duration_s: float
+    regime: str
+    latencies_s: dict[str, float]
+    working_memory_gib: dict[str, float | None]
+    probe_gflops: float
+    load_average: float
+
+
+@dataclass(frozen=True)
+class MetricRecord:
+    """One metric of one condition, with its interval.
+
+    Attributes:
+        preset: the named protocol that produced the value.
+        unit: what the interval resamples (for example "clip").
+        baseline: the method the value is a paired difference against; empty for a plain value.
+        window: window index for per-position values, -1 for the whole.
+    """
+
+    kind: ClassVar[str] = "metric"
+    run_id: str
+    condition: str
+    method: str
+    duration_s: float
+    preset: str
+    metric: str
+    value: float
+    low: float
+    high: float
+    n_scored: int
+    n_failed: int
+    unit: str
+    higher_is_better: bool | None
+    baseline: str = ""
+    window: int = -1
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ProbeLossRecord:
+    """Teacher-forced denoising loss of single clips under one method, at one length and noise level.
+
+    Attributes:
+        t: noise level, a training timestep of the scheduler.
+        noise_seed: of the added noise; records that share it, t and the length saw the same inputs.
+        key_seed: of LiteFocus's sampled keys where another than the method's own was asked for, else None.
+        losses: mean squared error of the model's own target, one per clip of `clip_ids`.
+    """
+
+    kind: ClassVar[str] = "probe_loss"
+    run_id: str
+    method: str
+    duration_s: float
+    t: int
+    noise_seed: int
+    key_seed: int | None
+    clip_ids: list[str]
+    losses: list[float]
+
+
+@dataclass(frozen=True)
+class AttentionRecord:
+    """Where one attention site of a dense model looks, as `experiments.probes.SiteStructure` says it."""
+
+    kind: ClassVar[str] = "attention"
+    run_id: str
+    duration_s: float
+    clip_ids: list[str]
+    structure: dict[str, Any]
+
+
+Benchmark = CellRecord | RoundRecord
+Measurement = ClipRecord | FailureRecord | TimingRecord | Benchmark | MetricRecord | ProbeLossRecord | AttentionRecord
+Record = RunRecord | ProbeRunRecord | Measurement
+RECORD_TYPES: dict[str, type[Record]] = {cls.kind: cls for cls in get_args(Record)}

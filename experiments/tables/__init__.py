@@ -1,0 +1,1 @@
+"""Tables as rows from records, and their formats: markdown, csv, LaTeX."""

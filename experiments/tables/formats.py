@@ -1,0 +1,171 @@
+"""One table, three formats: GitHub markdown, csv with one column per number, LaTeX (booktabs)."""
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from experiments.tables.speed_rows import MISSING, markdown_table, printable, safe_cell
+
+LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "_": r"\_",
+    "%": r"\%",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "–": "--",
+    "×": r"$\times$",
+    "Δ": r"$\Delta$",
+    "∞": r"$\infty$",
+}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its interval, nan where there is none.
+
+    `best` prints it bold, `mark` stands behind it, `sign` prints a plus.
+    """
+
+    value: float
+    low: float
+    high: float
+    best: bool = False
+    mark: str = ""
+    sign: bool = False
+
+
+Cell = str | float | Estimate | None
+
+
+@dataclass(frozen=True)
+class ResultTable:
+    """A table before it takes a format.
+
+    Attributes:
+        name: the file's stem. title: one line for readers.
+        keys: column names for csv, as many as `header`. A missing cell is None.
+        notes: lines printed under the table (what the numbers are, and what they cannot say).
+        max_decimals: of an estimate in markdown and LaTeX.
+    """
+
+    name: str
+    title: str
+    header: Sequence[str]
+    keys: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    notes: Sequence[str] = field(default_factory=tuple)
+    max_decimals: int = 4
+
+
+def to_markdown(table: ResultTable) -> str:
+    """The table with its title and notes as GitHub markdown."""
+    digits = _digits(table)
+    rows = [[_plain(cell, d, "**", "**") for cell, d in zip(row, digits, strict=True)] for row in table.rows]
+    notes = "".join(f"\n{_one_line(note)}\n" for note in table.notes)
+    return f"**{_one_line(table.title)}**\n\n{markdown_table(table.header, rows)}{notes}"
+
+
+def to_csv(table: ResultTable) -> str:
+    """The table as csv: three columns per estimate, full precision, empty where nothing was measured."""
+    kinds = [any(isinstance(cell, Estimate) for cell in column) for column in _columns(table)]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    pairs = list(zip(table.keys, kinds, strict=True))
+    writer.writerow([name for key, wide in pairs for name in ((key, f"{key}_low", f"{key}_high") if wide else (key,))])
+    for row in table.rows:
+        writer.writerow([value for cell, (_, wide) in zip(row, pairs, strict=True) for value in _csv_cells(cell, wide)])
+    return out.getvalue()
+
+
+def _csv_cells(cell: Cell, wide: bool) -> list[str | float]:
+    if isinstance(cell, Estimate):
+        return [cell.value, cell.low, cell.high]
+    if cell is None:
+        return [""] * (3 if wide else 1)
+    return [safe_cell(cell) if isinstance(cell, str) else cell]
+
+
+def to_latex(table: ResultTable) -> str:
+    """The table as a LaTeX table environment; needs the package booktabs. All text is escaped."""
+    digits = _digits(table)
+    body = [
+        " & ".join(_latex_cell(cell, d) for cell, d in zip(row, digits, strict=True)) + r" \\" for row in table.rows
+    ]
+    notes = " ".join(latex_escape(_one_line(note)) for note in table.notes)
+    caption = latex_escape(_one_line(table.title)) + (f". {notes}" if notes else ".")
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{caption}}}",
+        rf"\label{{tab:{table.name}}}",
+        rf"\begin{{tabular}}{{{'l' * len(table.header)}}}",
+        r"\toprule",
+        " & ".join(latex_escape(column) for column in table.header) + r" \\",
+        r"\midrule",
+        *body,
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _latex_cell(cell: Cell, digits: int) -> str:
+    if isinstance(cell, str):
+        return latex_escape(_one_line(cell))
+    return _plain(cell, digits, r"\textbf{", "}").replace(MISSING, "--").replace("-", "$-$", _negatives(cell))
+
+
+def _negatives(cell: Cell) -> int:
+    """How many minus signs a number's text holds, so that each is set as one."""
+    parts = (cell.value, cell.low, cell.high) if isinstance(cell, Estimate) else (cell,)
+    return sum(isinstance(part, float | int) and part < 0 for part in parts)
+
+
+def latex_escape(text: str) -> str:
+    """Text that LaTeX prints as it stands."""
+    return "".join(LATEX.get(character, character) for character in text)
+
+
+def _plain(cell: Cell, digits: int, bold_on: str, bold_off: str) -> str:
+    if cell is None:
+        return MISSING
+    if isinstance(cell, str):
+        return cell
+    if not isinstance(cell, Estimate):
+        return f"{cell:g}"
+    number = f"{cell.value:{'+' if cell.sign else ''}.{digits}f}"
+    value = f"{bold_on}{number}{bold_off}" if cell.best else number
+    if math.isnan(cell.low):
+        return value
+    return f"{value} [{cell.low:.{digits}f}, {cell.high:.{digits}f}]" + (f" {cell.mark}" if cell.mark else "")
+
+
+def decimals(cells: Sequence[Cell]) -> int:
+    """Decimals for a column: two digits of its narrowest interval, between 0 and 4; 2 where there is no interval."""
+    halves = [(cell.high - cell.low) / 2 for cell in cells if isinstance(cell, Estimate)]
+    widths = [half for half in halves if half > 0 and math.isfinite(half)]
+    return 2 if not widths else min(max(1 - math.floor(math.log10(min(widths))), 0), 4)
+
+
+def _digits(table: ResultTable) -> list[int]:
+    return [min(decimals(column), table.max_decimals) for column in _columns(table)]
+
+
+def _columns(table: ResultTable) -> list[list[Cell]]:
+    return [[row[i] for row in table.rows] for i in range(len(table.header))]
+
+
+def _one_line(text: str) -> str:
+    return " ".join(printable(text).split())

@@ -1,0 +1,140 @@
+"""The factorisation: what each lever gives alone and all of them together, speed and quality in one table.
+
+Speed is the time from text to latents (everything before decoding) of the run's own clips, paired by prompt and seed.
+Quality is non-inferior where the worse end of the paired difference's 95% interval stays within MARGINS, a share of
+the baseline's value that was fixed before the sweep was first run.
+"""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from experiments.provenance import methods_of, quality_notes
+from experiments.records import ClipRecord, MetricRecord, Record, RunRecord, of_kind
+from experiments.tables.formats import Cell, Estimate, ResultTable
+from experiments.tables.quality_rows import ARROWS, differences, metric_label, presets, quality_rows
+from experiments.tables.speed_rows import Ratio, paired_ratio
+
+# metric -> the loss of quality that counts as none, as a share of the baseline's value.
+MARGINS: Mapping[str, float] = {"clap": 0.05, "kl": 0.10, "fad": 0.10, "kad": 0.10}
+
+
+def has_factors(run: RunRecord) -> bool:
+    """Whether a run holds a method that is made of others."""
+    return any(node.get("parts") for node in methods_of(run))
+
+
+def lever_table(records: list[Record]) -> ResultTable:
+    """One row per duration and method against the run's timing baseline; records hold at least one run with clips.
+
+    A method whose configuration names `parts` also gets the product of their speed-ups, beside its own.
+    """
+    run = of_kind(records, RunRecord)[-1]
+    nodes = {node["name"]: node for node in methods_of(run)}
+    baseline = str(run.config["timing"]["baseline"])
+    clips = _latest(of_kind(records, ClipRecord))
+    metrics = [metric for metric in MARGINS if any(m.metric == metric for m in of_kind(records, MetricRecord))]
+    rows: list[list[Cell]] = []
+    for duration in sorted({clip.duration_s for clip in clips}):
+        here = [clip for clip in clips if clip.duration_s == duration]
+        ratios = {name: speedup(here, name, baseline) for name in nodes}
+        quality = _quality(records, duration)
+        rows += [_row(node, here, ratios, baseline, duration, quality, metrics) for node in nodes.values()]
+    header = ["length (s)", "method", "steps", "text to latents (s)", "speed-up ↑ [min, max]", "product of parts"]
+    keys = ["duration_s", "method", "steps", "loop_s", "speedup", "product"]
+    better = {m.metric: m.higher_is_better for m in of_kind(records, MetricRecord)}
+    headings = [f"Δ {metric_label(m)} {ARROWS[better[m]]}" for m in metrics]
+    return ResultTable(
+        "levers",
+        f"Levers alone and together, against {nodes[baseline]['label']} at {_steps(nodes[baseline], run)} steps",
+        [*header, *headings, "quality"],
+        [*keys, *metrics, "verdict"],
+        rows,
+        [_reading(), *quality_notes(run)],
+    )
+
+
+def _reading() -> str:
+    margins = ", ".join(f"{metric_label(metric)} {share:.0%}" for metric, share in MARGINS.items())
+    return (
+        "Speed-up: median over clips, paired by prompt and seed. Δ: paired difference to the baseline, 95% interval. "
+        f"Quality within the margin (fixed beforehand, a share of the baseline's value): {margins}."
+    )
+
+
+def _latest(clips: Sequence[ClipRecord]) -> list[ClipRecord]:
+    return list({clip.audio: clip for clip in clips}.values())
+
+
+def loop_s(clip: ClipRecord) -> float:
+    """Seconds from text to latents."""
+    return clip.latency_s - clip.decode_s
+
+
+def speedup(clips: Sequence[ClipRecord], method: str, baseline: str) -> Ratio | None:
+    """Time of the baseline over that of the method, text to latents, over the clips that both have; None without."""
+    times = {
+        name: {(clip.prompt_id, clip.seed): loop_s(clip) for clip in clips if clip.method == name}
+        for name in (method, baseline)
+    }
+    both = [key for key in times[method] if key in times[baseline]]
+    if not both:
+        return None
+    return paired_ratio([times[baseline][key] for key in both], [times[method][key] for key in both])
+
+
+def _quality(records: list[Record], duration: float) -> dict[tuple[str, str, str], tuple[MetricRecord, float]]:
+    """(method, baseline, metric) -> paired difference and the baseline's value, of the run's first preset."""
+    found = {}
+    for preset in presets(records)[:1]:
+        values = {row.method: row.metrics for row in quality_rows(records, preset) if row.duration_s == duration}
+        for (length, method, base, metric), difference in differences(records, preset).items():
+            if length == duration and metric in values.get(base, {}):
+                found[method, base, metric] = (difference, values[base][metric].value)
+    return found
+
+
+def _steps(node: Mapping[str, Any], run: RunRecord) -> int:
+    return int(node.get("steps") or run.config["steps"])
+
+
+def _row(
+    node: Mapping[str, Any],
+    clips: Sequence[ClipRecord],
+    ratios: Mapping[str, Ratio | None],
+    baseline: str,
+    duration: float,
+    quality: Mapping[tuple[str, str, str], tuple[MetricRecord, float]],
+    metrics: Sequence[str],
+) -> list[Cell]:
+    name = node["name"]
+    mine = [clip for clip in clips if clip.method == name]
+    ratio = ratios[name]
+    pairs = [quality.get((name, baseline, metric)) for metric in metrics]
+    parts = [ratios.get(part) for part in node.get("parts") or []]
+    factors = [part.median for part in parts if part is not None]
+    return [
+        duration,
+        node["label"],
+        mine[0].steps if mine else None,
+        float(f"{statistics.median(map(loop_s, mine)):.4g}") if mine else None,
+        None if ratio is None else Estimate(*ratio),
+        float(f"{math.prod(factors):.4g}") if parts and len(factors) == len(parts) else None,
+        *(None if pair is None else Estimate(pair[0].value, pair[0].low, pair[0].high, sign=True) for pair in pairs),
+        "baseline" if name == baseline else verdict([pair for pair in pairs if pair is not None]),
+    ]
+
+
+def verdict(pairs: Sequence[tuple[MetricRecord, float]]) -> str:
+    """In words: within the margins, or which metrics are not shown to be."""
+    if not pairs:
+        return "not scored"
+    failed = [metric_label(record.metric) for record, base in pairs if not within_margin(record, base)]
+    return f"not shown: {', '.join(failed)}" if failed else "within the margin"
+
+
+def within_margin(difference: MetricRecord, baseline_value: float) -> bool:
+    """Whether the worse end of the interval is no worse than the metric's margin; False where it is not a number."""
+    worst = -difference.low if difference.higher_is_better else difference.high
+    return worst <= MARGINS[difference.metric] * abs(baseline_value)

@@ -1,0 +1,156 @@
+"""Rows of the probes' records: denoising loss paired with dense clip by clip, and where attention looks.
+
+Every method saw the same latents and noise, so a difference is taken per clip (mean over the noise draws that both
+have) and its interval is over clips: Student's t, 95%.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.special import stdtrit
+
+from experiments.probes import SiteStructure, uniform_offsets
+from experiments.records import AttentionRecord, ProbeLossRecord, ProbeRunRecord, Record, of_kind
+from experiments.tables.power import detectable_effect
+
+BASELINE = "dense"
+FRESH_KEYS = "_fresh_keys"
+DERIVED = ("frequency_uniform", "time_uniform")
+DIGITS = 6
+
+
+class Interval(NamedTuple):
+    """A mean with its 95% interval; bounds are nan from one clip."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class LossRow:
+    """One method at one length and noise level.
+
+    Attributes:
+        method: with `_fresh_keys` behind it where the sampled keys were drawn anew with other seeds.
+        loss: mean over clips. difference: to dense on the same clips and noise, in per cent of dense; None for dense.
+        detectable: smallest difference in per cent that these clips would have shown with a power of 80%.
+        key_range: smallest and largest difference in per cent among the key seeds; None without fresh keys.
+    """
+
+    duration_s: float
+    t: int
+    method: str
+    label: str
+    loss: Interval
+    difference: Interval | None
+    detectable: float
+    key_range: tuple[float, float] | None
+    clips: int
+    noise_draws: int
+    key_draws: int
+
+
+Losses = dict[tuple[float, int, str], dict[tuple[int, int | None], dict[str, float]]]
+
+
+def losses_by_condition(records: Sequence[Record]) -> Losses:
+    """(length, t, method) -> (noise seed, key seed) -> clip id -> loss; the newest record of a place counts."""
+    found: Losses = {}
+    for record in of_kind(list(records), ProbeLossRecord):
+        method = record.method if record.key_seed is None else record.method + FRESH_KEYS
+        draws = found.setdefault((record.duration_s, record.t, method), {})
+        draws[record.noise_seed, record.key_seed] = dict(zip(record.clip_ids, record.losses, strict=True))
+    return found
+
+
+def probe_labels(records: Sequence[Record]) -> dict[str, str]:
+    """Method name -> what readers see."""
+    starts = of_kind(list(records), ProbeRunRecord)
+    return {node["name"]: node["label"] for start in starts for node in start.config["methods"].values()}
+
+
+def loss_rows(records: Sequence[Record]) -> list[LossRow]:
+    """One row per length, noise level and method, in the order of the records within a length and level."""
+    found = losses_by_condition(records)
+    labels = probe_labels(records)
+    order = {method: index for index, method in enumerate(dict.fromkeys(key[2] for key in found))}
+    keys = sorted(found, key=lambda key: (key[0], key[1], order[key[2]]))
+    return [_loss_row(key, found[key], found.get((*key[:2], BASELINE), {}), labels) for key in keys]
+
+
+def _loss_row(
+    key: tuple[float, int, str],
+    draws: Mapping[tuple[int, int | None], Mapping[str, float]],
+    dense: Mapping[tuple[int, int | None], Mapping[str, float]],
+    labels: Mapping[str, str],
+) -> LossRow:
+    name = key[2].removesuffix(FRESH_KEYS)
+    clips = sorted(set.intersection(*(set(losses) for losses in draws.values())))
+    values = np.array([[draws[draw][clip] for clip in clips] for draw in draws])
+    paired = [draw for draw in draws if key[2] != BASELINE and set(clips) <= set(dense.get((draw[0], None), {}))]
+    difference, detectable, key_range = None, math.nan, None
+    if paired:
+        base = np.array([[dense[draw[0], None][clip] for clip in clips] for draw in paired])
+        deltas = 100 * (np.array([[draws[draw][clip] for clip in clips] for draw in paired]) - base) / base.mean()
+        difference = mean_interval(deltas.mean(axis=0))
+        detectable = detectable_effect(_standard_error(deltas.mean(axis=0)))
+        key_range = _range_over_keys(paired, deltas) if name != key[2] else None
+    return LossRow(
+        *key,
+        label=labels.get(name, name) + (", fresh keys" if name != key[2] else ""),
+        loss=mean_interval(values.mean(axis=0)),
+        difference=difference,
+        detectable=detectable,
+        key_range=key_range,
+        clips=len(clips),
+        noise_draws=len({noise for noise, _ in draws}),
+        key_draws=len({keys for _, keys in draws}),
+    )
+
+
+def _range_over_keys(draws: Sequence[tuple[int, int | None]], deltas: np.ndarray) -> tuple[float, float]:
+    seeds = sorted({keys for _, keys in draws if keys is not None})
+    means = [float(deltas[[keys == seed for _, keys in draws]].mean()) for seed in seeds]
+    return min(means), max(means)
+
+
+def _standard_error(values: np.ndarray) -> float:
+    return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
+
+
+def mean_interval(values: np.ndarray) -> Interval:
+    """Mean of independent values (n,) with Student's 95% interval."""
+    mean = float(values.mean())
+    half = _standard_error(values) * float(stdtrit(len(values) - 1, 0.975)) if len(values) > 1 else math.nan
+    return Interval(mean, mean - half, mean + half)
+
+
+def structure_values(site: SiteStructure) -> dict[str, object]:
+    """What an attention record keeps of a site: all but what follows from the grid, at six digits."""
+    values = {name: value for name, value in asdict(site).items() if name not in DERIVED}
+    return {name: _rounded(value) for name, value in values.items()}
+
+
+def _rounded(value: object) -> object:
+    if isinstance(value, list):
+        return [_rounded(inner) for inner in value]
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+
+
+def structures_by_length(records: Iterable[Record]) -> dict[float, list[SiteStructure]]:
+    """Length -> sites at every noise level; the newest record of a place counts."""
+    newest = {
+        (record.duration_s, record.structure["t"], record.structure["site"]): record.structure
+        for record in of_kind(list(records), AttentionRecord)
+    }
+    found: dict[float, list[SiteStructure]] = {}
+    for (duration, _, _), values in sorted(newest.items(), key=lambda item: item[0][:2]):
+        uniform: dict[str, Any] = {
+            name: uniform_offsets(len(values[name.replace("uniform", "mass")])) for name in DERIVED
+        }
+        found.setdefault(duration, []).append(SiteStructure(**values, **uniform))
+    return found

@@ -1,0 +1,108 @@
+"""Tables of the probes: denoising loss by length, noise level and method, and where attention looks."""
+
+import math
+from collections.abc import Sequence
+
+from experiments.probes import FAR_S, SiteStructure
+from experiments.provenance import provenance, quality_notes
+from experiments.records import AttentionRecord, ProbeRunRecord, Record, of_kind
+from experiments.tables.formats import Cell, Estimate, ResultTable
+from experiments.tables.probe_rows import Interval, LossRow, loss_rows, probe_labels, structures_by_length
+
+
+def probe_tables(records: Sequence[Record]) -> list[ResultTable]:
+    """The tables that the records can fill: denoising_loss, attention."""
+    starts = of_kind(list(records), ProbeRunRecord)
+    if not starts:
+        return []
+    notes = [*provenance(starts[-1]).replace("`", "").splitlines(), *quality_notes(starts[-1])]
+    tables = []
+    if rows := loss_rows(records):
+        tables.append(denoising_loss_table(rows, starts[-1], notes))
+    if structures := structures_by_length(records):
+        clips = max(len(record.clip_ids) for record in of_kind(list(records), AttentionRecord))
+        tables.append(attention_table(structures, clips, notes))
+    return tables
+
+
+def denoising_loss_table(rows: Sequence[LossRow], start: ProbeRunRecord, notes: Sequence[str]) -> ResultTable:
+    """Loss and paired difference to dense; readings that were asked for and not taken stay a gap with its reason."""
+    header = ("length (s)", "noise level t", "method", "loss ↓", "Δ to dense (%) ↓", "detectable Δ (%)")
+    keys = ("duration_s", "t", "method", "loss", "difference_percent", "detectable_percent")
+    reading = (
+        "Mean squared error of the model's own target on real audio, same clips and noise under every method. "
+        "Intervals: 95%, Student's t over clips. Detectable: the difference that these clips show with a power of 80%."
+    )
+    body: list[list[Cell]] = [_loss_cells(row) for row in rows]
+    body += _gaps(rows, start)
+    ordered = sorted(body, key=lambda cells: (float(str(cells[0])), float(str(cells[1]))))
+    return ResultTable(
+        "denoising_loss",
+        "Denoising loss of real audio by length, noise level and method (no sampling)",
+        (*header, "clips", "noise draws", "key draws", "note"),
+        (*keys, "clips", "noise_draws", "key_draws", "note"),
+        ordered,
+        [reading, *notes],
+    )
+
+
+def _loss_cells(row: LossRow) -> list[Cell]:
+    note = "one clip: no interval" if row.clips == 1 else ""
+    if row.key_range is not None:
+        note = f"Δ of single key draws from {row.key_range[0]:+.3g} to {row.key_range[1]:+.3g}"
+    if math.isnan(row.loss.value):
+        return [row.duration_s, row.t, row.label, *[None] * 6, "the loss of some clip is not finite"]
+    return [
+        row.duration_s,
+        row.t,
+        row.label,
+        Estimate(*row.loss),
+        None if row.difference is None else Estimate(*row.difference, mark=_mark(row.difference), sign=True),
+        None if math.isnan(row.detectable) else float(f"{row.detectable:.2g}"),
+        row.clips,
+        row.noise_draws,
+        row.key_draws,
+        note,
+    ]
+
+
+def _mark(difference: Interval) -> str:
+    if difference.low > 0:
+        return "worse"
+    return "better" if difference.high < 0 else ""
+
+
+def _gaps(rows: Sequence[LossRow], start: ProbeRunRecord) -> list[list[Cell]]:
+    """One line per length, level and method that the newest start asked for and that has no reading yet."""
+    found = {(row.duration_s, row.t, row.method) for row in rows}
+    labels = probe_labels([start])
+    return [
+        [float(duration), t, label, *[None] * 6, "not read yet: the probe is unfinished"]
+        for duration in start.config["durations"]
+        for t in start.config["levels"]
+        for name, label in labels.items()
+        if (float(duration), t, name) not in found
+    ]
+
+
+def attention_table(structures: dict[float, list[SiteStructure]], clips: int, notes: Sequence[str]) -> ResultTable:
+    """Means over sites by length and noise level, with the smallest and largest site."""
+    body: list[list[Cell]] = []
+    for duration, sites in structures.items():
+        for t in sorted({site.t for site in sites}):
+            here = [site for site in sites if site.t == t]
+            own = [site.same_frequency / site.uniform_same_frequency for site in here]
+            far = [site.far_same_frequency for site in here]
+            gap = [site.entropy_gap_nat for site in here]
+            body.append([duration, t, len(here), *(_spread(values) for values in (own, gap, far))])
+    header = ("length (s)", "noise level t", "sites", "own-bin mass over uniform", "ln N - H (nat)")
+    keys = ("duration_s", "t", "sites", "own_bin_over_uniform", "entropy_gap_nat", "far_own_bin_mass")
+    reading = f"Dense model on {clips} real clips; mean over attention sites [smallest, largest site]."
+    title = "Where self-attention looks, by length and noise level"
+    return ResultTable("attention", title, (*header, f"own-bin mass beyond {FAR_S:g} s"), keys, body, [reading, *notes])
+
+
+def _spread(values: Sequence[float]) -> Estimate | None:
+    if any(math.isnan(value) for value in values):
+        return None
+    return Estimate(sum(values) / len(values), min(values), max(values))

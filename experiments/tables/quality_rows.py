@@ -1,0 +1,202 @@
+"""Quality by duration and method from metric records: values, paired differences, gaps with their reasons."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from evaluation.bootstrap import fewest_clips
+from evaluation.measure import NEEDS_WINDOWS
+from experiments.provenance import method_labels, methods_of
+from experiments.records import ClipRecord, FailureRecord, MetricRecord, Record, RunRecord, of_kind
+from experiments.tables.speed_rows import Ratio, speed_rows
+
+ABBREVIATIONS = {word: word.upper() for word in ("fad", "fd", "kad", "kl", "clap", "is")} | {"bernoulli": "Bernoulli"}
+ARROWS = {True: "↑", False: "↓", None: ""}
+# What the main table and figures show, where it was scored; the table all_metrics holds the rest.
+HEADLINE = (
+    "fad", "fd", "kl", "kl_bernoulli", "clap", "hit_rate", "exact_set_rate", "consistency", "fad_drift", "clap_drift",
+)  # fmt: skip
+DRIFT = "_drift"
+Differences = dict[tuple[float, str, str, str], MetricRecord]
+
+
+class Mechanisms(NamedTuple):
+    """Which of LiteFocus's parts are on, and the share of sampled keys (0 without compensation)."""
+
+    same_frequency: bool
+    cross_frequency: bool
+    sparse_ratio: float
+
+
+@dataclass(frozen=True)
+class QualityRow:
+    """One method at one duration.
+
+    Attributes:
+        mechanisms: what of LiteFocus is on; None for a method that is not a form of it.
+        speedup: of a denoising step over the timing's baseline; None where it was not timed.
+        metrics: metric -> its record. note: why something is missing.
+    """
+
+    duration_s: float
+    method: str
+    label: str
+    mechanisms: Mechanisms | None
+    speedup: Ratio | None
+    metrics: dict[str, MetricRecord] = field(default_factory=dict)
+    note: str = ""
+
+
+def metric_label(metric: str) -> str:
+    """A metric's name for readers."""
+    return " ".join(ABBREVIATIONS.get(word, word) for word in metric.split("_"))
+
+
+def headline(metrics: Iterable[str]) -> list[str]:
+    """The metrics to show first: those of HEADLINE that were scored, or all where none of them was."""
+    found = list(metrics)
+    return [metric for metric in HEADLINE if metric in found] or found
+
+
+def presets(records: Sequence[Record]) -> list[str]:
+    """The presets that scored something, in order."""
+    plain = [record for record in of_kind(list(records), MetricRecord) if not record.baseline and record.window < 0]
+    return list(dict.fromkeys(record.preset for record in plain))
+
+
+def quality_rows(records: list[Record], preset: str) -> list[QualityRow]:
+    """One row per duration and method that was asked for or scored; the newest record of a value counts."""
+    runs = of_kind(records, RunRecord)
+    scored = [m for m in of_kind(records, MetricRecord) if m.preset == preset and not m.baseline and m.window < 0]
+    values: dict[tuple[float, str], dict[str, MetricRecord]] = {}
+    for record in scored:
+        values.setdefault((record.duration_s, record.method), {})[record.metric] = record
+    nodes = {node["name"]: node for run in runs for node in methods_of(run)}
+    labels = method_labels(runs)
+    asked = [key for run in runs for key in _asked(run)]
+    speedups = {(row.duration_s, row.method): row.speedup for row in speed_rows(records)}
+    wanted = headline(metric_names(scored))
+    order = {name: index for index, name in enumerate(dict.fromkeys(name for _, name in [*asked, *values]))}
+    return [
+        QualityRow(
+            *key,
+            labels.get(key[1], key[1]),
+            mechanisms(nodes.get(key[1], {})),
+            speedups.get(key),
+            values.get(key, {}),
+            _note(key, values.get(key, {}), wanted, records),
+        )
+        for key in sorted({*asked, *values}, key=lambda key: (key[0], order[key[1]]))
+    ]
+
+
+def _asked(run: RunRecord) -> list[tuple[float, str]]:
+    """(length, method) of every condition that a start was to generate."""
+    if "generate" not in run.config.get("stages", ["generate"]):
+        return []
+    return [(float(d), str(node["name"])) for d in run.config["durations"] for node in methods_of(run)]
+
+
+def metric_names(records: Iterable[MetricRecord]) -> dict[str, bool | None]:
+    """Metric -> higher_is_better (None: neither direction is better), in order of appearance."""
+    return {record.metric: record.higher_is_better for record in records}
+
+
+def mechanisms(node: Mapping[str, Any]) -> Mechanisms | None:
+    """The mechanisms in a method's configuration; None for one that is not a form of LiteFocus."""
+    options = (node.get("patch") or {}).get("config") or {}
+    if "same_frequency" not in options:
+        return None
+    cross = bool(options["cross_frequency"])
+    return Mechanisms(bool(options["same_frequency"]), cross, float(options["sparse_ratio"]) if cross else 0.0)
+
+
+def needs_windows(metric: str) -> bool:
+    """Whether a metric is about the course of a clip, so that a clip of one window has none."""
+    return metric in NEEDS_WINDOWS or metric.endswith(("_drift", "_slope"))
+
+
+def _note(
+    key: tuple[float, str], found: Mapping[str, MetricRecord], wanted: Iterable[str], records: list[Record]
+) -> str:
+    """Why a row has gaps: metrics without a value, clips that were not scored, failures."""
+    failures = [f for f in of_kind(records, FailureRecord) if (f.duration_s, f.method) == key and f.stage != "timing"]
+    notes = []
+    absent = [metric for metric in wanted if metric not in found]
+    one_window = bool(found) and not any(map(needs_windows, found))
+    if short := [metric_label(metric) for metric in absent if one_window and needs_windows(metric)]:
+        notes.append(f"no {', '.join(short)}: clips of one window")
+    if missing := [metric_label(metric) for metric in absent if not (one_window and needs_windows(metric))]:
+        notes.append(f"no {', '.join(missing)}: {_why_missing(key, failures, records)}")
+    if undefined := [metric_label(m) for m, record in found.items() if math.isnan(record.value)]:
+        notes.append(f"{', '.join(undefined)} undefined from {min(r.n_scored for r in found.values())} clips")
+    # Some metrics never have an interval, so a missing one alone says nothing about the number of clips.
+    bare = [r.n_scored for r in found.values() if math.isnan(r.low) and not math.isnan(r.value)]
+    if few := [n for n in bare if n < fewest_clips()]:
+        notes.append(f"{min(few)} clips are too few for intervals")
+    if ungenerated := _not_generated(key, records):
+        notes.append(ungenerated)
+    if failed := max((record.n_failed for record in found.values()), default=0):
+        total = failed + max(record.n_scored for record in found.values())
+        notes.append(f"{failed} of {total} clips not scored{f': {failures[-1].reason}' if failures else ''}")
+    return "; ".join(notes)
+
+
+def _not_generated(key: tuple[float, str], records: list[Record]) -> str:
+    """How many of the clips that were asked for a half-finished run lacks; empty where all or none are there."""
+    wanted = {
+        (prompt_id, seed)
+        for run in of_kind(records, RunRecord)
+        if key in _asked(run)
+        for prompt_id in run.prompt_ids
+        for seed in run.config["seeds"]
+    }
+    there = {(c.prompt_id, c.seed) for c in of_kind(records, ClipRecord) if (c.duration_s, c.method) == key}
+    missing = len(wanted - there)
+    return f"{missing} of {len(wanted)} clips not generated" if there and missing else ""
+
+
+def _why_missing(key: tuple[float, str], failures: Sequence[FailureRecord], records: list[Record]) -> str:
+    if failures:
+        return f"{failures[-1].stage}: {failures[-1].reason}"
+    clips = sum((clip.duration_s, clip.method) == key for clip in of_kind(records, ClipRecord))
+    return f"{clips} clips generated, not scored" if clips else "no clips generated"
+
+
+def differences(records: Sequence[Record], preset: str) -> Differences:
+    """(duration, method, baseline, metric) -> paired difference method minus baseline; the newest counts."""
+    return {
+        (m.duration_s, m.method, m.baseline, m.metric): m
+        for m in of_kind(list(records), MetricRecord)
+        if m.preset == preset and m.baseline and m.window < 0
+    }
+
+
+def beats(difference: MetricRecord | None, reverse: bool = False) -> bool:
+    """Whether a paired difference shows, its interval excluding zero, that the method is better (reverse: worse)."""
+    return difference is not None and verdict(difference) == ("worse" if reverse else "better")
+
+
+def verdict(difference: MetricRecord) -> str:
+    """Better or worse where the interval of a paired difference excludes zero, else empty.
+
+    A metric without a better direction differs.
+    """
+    if not (difference.low > 0 or difference.high < 0):
+        return ""
+    if difference.higher_is_better is None:
+        return "differs"
+    return "better" if (difference.low > 0) == difference.higher_is_better else "worse"
+
+
+def is_best(row: QualityRow, metric: str, rows: Sequence[QualityRow], paired: Differences) -> bool:
+    """Whether a row beats every other row of its duration by a paired difference that excludes zero."""
+    others = [r.method for r in rows if r.duration_s == row.duration_s and r is not row and metric in r.metrics]
+
+    def wins(other: str) -> bool:
+        forward = paired.get((row.duration_s, row.method, other, metric))
+        backward = paired.get((row.duration_s, other, row.method, metric))
+        return beats(forward) or beats(backward, reverse=True)
+
+    return bool(others) and all(wins(other) for other in others)

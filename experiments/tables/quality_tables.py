@@ -1,0 +1,221 @@
+"""Quality tables from metric records: by duration and method, differences to a baseline, sparsity sweep, ablation.
+
+A value is bold only where it beats every other method of its duration with a paired difference whose interval excludes
+zero. What is missing stays a gap with its reason.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from experiments.provenance import quality_notes
+from experiments.records import MetricRecord, Record, RunRecord, of_kind
+from experiments.tables.formats import Cell, Estimate, ResultTable, to_csv, to_latex, to_markdown
+from experiments.tables.power import detectable_from_interval
+from experiments.tables.quality_rows import (
+    ARROWS,
+    Differences,
+    Mechanisms,
+    QualityRow,
+    differences,
+    headline,
+    is_best,
+    metric_label,
+    metric_names,
+    presets,
+    quality_rows,
+    verdict,
+)
+
+
+def _estimate(record: MetricRecord | None, best: bool = False) -> Estimate | None:
+    if record is None or math.isnan(record.value):
+        return None
+    return Estimate(record.value, record.low, record.high, best)
+
+
+def result_tables(records: list[Record]) -> list[ResultTable]:
+    """Every quality table that the records can fill, each with the notes that must stand beside it."""
+    runs = of_kind(records, RunRecord)
+    found = presets(records)
+    tables = []
+    for preset in found:
+        rows = quality_rows(records, preset)
+        paired = differences(records, preset)
+        suffix = f"_{preset.replace('-', '_')}" if len(found) > 1 else ""
+        notes = [*_reading(records, preset), *(quality_notes(runs[-1]) if runs else [])]
+        tables += [quality_table(rows, paired, f"quality{suffix}", f"Quality, preset {preset}", notes)]
+        tables.append(all_metrics_table(rows, f"all_metrics{suffix}", f"Every metric, preset {preset}", notes))
+        tables += difference_tables(rows, paired, suffix, notes)
+        tables += power_tables(rows, paired, suffix, notes)
+        forms = [row.mechanisms for row in rows if row.mechanisms]
+        if len({form.sparse_ratio for form in forms if form.cross_frequency}) > 1:
+            tables.append(sparsity_table(rows, paired, f"sparsity{suffix}", notes))
+        if {(True, True), (True, False), (False, True)} <= {form[:2] for form in forms}:
+            tables.append(ablation_table(rows, paired, f"ablation{suffix}", notes))
+    return tables
+
+
+def _reading(records: list[Record], preset: str) -> list[str]:
+    units = {record.unit for record in of_kind(records, MetricRecord) if record.preset == preset}
+    return [
+        f"Intervals: 95%, resampled by {' or '.join(sorted(units))}. Bold: better than every other method of its "
+        "length by a paired difference whose interval excludes zero."
+    ]
+
+
+def _metric_columns(rows: Sequence[QualityRow]) -> tuple[list[str], list[str]]:
+    """Names and headings of the headline metrics, with an arrow to the better side."""
+    better = metric_names(record for row in rows for record in row.metrics.values())
+    metrics = headline(better)
+    return metrics, [_heading(metric, better[metric]) for metric in metrics]
+
+
+def _heading(metric: str, better: bool | None) -> str:
+    return f"{metric_label(metric)} {ARROWS[better]}".strip()
+
+
+def quality_table(
+    rows: Sequence[QualityRow], paired: Differences, name: str, title: str, notes: Sequence[str]
+) -> ResultTable:
+    """The headline metrics by duration and method."""
+    metrics, headings = _metric_columns(rows)
+    body: list[list[Cell]] = [
+        [
+            row.duration_s,
+            row.label,
+            *(_estimate(row.metrics.get(m), is_best(row, m, rows, paired)) for m in metrics),
+            row.note,
+        ]
+        for row in rows
+    ]
+    header, keys = ["length (s)", "method", *headings, "note"], ["duration_s", "method", *metrics, "note"]
+    return ResultTable(name, title, header, keys, body, notes)
+
+
+def all_metrics_table(rows: Sequence[QualityRow], name: str, title: str, notes: Sequence[str]) -> ResultTable:
+    """Every metric that was scored, one line each, with the clips behind it."""
+    body: list[list[Cell]] = [
+        [
+            *(row.duration_s, row.label, _heading(metric, record.higher_is_better)),
+            *(_estimate(record), record.n_scored, record.n_failed),
+        ]
+        for row in rows
+        for metric, record in row.metrics.items()
+    ]
+    header = ["length (s)", "method", "metric", "value", "scored", "not scored"]
+    return ResultTable(
+        name, title, header, ["duration_s", "method", "metric", "value", "n_scored", "n_failed"], body, notes
+    )
+
+
+def difference_tables(
+    rows: Sequence[QualityRow], paired: Differences, suffix: str, notes: Sequence[str]
+) -> list[ResultTable]:
+    """One table per baseline: paired differences, method minus baseline, with a word where zero is excluded."""
+    metrics, headings = _metric_columns(rows)
+    labels = {row.method: row.label for row in rows}
+    tables = []
+    for baseline in dict.fromkeys(key[2] for key in paired):
+        body: list[list[Cell]] = []
+        for row in rows:
+            found = [paired.get((row.duration_s, row.method, baseline, metric)) for metric in metrics]
+            cells = [None if d is None else Estimate(d.value, d.low, d.high, False, verdict(d), True) for d in found]
+            if any(cells):
+                body.append([row.duration_s, row.label, *cells])
+        tables.append(
+            ResultTable(
+                f"difference_{baseline}{suffix}",
+                f"Paired differences to {labels.get(baseline, baseline)} (same prompts, seeds and noise)",
+                ["length (s)", "method", *(f"Δ {heading}" for heading in headings)],
+                ["duration_s", "method", *metrics],
+                body,
+                notes,
+            )
+        )
+    return tables
+
+
+def power_tables(
+    rows: Sequence[QualityRow], paired: Differences, suffix: str, notes: Sequence[str]
+) -> list[ResultTable]:
+    """Per baseline the smallest true difference that the comparison would have shown with a power of 80%.
+
+    Only baselines that every other method of their lengths was compared with get a table: the first of a run.
+    """
+    metrics, headings = _metric_columns(rows)
+    labels = {row.method: row.label for row in rows}
+    baseline = next(iter(dict.fromkeys(key[2] for key in paired)), None)
+    body: list[list[Cell]] = []
+    for row in rows:
+        found = [paired.get((row.duration_s, row.method, baseline or "", metric)) for metric in metrics]
+        if any(found):
+            body.append([row.duration_s, row.label, *(_detectable(difference) for difference in found)])
+    reading = (
+        "Two-sided test at 5%: 1.43 half widths of the paired 95% interval. A smaller true difference would most "
+        "likely have gone unseen, so its absence from the table of differences says nothing."
+    )
+    if not body or baseline is None:
+        return []
+    title = f"Power: smallest difference to {labels.get(baseline, baseline)} that this size shows in 80% of studies"
+    header = ["length (s)", "method", *(heading.rstrip(" ↑↓") for heading in headings)]
+    return [ResultTable(f"power{suffix}", title, header, ["duration_s", "method", *metrics], body, [reading, *notes])]
+
+
+def _detectable(difference: MetricRecord | None) -> float | None:
+    if difference is None or not math.isfinite(difference.high - difference.low):
+        return None
+    return float(f"{detectable_from_interval(difference.low, difference.high):.2g}")
+
+
+def _speedup(row: QualityRow) -> Estimate | None:
+    return None if row.speedup is None else Estimate(row.speedup.median, row.speedup.low, row.speedup.high)
+
+
+def sparsity_table(rows: Sequence[QualityRow], paired: Differences, name: str, notes: Sequence[str]) -> ResultTable:
+    """Quality and speed against the share of sampled keys."""
+    return _mechanism_table(rows, paired, name, "Sparsity sweep: quality and speed by share of sampled keys", notes)
+
+
+def ablation_table(rows: Sequence[QualityRow], paired: Differences, name: str, notes: Sequence[str]) -> ResultTable:
+    """What each mechanism contributes."""
+    return _mechanism_table(rows, paired, name, "Ablation: what each mechanism contributes", notes)
+
+
+def _mechanism_table(
+    rows: Sequence[QualityRow], paired: Differences, name: str, title: str, notes: Sequence[str]
+) -> ResultTable:
+    metrics, headings = _metric_columns(rows)
+    mechanism_headings = ["focus", "compensation", "sampled keys"]
+    header = ["length (s)", "method", *mechanism_headings, *headings, "step speed-up ↑ [min, max]", "note"]
+    keys = ["duration_s", "method", *Mechanisms._fields, *metrics, "speedup", "note"]
+    body: list[list[Cell]] = [
+        [
+            row.duration_s,
+            row.label,
+            *_mechanism_cells(row.mechanisms),
+            *(_estimate(row.metrics.get(m), is_best(row, m, rows, paired)) for m in metrics),
+            Estimate(*row.speedup) if row.speedup else None,
+            row.note,
+        ]
+        for row in rows
+    ]
+    return ResultTable(name, title, header, keys, body, notes)
+
+
+def _mechanism_cells(form: Mechanisms | None) -> list[Cell]:
+    if form is None:
+        return ["", "", ""]
+    return ["yes" if form.same_frequency else "no", "yes" if form.cross_frequency else "no", form.sparse_ratio]
+
+
+def write_tables(tables: Iterable[ResultTable], folder: Path) -> list[Path]:
+    """Write each table as NAME.md, NAME.csv and NAME.tex into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for table in tables:
+        for suffix, render in ((".md", to_markdown), (".csv", to_csv), (".tex", to_latex)):
+            path = folder / f"{table.name}{suffix}"
+            path.write_text(render(table), encoding="utf-8")
+            written.append(path)
+    return written

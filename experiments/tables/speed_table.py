@@ -1,0 +1,50 @@
+"""The speed table for papers: measured ratios beside the one figure that the paper's abstract states."""
+
+from collections.abc import Sequence
+
+from experiments.records import RunRecord
+from experiments.tables.formats import Cell, Estimate, ResultTable
+from experiments.tables.speed_rows import Ratio, SpeedRow
+
+# Tan et al., 2024 (arXiv 2407.10468), abstract: AudioLDM2, 80 s. Their baseline materialises the attention scores.
+PUBLISHED_SPEEDUP = {("litefocus", 80.0): "1.99x"}
+PUBLISHED_PIPELINES = ("audioldm2", "audioldm2_untrained")
+
+
+def speed_table(rows: Sequence[SpeedRow], run: RunRecord, notes: Sequence[str]) -> ResultTable:
+    """Speed by duration and method; the published column stays empty but for what the abstract states."""
+    known = PUBLISHED_SPEEDUP if run.pipeline["name"] in PUBLISHED_PIPELINES else {}
+    header = (
+        *("length (s)", "method", "s/step ↓", "s/clip ↓", "real-time factor ↓", "peak memory (GiB) ↓"),
+        *("speed-up vs dense ↑ [min, max]", "vs materialised ↑ [min, max]", "share of limit ↑ [min, max]"),
+        *("published", "note"),
+    )
+    keys = (
+        *("duration_s", "method", "step_s", "clip_s", "real_time_factor", "peak_memory_gib"),
+        *("speedup", "speedup_naive", "share_of_limit", "published", "note"),
+    )
+    body: list[list[Cell]] = [
+        [
+            row.duration_s,
+            row.label,
+            _rounded(row.step_s),
+            _rounded(row.clip_s),
+            _rounded(row.real_time_factor),
+            _rounded(row.peak_memory_gib),
+            _spread(row.speedup),
+            _spread(row.speedup_naive),
+            _spread(row.share_of_limit),
+            known.get((row.method, row.duration_s), ""),
+            row.note,
+        ]
+        for row in rows
+    ]
+    return ResultTable("speed", "Speed by length and method", header, keys, body, notes)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.4g}")
+
+
+def _spread(ratio: Ratio | None) -> Estimate | None:
+    return None if ratio is None else Estimate(*ratio)

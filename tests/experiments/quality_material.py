@@ -1,0 +1,31 @@
+"""Quality records by hand, for the tests of tables, figures and tracking."""
+
+from listen_material import METHODS, metric, run_record
+
+DENSE, LITE, FOCUS = METHODS
+
+
+def value(method, name="fad", number=2.0, duration=10, half=0.1, **changes):
+    changes = {"higher_is_better": False, "low": number - half, "high": number + half, **changes}
+    return metric("c", method, duration, name, number, **changes)
+
+
+def difference(method, baseline, number, half=0.1, **changes):
+    return value(method, number=number, half=half, baseline=baseline, **changes)
+
+
+def sweep_record():
+    record = run_record(["a"], [10.0])
+    for name, (same, cross, ratio) in {
+        LITE: (True, True, 0.1),
+        FOCUS: (True, False, 0.1),
+        "more": (True, True, 0.4),
+        "rest": (False, True, 0.1),
+    }.items():
+        patch = {"config": {"same_frequency": same, "cross_frequency": cross, "sparse_ratio": ratio}}
+        record.config["methods"][name] = {"name": name, "label": name, "timing_only": False, "patch": patch}
+    return record
+
+
+THREE = [run_record(["a"], [10.0]), value(DENSE, number=3.0), value(LITE, number=1.0), value(FOCUS, number=2.0)]
+HOSTILE = ["=cmd()", "a|b", "<script>", "50% & $x_1^2$ #~{}\\", "line\nbreak"]

@@ -1,0 +1,166 @@
+"""Rows, tables and figures of the probes' records, by hand."""
+
+import math
+
+import pytest
+from matplotlib.figure import Figure
+from probe_material import attention, loss, probe_run, structure
+
+from experiments.figures.probe_figures import (
+    attention_figure,
+    attention_ratio,
+    loss_figure,
+    plot_joint_map,
+    plot_loss_difference,
+    plot_site_map,
+    plot_time,
+    probe_figures,
+)
+from experiments.tables.formats import Estimate, to_markdown
+from experiments.tables.probe_rows import loss_rows, structures_by_length
+from experiments.tables.probe_tables import probe_tables
+
+
+@pytest.fixture
+def ax():
+    return Figure().subplots()
+
+
+def row(records, method):
+    (found,) = [row for row in loss_rows(records) if row.method == method]
+    return found
+
+
+def test_differences_are_paired_by_clip_and_noise():
+    records = [
+        loss("dense", [1.0, 3.0]),
+        loss("dense", [2.0, 2.0], noise=1),
+        # Clips in another order: pairing goes by id.
+        loss("litefocus", [3.3, 1.1], clips="ba"),
+        loss("litefocus", [2.1, 2.3], noise=1),
+    ]
+    found = row(records, "litefocus")
+    # Differences of clip a: 0.1 and 0.1, of b: 0.3 and 0.3, over a mean dense loss of 2: 5% and 15%.
+    assert found.difference.value == pytest.approx(10.0)
+    # Standard error 5; Student's t with one degree of freedom is 12.706, and 80% power needs 2.802 standard errors.
+    assert found.difference.high - 10 == pytest.approx(12.706 * 5, rel=1e-4)
+    assert found.detectable == pytest.approx(2.8016 * 5, rel=1e-4)
+    assert (found.clips, found.noise_draws, found.key_draws) == (2, 2, 1)
+    assert row(records, "dense").difference is None
+    assert row(records, "dense").loss.value == 2.0
+
+
+def test_a_control_is_paired_with_dense_at_its_own_noise_only():
+    records = [loss("dense", [1.0, 1.0]), loss("dense", [9.0, 9.0], noise=1), loss("deleted", [2.0, 2.0])]
+    assert row(records, "deleted").difference.value == pytest.approx(100.0)
+
+
+def test_fresh_keys_are_a_row_of_their_own_with_their_range():
+    records = [
+        probe_run(),
+        loss("dense", [1.0, 1.0]),
+        loss("litefocus", [1.5, 1.5]),
+        loss("litefocus", [1.1, 1.1], keys=1),
+        loss("litefocus", [1.3, 1.3], keys=2),
+    ]
+    fresh = row(records, "litefocus_fresh_keys")
+    assert fresh.label == "LiteFocus, fresh keys"
+    assert fresh.difference.value == pytest.approx(20.0)
+    assert fresh.key_range == pytest.approx((10.0, 30.0))
+    assert fresh.key_draws == 2
+    assert row(records, "litefocus").difference.value == pytest.approx(50.0)
+    assert row(records, "litefocus").key_range is None
+
+
+def test_the_newest_reading_counts_and_one_clip_has_no_interval():
+    records = [
+        loss("dense", [1.0], clips="a"),
+        loss("litefocus", [7.0], clips="a"),
+        loss("litefocus", [2.0], clips="a"),
+    ]
+    found = row(records, "litefocus")
+    assert found.difference.value == 100.0
+    assert math.isnan(found.difference.low)
+    assert math.isnan(found.detectable)
+
+
+def test_clips_that_dense_lacks_give_no_difference():
+    records = [loss("dense", [1.0], clips="a"), loss("litefocus", [2.0, 2.0])]
+    assert row(records, "litefocus").difference is None
+
+
+def test_the_table_shows_verdicts_and_what_was_not_read():
+    records = [
+        probe_run(levels=(500, 700)),
+        loss("dense", [1.0, 1.0]),
+        loss("litefocus", [1.1, 1.1001]),
+        loss("deleted", [0.5, 0.5001]),
+    ]
+    (table,) = probe_tables(records)
+    cells = [dict(zip(table.keys, line, strict=True)) for line in table.rows]
+    marks = {(c["t"], c["method"]): getattr(c["difference_percent"], "mark", None) for c in cells}
+    assert marks[500, "LiteFocus"] == "worse"
+    assert marks[500, "Sites deleted"] == "better"
+    assert [c["note"] for c in cells if c["t"] == 700] == ["not read yet: the probe is unfinished"] * 3
+    text = to_markdown(table)
+    assert "Testbed: evidence" in text
+    assert "Gate: no reading" in text
+
+
+def test_a_loss_that_is_not_finite_is_a_gap():
+    (table,) = probe_tables([probe_run(), loss("dense", [1.0, 1.0]), loss("litefocus", [1.0, math.nan])])
+    (cells,) = [line for line in table.rows if line[2] == "LiteFocus"]
+    assert cells[3:] == [None] * 6 + ["the loss of some clip is not finite"]
+
+
+def test_structures_survive_their_record():
+    records = [probe_run(), attention(), attention(site="b", frequency=(0.75, 0.25)), attention(site="b")]
+    assert structures_by_length(records) == {5.0: [structure(), structure("b")]}
+    (table,) = probe_tables(records)
+    assert table.rows == [[5.0, 500, 2, Estimate(1, 1, 1), Estimate(0.25, 0.25, 0.25), Estimate(0.125, 0.125, 0.125)]]
+
+
+def test_attention_is_shown_over_uniform_and_averaged_over_sites():
+    structures = [structure(frequency=(1.0, 0.0)), structure("b")]
+    assert attention_ratio(structures, "frequency").tolist() == [1.5, 0.5]
+    assert attention_ratio(structures, "time").tolist() == [0.5, 1.5]
+    with pytest.raises(ValueError, match="accepted are 'frequency' and 'time'"):
+        attention_ratio(structures, "both")
+    with pytest.raises(ValueError, match=r"one grid are needed, got time lengths \[2, 3\]"):
+        attention_ratio([structure(), structure(time=(0.1, 0.1, 0.8))], "time")
+
+
+def test_the_site_map_has_a_row_per_site_and_the_joint_map_a_column_per_octave(ax):
+    plot_site_map([structure(frequency=(1.0, 0.25)), structure("b")], ax)
+    assert ax.images[0].get_array().tolist() == [[1.0, -1.0], [0.0, 0.0]]
+    plot_joint_map([structure(frequency=(1.0, 0.25))], ax)
+    # Times 0 and 1 hold half and 1.5 times their share; bins 0 and 1 twice and half of theirs.
+    assert ax.images[1].get_array().tolist() == [[0.0, math.log2(3.0)], [-2.0, math.log2(0.75)]]
+
+
+def test_time_offsets_are_in_seconds(ax):
+    plot_time({5.0: [structure(time=(0.25, 0.25, 0.25, 0.25))]}, ax)
+    # Octaves 0, 1 and 2-3 at two frames a second.
+    assert ax.lines[0].get_xdata().tolist() == pytest.approx([0.0, 0.5, math.sqrt(6) / 2])
+
+
+def test_loss_lines_leave_dense_out_and_gaps_open(ax):
+    records = [loss("dense", [1.0, 1.0]), loss("litefocus", [1.5, 1.5]), loss("dense", [1.0, 1.0], duration=10.0)]
+    plot_loss_difference(loss_rows(records), ax)
+    (line,) = [container[0] for container in ax.containers]
+    assert line.get_ydata().tolist() == [50.0]
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["5", "10"]
+
+
+def test_figures_are_written_where_the_records_allow_them_and_are_byte_stable(tmp_path):
+    records = [probe_run(), loss("dense", [1.0, 1.1]), loss("litefocus", [1.2, 1.2]), attention()]
+    first, second = probe_figures(records, tmp_path / "a"), probe_figures(records, tmp_path / "b")
+    assert [path.name for path in first] == [
+        f"{name}.{end}" for name in ("attention", "denoising_loss") for end in ("svg", "png")
+    ]
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+    assert "Gate: no reading" in first[0].read_text()
+    assert probe_figures([probe_run()], tmp_path / "c") == []
+    assert probe_figures([], tmp_path / "c") == []
+    assert attention_figure({5.0: [structure()]}, tmp_path / "d", "x")
+    assert loss_figure(loss_rows(records), tmp_path / "e", "x")

@@ -1,0 +1,103 @@
+"""Table numbers by hand: paired ratios, share of the limit, gaps with their reasons."""
+
+import csv
+import io
+
+import pytest
+
+from experiments.records import ClipRecord, FailureRecord, RunRecord, TimingRecord
+from experiments.tables.formats import to_csv
+from experiments.tables.speed_rows import (
+    markdown_table,
+    paired_ratio,
+    safe_cell,
+    share_of_limit,
+    speed_rows,
+)
+from experiments.tables.speed_table import speed_table
+
+
+def timing(duration_s=10.0, **latencies):
+    return TimingRecord(
+        run_id="r",
+        duration_s=duration_s,
+        batch=2,
+        grid_time=250,
+        grid_freq=16,
+        baseline="dense",
+        limit="no_attention",
+        labels={name: name.upper() for name in latencies},
+        latencies_s=latencies,
+        peak_memory_gib=dict.fromkeys(latencies, 2.5),
+    )
+
+
+def clip(method="dense", duration_s=10.0, latency_s=20.0):
+    return ClipRecord(
+        "r", "c", method, duration_s, 2, 3.5, "p", "Rain", 0, "a.wav", "", 16000, 160000, latency_s, 4.0, 3.0
+    )
+
+
+def test_ratios_are_paired_within_a_round():
+    # Medians of the separate series would give 2 / 1 = 2; the machine slowed down in round two on both sides.
+    assert paired_ratio([2.0, 20.0, 2.0], [1.0, 5.0, 1.0]) == (2.0, 2.0, 4.0)
+    with pytest.raises(ValueError, match="got 1 and 2 values"):
+        paired_ratio([1.0], [1.0, 2.0])
+    with pytest.raises(ValueError, match="got 0 and 0"):
+        paired_ratio([], [])
+
+
+def test_share_of_limit():
+    assert share_of_limit([10.0, 10.0], [7.0, 6.0], [6.0, 5.0]) == pytest.approx((0.775, 0.75, 0.8))
+    assert share_of_limit([10.0], [7.0], [10.0]) is None
+
+
+def test_speed_row_values():
+    rows = {
+        row.method: row
+        for row in speed_rows(
+            [timing(dense=[4.0], naive=[10.0], litefocus=[2.5], no_attention=[2.0]), clip("litefocus")]
+        )
+    }
+    row = rows["litefocus"]
+    assert row.speedup == (1.6, 1.6, 1.6)
+    assert row.speedup_naive == (4.0, 4.0, 4.0)
+    assert row.share_of_limit.median == pytest.approx(0.75)
+    assert (row.step_s, row.clip_s, row.real_time_factor, row.peak_memory_gib) == (2.5, 20.0, 2.0, 2.5)
+    assert rows["dense"].clip_s is None
+    assert rows["dense"].speedup.median == 1.0
+
+
+def test_the_newest_timing_counts_and_durations_are_sorted():
+    rows = speed_rows([timing(20.0, dense=[9.0]), timing(10.0, dense=[1.0]), timing(10.0, dense=[3.0])])
+    assert [(row.duration_s, row.step_s) for row in rows] == [(10.0, 3.0), (20.0, 9.0)]
+
+
+def test_a_gap_keeps_its_reason():
+    rows = speed_rows([timing(dense=[4.0]), FailureRecord("r", "timing", "", "naive", 10.0, "needs 30 GiB")])
+    gap = next(row for row in rows if row.method == "naive")
+    assert gap.step_s is None
+    assert gap.note == "timing: needs 30 GiB"
+
+
+def test_speed_table_reads_back_from_csv():
+    rows = speed_rows([timing(dense=[4.0, 5.0], litefocus=[2.0, 2.0])])
+    run = RunRecord("r", "now", {}, {}, {"name": "audioldm2"}, [])
+    read = list(csv.DictReader(io.StringIO(to_csv(speed_table(rows, run, [])))))
+    assert [row["method"] for row in read] == ["DENSE", "LITEFOCUS"]
+    assert float(read[1]["speedup"]) == 2.25
+    assert (float(read[1]["speedup_low"]), float(read[1]["speedup_high"])) == (2.0, 2.5)
+    assert read[1]["speedup_naive"] == ""
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+x", "-x", "@x", "\tx"])
+def test_no_cell_is_a_formula(text):
+    assert safe_cell(text) == "'" + text
+    assert safe_cell("plain") == "plain"
+
+
+def test_markdown_cells_stay_cells():
+    table = markdown_table(["a", "b"], [["x|y", "<script>\nz"]])
+    assert table.splitlines()[2].count(" | ") == 1
+    assert "<script" not in table
+    assert len(table.splitlines()) == 3
