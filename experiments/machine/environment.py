@@ -40,7 +40,7 @@ def describe(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
 
 def source_revision() -> dict[str, Any]:
     """Commit of this source tree and whether it has uncommitted changes; both None outside a git checkout."""
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return {"commit": None, "dirty": None}
 
