@@ -1,22 +1,37 @@
 """What stands beside every table, figure and page: where its numbers came from and what they cannot say."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from experiments.records import RunRecord, StartRecord
 
+Start = TypeVar("Start", bound=StartRecord)
 TESTBED_NOTE = "Testbed: evidence about the method on this small model only, never about AudioLDM2."
 
 
-def provenance(run: StartRecord) -> str:
-    """What was measured, where, and what it cannot say: one markdown line per statement."""
-    lines = [f"Measured on {where(run)}, commit {commit(run)}, started {run.started_at}."]
+def provenance(runs: Sequence[StartRecord]) -> str:
+    """What was measured, where, and what it cannot say: one markdown line per statement.
+
+    Args:
+        runs: the starts that the numbers came from, oldest first, at least one; each commit and machine is named.
+    """
+    places = "; ".join(dict.fromkeys(where(run) for run in runs))
+    commits = list(dict.fromkeys(commit(run) for run in runs))
+    started = " to ".join(dict.fromkeys((runs[0].started_at, runs[-1].started_at)))
+    lines = [f"Measured on {places}, commit{'s' * (len(commits) > 1)} {', '.join(commits)}, started {started}."]
+    run = runs[-1]
     if not run.pipeline["trained"]:
         lines.append(
             f"`{run.pipeline['name']}` has random weights: its timings are those of its architecture, its audio is "
             "noise, and no quality metric applies."
         )
     return "\n".join(lines)
+
+
+def starts_of(records: Sequence[Any], starts: Sequence[Start]) -> list[Start]:
+    """Those of `starts` that made some of `records`; all of them where no record says which start made it."""
+    made = {record.run_id for record in records}
+    return [start for start in starts if start.run_id in made] or list(starts)
 
 
 def where(run: StartRecord) -> str:

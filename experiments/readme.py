@@ -14,7 +14,7 @@ from pathlib import Path
 
 from experiments.benchmark.report import benchmark_tables
 from experiments.cli import one_line_errors
-from experiments.provenance import provenance
+from experiments.provenance import provenance, starts_of
 from experiments.records import (
     ClipRecord,
     RoundRecord,
@@ -49,8 +49,8 @@ def tables_of(run_dir: Path) -> dict[str, ResultTable]:
     tables = [*result_tables(records), *probe_tables(records)]
     if runs and has_factors(runs[-1]) and any(isinstance(record, ClipRecord) for record in records):
         tables.append(lever_table(records))
-    if of_kind(records, TimingRecord):
-        notes = provenance(runs[-1]).replace("`", "").splitlines()
+    if timings := of_kind(records, TimingRecord):
+        notes = provenance(starts_of(timings, runs)).replace("`", "").splitlines()
         tables.append(speed_table(speed_rows(records), runs[-1], notes))
     if of_kind(records, RoundRecord):
         tables.extend(benchmark_tables(records))

@@ -43,7 +43,7 @@ def report(run_dir: Path) -> str:
     write_tables(tables.values(), run_dir / "tables")
     title = starts[-1].config.get("name", run_dir.name)
     shown = [to_markdown(table) for name, table in tables.items() if not name.startswith(DETAIL)]
-    text = "\n".join([f"# {title}\n", *(shown or [provenance(starts[-1])])])
+    text = "\n".join([f"# {title}\n", *(shown or [provenance(starts)])])
     (run_dir / "report.md").write_text(text, encoding="utf-8")
     figures = run_dir / "figures"
     if of_kind(records, TimingRecord):

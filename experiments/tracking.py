@@ -65,7 +65,7 @@ def _send(run_dir: Path, records: list[Record], options: Mapping[str, Any]) -> N
         mode=options["mode"],
         dir=str(run_dir),
         resume="allow",
-        notes="\n".join([provenance(newest), *quality_notes(newest)]),
+        notes="\n".join([provenance([newest]), *quality_notes(newest)]),
         config={"run": newest.config, "environment": newest.environment, "pipeline": newest.pipeline},
         settings=settings,
     ) as run:

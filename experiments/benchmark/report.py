@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 
 from experiments.cli import one_line_errors
 from experiments.figures.style import RC, save, style_of
-from experiments.provenance import provenance, where
+from experiments.provenance import provenance, starts_of, where
 from experiments.records import AA_SUFFIX, CellRecord, Record, RoundRecord, RunRecord, of_kind, read_records
 from experiments.tables.formats import Cell, Estimate, ResultTable, to_markdown
 from experiments.tables.quality_tables import write_tables
@@ -195,11 +195,11 @@ def _profile_table(cells: Sequence[CellRecord], notes: Sequence[str]) -> ResultT
 
 
 def _notes(records: list[Record]) -> list[str]:
-    loads = [record.load_average for record in of_kind(records, RoundRecord)]
-    probes = [record.probe_gflops for record in of_kind(records, RoundRecord)]
-    runs = of_kind(records, RunRecord)
+    rounds = of_kind(records, RoundRecord)
+    loads, probes = [record.load_average for record in rounds], [record.probe_gflops for record in rounds]
+    runs = starts_of(rounds, of_kind(records, RunRecord))
     backends = dict.fromkeys(cell.backend for cell in of_kind(records, CellRecord))
-    notes = provenance(runs[-1]).replace("`", "").splitlines()
+    notes = provenance(runs).replace("`", "").splitlines()
     if loads:
         notes.append(
             f"Matrix-product probe {min(probes):.0f} to {max(probes):.0f} GFLOP/s, load average {min(loads):.1f} to "

@@ -12,6 +12,7 @@ import json
 import logging
 import math
 import sys
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -22,8 +23,8 @@ from experiments.cli import one_line_errors
 from experiments.figures.style import style_of
 from experiments.listen.data import Grid, gather
 from experiments.listen.spectrograms import image_name, write_spectrograms
-from experiments.provenance import provenance, quality_notes
-from experiments.records import RunRecord, of_kind, read_records
+from experiments.provenance import provenance, quality_notes, starts_of
+from experiments.records import ClipRecord, RunRecord, of_kind, read_records
 from experiments.tables.quality_rows import metric_label
 
 logger = logging.getLogger(__name__)
@@ -48,17 +49,19 @@ def write_listening_page(run_dir: Path) -> Path:
     grid = gather(records, run_dir)
     write_spectrograms(run_dir, list(grid.clips.values()))
     path = run_dir / PAGE
-    path.write_text(render_page(page_data(grid, runs[-1], run_dir.name)), encoding="utf-8")
+    path.write_text(
+        render_page(page_data(grid, starts_of(of_kind(records, ClipRecord), runs), run_dir.name)), encoding="utf-8"
+    )
     logger.info("%s: %d clips, %d gaps", path, len(grid.clips), len(grid.gaps))
     return path
 
 
-def page_data(grid: Grid, run: RunRecord, name: str) -> dict[str, Any]:
+def page_data(grid: Grid, runs: Sequence[RunRecord], name: str) -> dict[str, Any]:
     """The grid as plain data for the page's script; positions in lists instead of names keep it small."""
     methods = list(dict.fromkeys(arm.method for arm in grid.labels))
     return {
-        "name": str(run.config.get("name", name)),
-        "notes": [*provenance(run).replace("`", "").splitlines(), *quality_notes(run)],
+        "name": str(runs[-1].config.get("name", name)),
+        "notes": [*provenance(runs).replace("`", "").splitlines(), *quality_notes(runs[-1])],
         "prompts": [{"id": prompt_id, "caption": caption} for prompt_id, caption in grid.captions.items()],
         "durations": grid.durations_s,
         "arms": [{"label": label, "colour": style_of(arm.method, methods)[0]} for arm, label in grid.labels.items()],

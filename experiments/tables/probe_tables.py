@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 
 from experiments.probes import FAR_S, SiteStructure
-from experiments.provenance import provenance, quality_notes
-from experiments.records import AttentionRecord, ProbeRunRecord, Record, of_kind
+from experiments.provenance import provenance, quality_notes, starts_of
+from experiments.records import AttentionRecord, ProbeLossRecord, ProbeRunRecord, Record, of_kind
 from experiments.tables.formats import Cell, Estimate, ResultTable
 from experiments.tables.probe_rows import Interval, LossRow, loss_rows, probe_labels, structures_by_length
 
@@ -15,7 +15,9 @@ def probe_tables(records: Sequence[Record]) -> list[ResultTable]:
     starts = of_kind(list(records), ProbeRunRecord)
     if not starts:
         return []
-    notes = [*provenance(starts[-1]).replace("`", "").splitlines(), *quality_notes(starts[-1])]
+    readings = of_kind(list(records), ProbeLossRecord) + of_kind(list(records), AttentionRecord)
+    made_by = provenance(starts_of(readings, starts))
+    notes = [*made_by.replace("`", "").splitlines(), *quality_notes(starts[-1])]
     tables = []
     if rows := loss_rows(records):
         tables.append(denoising_loss_table(rows, starts[-1], notes))
