@@ -21,8 +21,6 @@ import torch
 from omegaconf import DictConfig
 
 from experiments.benchmark.arms import (
-    LEVELS,
-    REGIMES,
     Arm,
     Call,
     level_call,
@@ -31,6 +29,7 @@ from experiments.benchmark.arms import (
     open_arm,
     relative_error,
 )
+from experiments.benchmark.cells import Cell, check_cell, check_same_settings, identity, rounds_done
 from experiments.benchmark.module_profile import module_shares
 from experiments.benchmark.report import benchmark_report
 from experiments.cli import CONF_DIR, check_overrides, one_line_errors
@@ -38,7 +37,7 @@ from experiments.conditions import Method
 from experiments.machine.memory import available_gib, working_memory_gib
 from experiments.machine.progress import progress
 from experiments.pipelines import Pipeline
-from experiments.records import AA_SUFFIX, CellRecord, RoundRecord, RunRecord, append_record, of_kind, read_records
+from experiments.records import AA_SUFFIX, CellRecord, RoundRecord, append_record
 from experiments.resume import locked
 from experiments.run import load_pipeline, resolved, start_record
 from experiments.timing import materialised_gib, time_round, unet_step
@@ -50,8 +49,6 @@ logger = logging.getLogger(__name__)
 PROBE = "_probe"
 PROBE_SIZE = {"cpu": 1024, "cuda": 8192}
 ERROR_GRID = TokenGrid(37, 8)  # not a multiple of any kernel's block
-SAME_SETTINGS = ("pipeline", "dtype", "threads", "keep_freed_memory", "batch")
-Cell = Mapping[str, Any]
 
 
 def benchmark(config: DictConfig) -> str:
@@ -68,43 +65,6 @@ def benchmark(config: DictConfig) -> str:
             if missing := int(cell["rounds"]) - rounds_done(run_dir, cell):
                 run_cell(config, cell, pipeline, methods, run_id, run_dir, missing)
         return benchmark_report(run_dir)
-
-
-def check_cell(cell: Cell) -> Cell:
-    """The cell, or ValueError saying what is wrong with it."""
-    if cell["level"] not in LEVELS or cell["regime"] not in REGIMES:
-        raise ValueError(
-            f"cell {cell['level']}/{cell['regime']}: accepted are levels {', '.join(LEVELS)} and regimes "
-            f"{', '.join(REGIMES)}"
-        )
-    if len(set(cell["arms"])) < len(cell["arms"]) or cell["baseline"] not in cell["arms"] or int(cell["rounds"]) < 1:
-        raise ValueError(
-            f"cell {cell['level']} at {cell['duration_s']} s: arms {list(cell['arms'])} must be distinct and contain "
-            f"the baseline {cell['baseline']!r}, and rounds ({cell['rounds']}) be at least 1"
-        )
-    return cell
-
-
-def check_same_settings(run_dir: Path, config: Mapping[str, Any]) -> None:
-    """Raise ValueError if the folder's rounds were measured under settings that change times."""
-    for record in of_kind(read_records(run_dir), RunRecord):
-        different = [key for key in SAME_SETTINGS if record.config.get(key) != config.get(key)]
-        if different:
-            before = {key: record.config.get(key) for key in different}
-            raise ValueError(f"{run_dir.name} was measured with {before}: set another out_dir, or the same settings")
-
-
-def identity(cell: Any) -> tuple[str, float, str]:
-    """What tells cells apart: level, duration and regime, of a configured cell or of a record."""
-    if isinstance(cell, CellRecord | RoundRecord):
-        return cell.level, cell.duration_s, cell.regime
-    return str(cell["level"]), float(cell["duration_s"]), str(cell["regime"])
-
-
-def rounds_done(run_dir: Path, cell: Cell) -> int:
-    """Rounds of the cell in the records, at most as many as are asked for."""
-    done = [record for record in of_kind(read_records(run_dir), RoundRecord) if identity(record) == identity(cell)]
-    return min(len(done), int(cell["rounds"]))
 
 
 def run_cell(
