@@ -35,6 +35,17 @@ def one_line_errors() -> Iterator[None]:
         fail(describe_error(error), USAGE_ERROR)
 
 
+def one_folder(arguments: Sequence[str], example: str) -> Path:
+    """The run folder that a command line names.
+
+    Raises:
+        ValueError: none or several.
+    """
+    if len(arguments) != 1:
+        raise ValueError(f"got {len(arguments)} arguments; give one run folder, like {example}")
+    return Path(arguments[0])
+
+
 def describe_error(error: BaseException) -> str:
     """One line for an error. Hydra's own wrapper around a constructor's error is left out."""
     if isinstance(error, InstantiationException) and error.__cause__ is not None:

@@ -7,7 +7,7 @@ import logging
 import sys
 from pathlib import Path
 
-from experiments.cli import one_line_errors
+from experiments.cli import one_folder, one_line_errors
 from experiments.figures.probe_figures import probe_figures, spectrogram_figure
 from experiments.figures.quality_figures import quality_figures
 from experiments.figures.speed_figures import speed_figures
@@ -61,9 +61,7 @@ def report(run_dir: Path) -> str:
 def main() -> None:
     """The command line: redraw the report of a run folder."""
     with one_line_errors():
-        if len(sys.argv) != 2:
-            raise ValueError(f"got {len(sys.argv) - 1} arguments; give one run folder, like runs/durations")
-        run_dir = Path(sys.argv[1])
+        run_dir = one_folder(sys.argv[1:], "runs/durations")
         print(f"{report(run_dir)}\nresults: {run_dir}")
 
 

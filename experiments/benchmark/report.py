@@ -14,7 +14,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from experiments.cli import one_line_errors
+from experiments.cli import one_folder, one_line_errors
 from experiments.figures.style import RC, save, style_of
 from experiments.provenance import provenance, starts_of, where
 from experiments.records import AA_SUFFIX, CellRecord, Record, RoundRecord, RunRecord, of_kind, read_records
@@ -273,9 +273,7 @@ def benchmark_report(run_dir: Path) -> str:
 def main() -> None:
     """The command line: redraw a benchmark's report."""
     with one_line_errors():
-        if len(sys.argv) != 2:
-            raise ValueError(f"got {len(sys.argv) - 1} arguments; give one folder, like results/benchmark_cpu")
-        run_dir = Path(sys.argv[1])
+        run_dir = one_folder(sys.argv[1:], "results/benchmark_cpu")
         print(f"{benchmark_report(run_dir)}\nresults: {run_dir}")
 
 

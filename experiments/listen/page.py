@@ -19,7 +19,7 @@ from string import Template
 from typing import Any
 from urllib.parse import quote
 
-from experiments.cli import one_line_errors
+from experiments.cli import one_folder, one_line_errors
 from experiments.figures.style import style_of
 from experiments.listen.data import Grid, gather
 from experiments.listen.spectrograms import image_name, write_spectrograms
@@ -121,9 +121,7 @@ def json_for_html(data: Any) -> str:
 def main() -> None:
     """The command line: one run folder."""
     with one_line_errors():
-        if len(sys.argv) != 2:
-            raise ValueError("give one run folder: python -m experiments.listen.page runs/durations")
-        print(write_listening_page(Path(sys.argv[1])))
+        print(write_listening_page(one_folder(sys.argv[1:], "runs/durations")))
 
 
 if __name__ == "__main__":
