@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from experiments.baselines import deleted_sites
+from experiments.seeds import numbered_generator
 from litefocus import LiteFocusConfig, TokenGrid, lite_focus
 from litefocus.patch import SitePatch, patched
 from litefocus.processor import ProjectedSite
@@ -107,7 +108,7 @@ def condition(pipe: Any, captions: Sequence[str]) -> dict[str, Tensor]:
 
 def clip_noise(shape: torch.Size, clip: int, seed: int) -> Tensor:
     """Noise (C, T, F) of one clip, the same for every method; a longer clip's noise starts with the shorter one's."""
-    generator = torch.Generator().manual_seed((seed << 32) + clip)
+    generator = numbered_generator(seed, clip)
     frames_first = torch.randn(shape[1], shape[0], shape[2], generator=generator)
     return frames_first.transpose(0, 1)
 

@@ -15,10 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from experiments.seeds import numbered_generator
+
 
 def step_generator(seed: int, step: int) -> torch.Generator:
     """The generator of one training step; independent of every other step."""
-    return torch.Generator().manual_seed((seed << 32) + step)
+    return numbered_generator(seed, step)
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
