@@ -3,6 +3,7 @@
 Every plot_* function draws into given axes; `quality_figures` writes the files that a run's records can fill.
 """
 
+import math
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -64,7 +65,11 @@ def quality_figures(records: list[Record], folder: Path) -> list[Path]:
 
 
 def against_baseline(rows: Sequence[QualityRow], paired: Differences) -> tuple[str, list[QualityRow]]:
-    """The first baseline's label, and the rows with paired differences to it as their metrics; empty without any."""
+    """The first baseline's label, and the rows with paired differences to it as their metrics; empty without any.
+
+    A difference without an interval is left out: of two clips, say, it shows nothing.
+    """
+    paired = {key: difference for key, difference in paired.items() if not math.isnan(difference.low)}
     baseline = next(iter(dict.fromkeys(key[2] for key in paired)), "")
     label = next((row.label for row in rows if row.method == baseline), baseline)
     against = [

@@ -1,5 +1,7 @@
 """What the quality and probe figures show: the numbers behind the ink, gaps, and equal bytes for equal records."""
 
+import math
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -68,6 +70,8 @@ def test_differences_to_the_baseline_are_the_paired_ones(ax):
 
 def test_without_differences_there_is_nothing_to_set_against_the_baseline():
     assert against_baseline(quality_rows([value(DENSE)], "strict"), {}) == ("", [])
+    bare = [value(DENSE), value(LITE), difference(LITE, DENSE, -1.0, half=math.nan)]
+    assert against_baseline(quality_rows(bare, "strict"), differences(bare, "strict")) == ("", [])
 
 
 def test_a_value_outside_its_interval_is_drawn_not_refused(ax):
