@@ -56,8 +56,12 @@ def source_revision() -> dict[str, Any]:
 
 
 def package_versions() -> dict[str, str]:
-    """Installed versions of the packages that numbers depend on."""
-    return {name: importlib.metadata.version(name) for name in PACKAGES if _installed(name)}
+    """Installed versions of the packages that numbers depend on.
+
+    torch's own word for itself, because the metadata of some wheels leaves the build (+cu130) out.
+    """
+    installed = {name: importlib.metadata.version(name) for name in PACKAGES if _installed(name)}
+    return {**installed, "torch": torch.__version__}
 
 
 def _installed(name: str) -> bool:
