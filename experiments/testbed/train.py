@@ -1,8 +1,9 @@
 """Trains the whole testbed, stage after stage: `python -m experiments.testbed.train root=runs/testbed size=cpu`.
 
 Every stage resumes where it was killed and is skipped once its output exists, so the command can simply be
-repeated. `size=cpu` is what was shipped (hours in the background on one or two cores); `size=gpu` trains a wider
-UNet on more data in mixed precision. `stages=vae,unet` runs some of them.
+repeated. `size=cpu` takes about four hours in the background on one core: the data and the number of steps of the
+shipped weights in one go, which themselves grew run by run (weights/README.md has the record). `size=gpu` trains a
+wider UNet on more data in mixed precision. `stages=vae,unet` runs some of them.
 """
 
 from __future__ import annotations
@@ -27,9 +28,19 @@ from experiments.testbed.train_vocoder import VocoderSettings, train_vocoder
 
 logger = logging.getLogger(__name__)
 
+JUDGES: dict[str, dict[str, Any]] = {
+    "classifier": {"clips": 49_152, "round_trips": 4096, "steps": 6200},
+    "clap": {"steps": 2800},
+}
 SIZES: dict[str, dict[str, dict[str, Any]]] = {
-    "cpu": {"vae": {"steps": 700}, "text": {"steps": 1300}, "unet": {"batch": 6, "steps": 2400}},
+    "cpu": {
+        **JUDGES,
+        "vae": {"steps": 700},
+        "text": {"steps": 1300},
+        "unet": {"clips": 12_000, "batch": 8, "steps": 6000},
+    },
     "gpu": {
+        **JUDGES,
         "vae": {"steps": 6000, "clips": 8000, "batch": 32},
         "unet": {"steps": 40_000, "clips": 40_000, "batch": 64, "width": 64, "ema_decay": 0.9995},
     },

@@ -32,3 +32,15 @@ def test_unknown_names_are_refused(tmp_path: Path) -> None:
         plan(TrainSettings(root=str(tmp_path), size="huge"))
     with pytest.raises(ValueError, match="vae"):
         train(TrainSettings(root=str(tmp_path), stages="unets"))
+
+
+def test_the_recipe_reaches_the_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = {}
+    for name in ("text", "vae", "unet", "vocoder", "classifier", "clap"):
+        monkeypatch.setattr(train_module, f"train_{name}", lambda settings, name=name: seen.update({name: settings}))
+    for stage in plan(TrainSettings(root=str(tmp_path), seed=3))[:-1]:
+        stage.run()
+    assert (seen["unet"].clips, seen["unet"].batch, seen["unet"].steps) == (12_000, 8, 6000)
+    assert (seen["classifier"].clips, seen["classifier"].steps, seen["clap"].steps) == (49_152, 6200, 2800)
+    assert {settings.seed for settings in seen.values()} == {3}
+    assert seen["classifier"].vae == seen["unet"].vae == str(tmp_path / "vae" / "vae")
