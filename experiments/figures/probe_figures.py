@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 from matplotlib.ticker import NullFormatter, SymmetricalLogLocator
 
-from experiments.figures.quality_figures import finish
+from experiments.figures.panels import finish
 from experiments.figures.style import RC, style_of
 from experiments.listen.data import Arm, Cell, Grid, gather
 from experiments.listen.spectrograms import (

@@ -1,25 +1,22 @@
-"""Figures of quality from records: against length, against dense, against speed, over time.
+"""Figures of quality from records: against length, against dense, over time; a sweep's are in sweep_figures.
 
 Every plot_* function draws into given axes; `quality_figures` writes the files that a run's records can fill.
 """
 
 import math
-import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from experiments.figures.style import RC, save, style_of
+from experiments.figures.panels import finish, interval_line, metric_axis, panel_grid, panels
+from experiments.figures.style import RC, style_of
+from experiments.figures.sweep_figures import is_sweep, sweep_figures
 from experiments.provenance import methods_of, quality_notes, where
 from experiments.records import MetricRecord, Record, RunRecord, of_kind
 from experiments.tables.quality_rows import (
-    ARROWS,
     Differences,
     QualityRow,
     differences,
@@ -30,15 +27,12 @@ from experiments.tables.quality_rows import (
     quality_rows,
 )
 
-PANEL_WIDTH, PANEL_HEIGHT = 3.4, 2.7
-MAX_COLUMNS = 3
-
 
 def quality_figures(records: list[Record], folder: Path) -> list[Path]:
     """Draw every quality figure that the records can fill.
 
     Returns:
-        The written files: quality, difference, pareto, profile (each per preset where there are several).
+        The written files: quality, difference, sparsity, pareto, profile (each per preset where there are several).
     """
     runs = of_kind(records, RunRecord)
     subtitle = _subtitle(runs)
@@ -49,17 +43,15 @@ def quality_figures(records: list[Record], folder: Path) -> list[Path]:
         rows = quality_rows(records, preset)
         metrics = headline(metric_names(record for row in rows for record in row.metrics.values()))
         durations = {row.duration_s for row in rows if row.metrics}
-        written += _panels(folder / f"quality{suffix}", "Quality against length", subtitle, metrics, rows, plot_quality)
         baseline, against = against_baseline(rows, differences(records, preset))
-        title = f"Difference to {baseline}: same prompts, seeds and noise, paired 95% intervals"
         shown = [metric for metric in metrics if any(metric in row.metrics for row in against)]
-        written += _panels(folder / f"difference{suffix}", title, subtitle, shown, against, plot_difference)
-        if _swept(rows) and any(row.speedup for row in rows):
-            for duration in sorted(durations):
-                here = [row for row in rows if row.duration_s == duration]
-                name = folder / f"pareto_{duration:g}s{suffix}".replace(".", "p")
-                title = f"Quality against speed, {duration:g} s clips"
-                written += _panels(name, title, subtitle, metrics, here, plot_pareto)
+        if is_sweep(rows):
+            written += sweep_figures(folder, suffix, subtitle, baseline, shown, against)
+        if not is_sweep(rows) or len(durations) > 1:
+            title = "Quality against length"
+            written += panels(folder / f"quality{suffix}", title, subtitle, metrics, rows, plot_quality)
+            title = f"Difference to {baseline}: same prompts, seeds and noise, paired 95% intervals"
+            written += panels(folder / f"difference{suffix}", title, subtitle, shown, against, plot_difference)
         written += _profile_figure(records, preset, folder / f"profile{suffix}", subtitle)
     return written
 
@@ -87,65 +79,6 @@ def _subtitle(runs: Sequence[RunRecord]) -> str:
     return "\n".join([where(runs[-1]), *quality_notes(runs[-1])]) if runs else ""
 
 
-def _swept(rows: Sequence[QualityRow]) -> bool:
-    forms = [row.mechanisms for row in rows if row.mechanisms and row.mechanisms.cross_frequency]
-    return len({form.sparse_ratio for form in forms}) > 1
-
-
-def _panels(
-    path: Path,
-    title: str,
-    subtitle: str,
-    metrics: Sequence[str],
-    rows: Sequence[QualityRow],
-    plot: Callable[[Sequence[QualityRow], str, Axes], Axes],
-) -> list[Path]:
-    """One panel per metric with a shared legend below."""
-    if not metrics:
-        return []
-    with plt.rc_context(RC):
-        figure, axes = panel_grid(len(metrics))
-        for metric, ax in zip(metrics, axes, strict=True):
-            plot(rows, metric, ax)
-        return finish(figure, axes, title, subtitle, path)
-
-
-def panel_grid(count: int) -> tuple[Figure, list[Axes]]:
-    """A figure with `count` axes in rows of up to three."""
-    columns = min(count, MAX_COLUMNS)
-    lines = -(-count // columns)
-    size = (PANEL_WIDTH * max(columns, 2 if count > 1 else 1.6), PANEL_HEIGHT * lines)
-    figure, grid = plt.subplots(lines, columns, figsize=size, squeeze=False, layout="constrained")
-    axes = [ax for line in grid for ax in line]
-    for ax in axes[count:]:
-        ax.remove()
-    return figure, axes[:count]
-
-
-def finish(figure: Figure, axes: Sequence[Axes], title: str, subtitle: str, path: Path) -> list[Path]:
-    """Title, subtitle and one legend for all axes, then save."""
-    entries = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    if entries:
-        columns = min(len(entries), 4 if figure.get_figwidth() > 6 else 3)
-        figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=columns, fontsize=8)
-    _head(figure, title, subtitle)
-    return save(figure, path)
-
-
-def _head(figure: Figure, title: str, subtitle: str) -> None:
-    """A bold title with small lines under it, in room added above the panels."""
-    width, height = figure.get_size_inches()
-    lines = [part for line in subtitle.splitlines() for part in textwrap.wrap(line, int(width * 19))]
-    room = 0.34 + 0.13 * len(lines)
-    figure.set_size_inches(width, height + room)
-    engine = figure.get_layout_engine()
-    assert isinstance(engine, ConstrainedLayoutEngine)
-    engine.set(rect=(0, 0, 1, height / (height + room)))
-    figure.text(0.01, 1, title, fontweight="bold", fontsize=12, va="top")
-    below = 1 - 0.24 / (height + room)
-    figure.text(0.01, below, "\n".join(lines), fontsize=7, color="#555555", va="top")
-
-
 def plot_quality(rows: Sequence[QualityRow], metric: str, ax: Axes) -> Axes:
     """One metric against clip length with 95% intervals, one line per method."""
     names = list(dict.fromkeys(row.method for row in rows))
@@ -154,13 +87,13 @@ def plot_quality(rows: Sequence[QualityRow], metric: str, ax: Axes) -> Axes:
         if arm:
             shift = 1 + 0.025 * (index - (len(names) - 1) / 2)
             points = [row.metrics[metric] for row in arm]
-            _interval_line([row.duration_s * shift for row in arm], points, name, arm[0].label, names, ax)
+            interval_line([row.duration_s * shift for row in arm], points, name, arm[0].label, names, ax)
     durations = sorted({row.duration_s for row in rows})
     ax.set_xscale("log")
     ax.set_xticks(durations, [f"{duration:g}" for duration in durations])
     ax.set_xticks([], minor=True)
     ax.set(xlabel="clip length (s)")
-    return _metric_axis(rows, metric, ax)
+    return metric_axis(rows, metric, ax)
 
 
 def plot_difference(rows: Sequence[QualityRow], metric: str, ax: Axes) -> Axes:
@@ -169,52 +102,6 @@ def plot_difference(rows: Sequence[QualityRow], metric: str, ax: Axes) -> Axes:
     plot_quality(rows, metric, ax)
     ax.set_ylabel(f"Δ {ax.get_ylabel()}")
     return ax
-
-
-def _interval_line(
-    x: Sequence[float], points: Sequence[MetricRecord], name: str, label: str, names: Sequence[str], ax: Axes
-) -> None:
-    colour, marker = style_of(name, names)
-    values = [point.value for point in points]
-    below = [max(0.0, point.value - point.low) for point in points]
-    above = [max(0.0, point.high - point.value) for point in points]
-    style: Any = {"color": colour, "marker": marker, "ms": 5, "lw": 1.4, "elinewidth": 1, "capsize": 2}
-    ax.errorbar(x, values, yerr=[below, above], label=label, **style)
-
-
-def _metric_axis(rows: Sequence[QualityRow], metric: str, ax: Axes) -> Axes:
-    better = next((row.metrics[metric].higher_is_better for row in rows if metric in row.metrics), None)
-    ax.set_ylabel(f"{metric_label(metric)} {ARROWS[better]}".strip())
-    return ax
-
-
-def plot_pareto(rows: Sequence[QualityRow], metric: str, ax: Axes) -> Axes:
-    """One metric against step speed-up at one length; a line per family, the share of sampled keys at each point."""
-    families: dict[str, list[QualityRow]] = {}
-    for row in rows:
-        if metric in row.metrics and row.speedup:
-            families.setdefault(_family(row), []).append(row)
-    for family, members in families.items():
-        members.sort(key=lambda row: row.mechanisms.sparse_ratio if row.mechanisms else 0.0)
-        speeds = [row.speedup.median for row in members if row.speedup]
-        points = [row.metrics[metric] for row in members]
-        name = {"LiteFocus": "litefocus", "Compensation only": "compensation_only"}.get(family, members[0].method)
-        _interval_line(speeds, points, name, family, [name], ax)
-        for row, speed in zip(members, speeds, strict=True):
-            if row.mechanisms:
-                at = (speed, row.metrics[metric].value)
-                text = f"{row.mechanisms.sparse_ratio:g}"
-                offset = (4, -9) if row.mechanisms.same_frequency else (4, 4)
-                ax.annotate(text, at, offset, textcoords="offset points", fontsize=7, color="#555555")
-    ax.axvline(1, color="#000000", lw=0.8, ls=":")
-    ax.set(xlabel="step speed-up over dense, times")
-    return _metric_axis(rows, metric, ax)
-
-
-def _family(row: QualityRow) -> str:
-    if row.mechanisms is None:
-        return row.label
-    return "LiteFocus" if row.mechanisms.same_frequency else "Compensation only"
 
 
 def plot_profile(records: Sequence[MetricRecord], window_s: float, labels: dict[str, str], ax: Axes) -> Axes:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from experiments.figures.quality_figures import finish
+from experiments.figures.panels import finish
 from experiments.figures.style import RC
 from experiments.provenance import where
 from experiments.records import Record, RunRecord, TimingRecord, of_kind

@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from experiments.figures.quality_figures import MAX_COLUMNS, finish, panel_grid
+from experiments.figures.panels import MAX_COLUMNS, finish, panel_grid
 from experiments.figures.style import RC
 from experiments.testbed.gate_figures import plot_steps, read_record
 

@@ -14,12 +14,12 @@ from experiments.figures.probe_figures import (
 from experiments.figures.quality_figures import (
     against_baseline,
     plot_difference,
-    plot_pareto,
     plot_profile,
     plot_quality,
     quality_figures,
 )
 from experiments.figures.step_time_figure import StepShare, plot_step_time, step_shares, step_time_figure
+from experiments.figures.sweep_figures import plot_pareto, plot_sparsity
 from experiments.provenance import TESTBED_NOTE
 from experiments.tables.quality_rows import differences, quality_rows
 
@@ -79,13 +79,27 @@ def test_a_value_outside_its_interval_is_drawn_not_refused(ax):
     assert bars(ax, "dense") == [(1.0, 1.2)]
 
 
-def test_pareto_joins_a_family_in_the_order_of_its_share_of_keys(ax):
+def sweep_rows():
+    """A sweep: with the own bin at 0 (focus only), 0.1 (LiteFocus) and 0.4 (more); differences to dense by name."""
     timed = timing(dense=[4.0], litefocus=[2.0], more=[3.2], focus_only=[1.0])
-    records = [sweep_record(), timed]
-    records += [value("more", number=2.0), value(LITE, number=2.5), value("focus_only", number=3.0), value(DENSE)]
-    plot_pareto(quality_rows(records, "strict"), "fad", ax)
-    assert lines(ax)["LiteFocus"] == ([4.0, 2.0, 1.25], [3.0, 2.5, 2.0])
-    assert lines(ax)["Dense (SDPA)"] == ([1.0], [2.0])
+    records = [sweep_record(), timed, value(DENSE)]
+    for name, gap in (("more", -2.0), (LITE, -1.5), ("focus_only", 1.0)):
+        records += [value(name), difference(name, DENSE, gap, half=0.5)]
+    return against_baseline(quality_rows(records, "strict"), differences(records, "strict"))[1]
+
+
+def test_a_sweep_joins_a_family_in_the_order_of_its_share_of_keys(ax):
+    plot_sparsity(sweep_rows(), "fad", ax)
+    shares, gaps = lines(ax)["With the own frequency bin"]
+    assert np.round(shares, 1).tolist() == [0.0, 0.1, 0.4]
+    assert gaps == [1.0, -1.5, -2.0]
+    assert bars(ax, "With the own frequency bin")[1] == (-2.0, -1.0)
+    assert ax.get_ylabel() == "Δ FAD ↓"
+
+
+def test_pareto_sets_the_differences_against_speed(ax):
+    plot_pareto(sweep_rows(), "fad", ax)
+    assert lines(ax) == {"With the own frequency bin": ([4.0, 2.0, 1.25], [1.0, -1.5, -2.0])}
     assert [text.get_text() for text in ax.texts] == ["0", "0.1", "0.4"]
 
 
@@ -126,13 +140,11 @@ def draw(folder):
 def test_every_figure_that_the_records_can_fill_is_written_and_byte_stable(tmp_path):
     first = draw(tmp_path / "a")
     assert [path.name for path in first] == [
-        f"{name}.{end}"
-        for name in ("quality", "difference", "pareto_10s", "profile", "step_time")
-        for end in ("svg", "png")
+        f"{name}.{end}" for name in ("sparsity_10s", "pareto_10s", "profile", "step_time") for end in ("svg", "png")
     ]
     second = draw(tmp_path / "b")
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
-    for path in first[:8:2]:
+    for path in first[:6:2]:
         assert TESTBED_NOTE.split(":")[0] in path.read_text()
         assert "Gate: no reading" in path.read_text()
 
@@ -142,6 +154,14 @@ def test_nothing_is_drawn_from_nothing(tmp_path):
     assert quality_figures([run_record(["a"], [10.0])], tmp_path) == []
     assert step_time_figure([timing(dense=[4.0])], tmp_path / "step_time") == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_only_a_sweep_of_one_length_goes_without_figures_against_length(tmp_path):
+    plain = [run_record(["a"], [10.0]), value(DENSE), value(LITE), difference(LITE, DENSE, -0.5)]
+    assert [path.stem for path in quality_figures(plain, tmp_path)][::2] == ["quality", "difference"]
+    longer = [*everything(), value(DENSE, duration=20)]
+    names = [path.stem for path in quality_figures(longer, tmp_path)][::2]
+    assert names == ["sparsity_10s", "pareto_10s", "quality", "difference", "profile"]
 
 
 def test_presets_have_their_own_figures(tmp_path):
