@@ -14,7 +14,7 @@ from typing import Any
 from evaluation.embed import EmbeddedSet, Preprocessing, band_limited, embed_captions, embed_files
 from evaluation.embedders.protocol import Embedder
 from evaluation.floors import BAND_LIMIT_HZ, band_limit_floor, needs_band_limit, reference_floors, text_floors
-from evaluation.measure import Material
+from evaluation.material import Material
 from evaluation.pairing import Pairing, pair_folders
 from evaluation.presets import Preset, role_of
 from evaluation.results import Evaluation, MetricResult

@@ -20,7 +20,8 @@ from evaluation.fad import frechet_distance
 from evaluation.hit_rate import ClipLabels, exact_set_per_window, hit_rate_per_window
 from evaluation.kad import kernel_audio_distance, median_bandwidth
 from evaluation.kl import bernoulli_kl_per_clip, kl_per_clip
-from evaluation.measure import HIGHER_IS_BETTER, Material
+from evaluation.material import Material
+from evaluation.measure import HIGHER_IS_BETTER
 from evaluation.results import MetricResult
 
 logger = logging.getLogger(__name__)

@@ -6,24 +6,22 @@ Shapes: n clips, m prompts with a reference, W windows, F frames, r rows, d embe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from evaluation.bootstrap import Array
 from evaluation.clap_score import window_clap_scores
-from evaluation.embed import EmbeddedSet
 from evaluation.embedders.protocol import Output
 from evaluation.fad import Moments, frechet_distance, gaussian_moments
 from evaluation.fad_infinity import fad_infinity_interval
-from evaluation.hit_rate import ClipLabels, exact_set_per_window, hit_rate_per_window
+from evaluation.hit_rate import exact_set_per_window, hit_rate_per_window
 from evaluation.inception_score import inception_score
 from evaluation.kad import kernel_audio_distance, median_bandwidth
 from evaluation.kl import bernoulli_kl_per_clip, kl_per_clip, windowed_kl_per_clip
 from evaluation.longform import consistency, repetition
-from evaluation.pairing import Clip
-from evaluation.presets import Preset, Role, role_of
+from evaluation.material import Material, boxed
+from evaluation.presets import Role, role_of
 from evaluation.results import MetricResult
 from evaluation.scoring import Measured
 from evaluation.windows import pooled_rows
@@ -35,56 +33,6 @@ HIGHER_IS_BETTER: dict[str, bool | None] = {
     "is": True, "clap": True, "clap_worst_window": True, "clap_mean_embedding": True,
     "consistency": None, "repetition": None, "level": None, "silence": None,
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Material:
-    """What the metrics of one folder are computed from.
-
-    Attributes:
-        preset: the protocol.
-        clips: the n scored clips.
-        generated: per role, their features in the same order.
-        reference: per role, features of the m references by prompt.
-        text: (n, d) caption embeddings, or None.
-        labels: what should be heard in each of the n clips, or None.
-        outputs: per role, what its embedder gives.
-        seed: of subsampling.
-    """
-
-    preset: Preset
-    clips: tuple[Clip, ...]
-    generated: Mapping[Role | None, EmbeddedSet]
-    reference: Mapping[Role | None, EmbeddedSet]
-    text: Array | None
-    labels: tuple[ClipLabels, ...] | None
-    outputs: Mapping[Role | None, tuple[Output, ...]]
-    seed: int
-
-    @property
-    def windows(self) -> int:
-        """Windows along each clip; 1 where the second axis holds crop seeds or the whole clip is one window."""
-        return 1 if self.preset.generated.cut == "random" else len(self._any.features[0]["samples"])
-
-    @property
-    def _any(self) -> EmbeddedSet:
-        return next(iter(self.generated.values()))
-
-    def rows(self, role: Role | None, output: Output) -> Array:
-        """(n, W, ...) features of the generated clips; frames as an (n, W) array of (F, d) arrays, F may vary."""
-        if output != "frames":
-            return self.generated[role].stack(output)
-        return _boxed([list(features["frames"]) for features in self.generated[role].features])
-
-    def reference_rows(self, role: Role | None, output: Output, position: int) -> Array:
-        """(r, d) rows of all references to compare with the windows at a position."""
-        window = position if self.preset.reference_windows == "aligned" else 0
-        arrays = [features[output][window] for features in self.reference[role].features]
-        return np.concatenate([array if array.ndim == 2 else array[None] for array in arrays])
-
-    def frames_output(self, role: Role) -> Output:
-        """Frames where the embedder has them, else one embedding per window."""
-        return "frames" if "frames" in self.outputs[role] else "embedding"
 
 
 def measure(metric: str, material: Material) -> Measured:
@@ -246,7 +194,7 @@ def _pooled(material: Material, role: Role, output: Output) -> Array:
     chosen = pooled_rows(names, budget, seed=material.seed)
     ends = np.cumsum([len(rows) for rows in clips])
     starts = np.concatenate([[0], ends[:-1]])
-    return _boxed(
+    return boxed(
         [
             [rows[chosen[(chosen >= start) & (chosen < end)] - start]]
             for rows, start, end in zip(clips, starts, ends, strict=True)
@@ -276,16 +224,6 @@ def _mean(metric: str, material: Material, values: Array) -> Measured:
 def _require(material: Material, role: Role, output: Output, metric: str) -> None:
     if output not in material.outputs[role]:
         raise ValueError(f"{metric} needs {output} from the {role} embedder, which gives {material.outputs[role]}")
-
-
-def _boxed(rows: list[list[Array]]) -> Array:
-    if len({len(row) for row in rows}) != 1:
-        raise ValueError(f"clips have {sorted({len(row) for row in rows})} windows; all clips must have equal length")
-    box = np.empty((len(rows), len(rows[0])), dtype=object)
-    for i, row in enumerate(rows):
-        for k, array in enumerate(row):
-            box[i, k] = array
-    return box
 
 
 def _flat(part: Array) -> Array:

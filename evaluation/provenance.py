@@ -10,7 +10,7 @@ from typing import Any
 
 from evaluation.cache import hash_file
 from evaluation.embedders.protocol import Embedder
-from evaluation.measure import Material
+from evaluation.material import Material
 from evaluation.pairing import Clip
 from evaluation.presets import Preset, Role
 from evaluation.resample import RESAMPLER

@@ -23,7 +23,8 @@ from evaluation.embedders.levels import LevelEmbedder
 from evaluation.embedders.protocol import Embedder, TextEmbedder
 from evaluation.floors import collapse_check
 from evaluation.hit_rate import ClipLabels, LabelSource
-from evaluation.measure import NEEDS_WINDOWS, Material, measure, measure_fad_infinity
+from evaluation.material import Material
+from evaluation.measure import NEEDS_WINDOWS, measure, measure_fad_infinity
 from evaluation.pairing import Clip
 from evaluation.presets import NEEDS_CAPTIONS, NEEDS_LABELS, NEEDS_REFERENCE, Preset, Role, find_preset, role_of
 from evaluation.provenance import describe

@@ -1,0 +1,79 @@
+"""What the metrics of one folder are computed from: the features of its clips and of their references.
+
+Shapes: n clips, m prompts with a reference, W windows, F frames, r rows, d embedding size, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from evaluation.bootstrap import Array
+from evaluation.embed import EmbeddedSet
+from evaluation.embedders.protocol import Output
+from evaluation.hit_rate import ClipLabels
+from evaluation.pairing import Clip
+from evaluation.presets import Preset, Role
+
+
+@dataclass(frozen=True)
+class Material:
+    """What the metrics of one folder are computed from.
+
+    Attributes:
+        preset: the protocol.
+        clips: the n scored clips.
+        generated: per role, their features in the same order.
+        reference: per role, features of the m references by prompt.
+        text: (n, d) caption embeddings, or None.
+        labels: what should be heard in each of the n clips, or None.
+        outputs: per role, what its embedder gives.
+        seed: of subsampling.
+    """
+
+    preset: Preset
+    clips: tuple[Clip, ...]
+    generated: Mapping[Role | None, EmbeddedSet]
+    reference: Mapping[Role | None, EmbeddedSet]
+    text: Array | None
+    labels: tuple[ClipLabels, ...] | None
+    outputs: Mapping[Role | None, tuple[Output, ...]]
+    seed: int
+
+    @property
+    def windows(self) -> int:
+        """Windows along each clip; 1 where the second axis holds crop seeds or the whole clip is one window."""
+        return 1 if self.preset.generated.cut == "random" else len(self._any.features[0]["samples"])
+
+    @property
+    def _any(self) -> EmbeddedSet:
+        return next(iter(self.generated.values()))
+
+    def rows(self, role: Role | None, output: Output) -> Array:
+        """(n, W, ...) features of the generated clips; frames as an (n, W) array of (F, d) arrays, F may vary."""
+        if output != "frames":
+            return self.generated[role].stack(output)
+        return boxed([list(features["frames"]) for features in self.generated[role].features])
+
+    def reference_rows(self, role: Role | None, output: Output, position: int) -> Array:
+        """(r, d) rows of all references to compare with the windows at a position."""
+        window = position if self.preset.reference_windows == "aligned" else 0
+        arrays = [features[output][window] for features in self.reference[role].features]
+        return np.concatenate([array if array.ndim == 2 else array[None] for array in arrays])
+
+    def frames_output(self, role: Role) -> Output:
+        """Frames where the embedder has them, else one embedding per window."""
+        return "frames" if "frames" in self.outputs[role] else "embedding"
+
+
+def boxed(rows: list[list[Array]]) -> Array:
+    """(n, W) object array of n clips' W arrays. ValueError if clips differ in W."""
+    if len({len(row) for row in rows}) != 1:
+        raise ValueError(f"clips have {sorted({len(row) for row in rows})} windows; all clips must have equal length")
+    box = np.empty((len(rows), len(rows[0])), dtype=object)
+    for i, row in enumerate(rows):
+        for k, array in enumerate(row):
+            box[i, k] = array
+    return box
