@@ -63,6 +63,11 @@ class Material:
         arrays = [features[output][window] for features in self.reference[role].features]
         return np.concatenate([array if array.ndim == 2 else array[None] for array in arrays])
 
+    def prompt_numbers(self, role: Role) -> Array:
+        """(n,) place of each clip's prompt among the references of a role: what seeds of one prompt share."""
+        place = {prompt: number for number, prompt in enumerate(self.reference[role].clip_ids)}
+        return np.array([place[clip.prompt] for clip in self.clips])
+
     def frames_output(self, role: Role) -> Output:
         """Frames where the embedder has them, else one embedding per window."""
         return "frames" if "frames" in self.outputs[role] else "embedding"
@@ -77,3 +82,9 @@ def boxed(rows: list[list[Array]]) -> Array:
         for k, array in enumerate(row):
             box[i, k] = array
     return box
+
+
+def with_column(numbers: Array, rows: Array) -> Array:
+    """(n, W, 1 + d): (n,) numbers in front of (n, W, d) rows, so that they stay together when clips are left out."""
+    column = np.broadcast_to(numbers[:, None, None], (*rows.shape[:2], 1))
+    return np.concatenate([column, rows], axis=2, dtype=np.float64)

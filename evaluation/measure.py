@@ -20,7 +20,7 @@ from evaluation.inception_score import inception_score
 from evaluation.kad import kernel_audio_distance, median_bandwidth
 from evaluation.kl import bernoulli_kl_per_clip, kl_per_clip, windowed_kl_per_clip
 from evaluation.longform import consistency, repetition
-from evaluation.material import Material, boxed
+from evaluation.material import Material, boxed, with_column
 from evaluation.presets import Role, role_of
 from evaluation.results import MetricResult
 from evaluation.scoring import Measured
@@ -116,9 +116,10 @@ def _kad(material: Material) -> Measured:
 
     def distance(part: Array, position: int) -> float:
         reference = material.reference_rows("classifier", "embedding", position)
-        return kernel_audio_distance(reference, part, bandwidth=bandwidth)
+        return kernel_audio_distance(reference, part[:, 1:], bandwidth=bandwidth, generated_clips=part[:, 0])
 
-    rows = material.rows("classifier", "embedding")
+    # Seeds of one prompt are alike: they count as one clip, or their pairs would raise the distance.
+    rows = with_column(material.prompt_numbers("classifier"), material.rows("classifier", "embedding"))
     return _of_set("kad", material, rows, distance, {"bandwidth": bandwidth})
 
 

@@ -8,6 +8,7 @@ import pytest
 from networks import BandEmbedder, noise_clip, write_folder
 
 from evaluation.audio import AudioError
+from evaluation.bootstrap import jackknife_bounds
 from evaluation.clap_score import clap_per_clip
 from evaluation.evaluate import evaluate
 from evaluation.fad import frechet_distance
@@ -297,6 +298,22 @@ def test_several_seeds_per_prompt_are_resampled_together(folders, tmp_path):
     row = found.results[0]
     assert (row.n_scored, row.unit) == (2 * N, "prompt")
     assert run(folders).results[0].unit == "clip"
+
+
+def test_pairs_of_seeds_of_one_prompt_do_not_raise_the_kernel_distance(folders, tmp_path):
+    names = [f"{n}_{s}" for n in CAPTIONS for s in (0, 1, 2)]
+    clips = {n: noise_clip(i, 1, colour=(i // 3) / N) for i, n in enumerate(names)}
+    seeds = {"ref": folders["ref"], "gen": write_folder(tmp_path / "gen", clips)}
+    found = run(seeds, metrics=("kad",), captions=None, id_pattern="(.*)_[0-9]+")
+    generated = np.stack([row["embedding"] for row in BandEmbedder().embed([clips[n] for n in names])])
+    sets = features(folders["ref"], 0, "embedding"), generated
+    prompts = np.repeat(np.arange(N), 3)
+    assert found.value("kad") == pytest.approx(kernel_audio_distance(*sets, generated_clips=prompts), rel=1e-5)
+    assert kernel_audio_distance(*sets) > found.value("kad") + 0.5, "what counting them would add"
+    left_out = [kernel_audio_distance(sets[0], sets[1][prompts != p], generated_clips=prompts[prompts != p],
+                                      bandwidth=found.results[0].details["bandwidth"]) for p in range(N)]  # fmt: skip
+    bounds = jackknife_bounds(found.value("kad"), left_out, 0.95)
+    assert (found.results[0].low, found.results[0].high) == pytest.approx(bounds, rel=1e-4)
 
 
 def test_per_clip_values_average_to_the_headline(folders):
