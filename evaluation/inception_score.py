@@ -34,8 +34,8 @@ def inception_score(logits: ArrayLike, *, splits: int = 10, seed: int = 2020) ->
     Raises:
         ValueError: shape, values, or fewer clips than splits.
     """
-    log_p = _shuffled_log_posteriors(logits, splits, seed)
-    scores = _split_scores(log_p, splits)
+    rows = _check_logits(logits)
+    scores = _split_scores(rows, split_numbers(len(rows), splits, seed))
     return InceptionScore(float(scores.mean()), float(scores.std()))
 
 
@@ -48,29 +48,53 @@ def inception_score_interval(
     groups: int = JACKKNIFE_GROUPS,
     confidence: float = 0.95,
 ) -> Interval:
-    """Mean of :func:`inception_score` with a delete-group jackknife interval over clips."""
-    log_p = _shuffled_log_posteriors(logits, splits, seed)
-    if splits > len(log_p) - -(-len(log_p) // groups):
-        raise ValueError(f"{len(log_p)} clips leave too few for {splits} splits without a group; lower splits")
+    """Mean of :func:`inception_score` with a delete-group jackknife interval over clips, each in its split throughout.
+
+    Raises:
+        ValueError: as in :func:`inception_score`, or no more clips than splits.
+    """
+    rows = _check_logits(logits)
+    numbers = split_numbers(len(rows), splits, seed)
+    if len(rows) <= splits:
+        raise ValueError(f"{len(rows)} clips leave too few for {splits} splits without a group; lower splits")
     return jackknife_interval(
-        lambda rows: float(_split_scores(rows, splits).mean()),
-        log_p, seed=group_seed, groups=groups, confidence=confidence,
+        mean_of_splits, np.concatenate([numbers[:, None], rows], axis=1),
+        seed=group_seed, groups=groups, confidence=confidence,
     )  # fmt: skip
 
 
-def _shuffled_log_posteriors(logits: ArrayLike, splits: int, seed: int) -> Array:
+def split_numbers(count: int, splits: int, seed: int = 2020) -> Array:
+    """(n,) split of each of ``count`` clips: almost equal parts of audioldm_eval's shuffle.
+
+    Raises:
+        ValueError: fewer clips than splits.
+    """
+    if not 1 <= splits <= count:
+        raise ValueError(f"splits={splits} for {count} clips; give 1 to {count}")
+    numbers = np.empty(count, np.int64)
+    ends = [count * (split + 1) // splits for split in range(splits)]
+    numbers[np.random.RandomState(seed).permutation(count)] = np.searchsorted(ends, np.arange(count), side="right")
+    return numbers
+
+
+def mean_of_splits(rows: Array) -> float:
+    """Mean score over the splits that (n, 1 + C) rows hold, each row the number of its split and its logits.
+
+    Leaving clips out moves no other clip to another split: the marginals would change for that alone.
+    """
+    return float(_split_scores(_check_logits(rows[:, 1:]), rows[:, 0]).mean())
+
+
+def _check_logits(logits: ArrayLike) -> Array:
     rows = np.asarray(logits, np.float64)
     if rows.ndim != 2 or rows.size == 0 or not np.isfinite(rows).all():
         raise ValueError(f"logits have shape {rows.shape} or hold nan or inf; expected finite (n, C)")
-    if not 1 <= splits <= len(rows):
-        raise ValueError(f"splits={splits} for {len(rows)} clips; give 1 to {len(rows)}")
-    order = np.random.RandomState(seed).permutation(len(rows))
-    return log_softmax(rows[order], axis=1)
+    return rows
 
 
-def _split_scores(log_p: Array, splits: int) -> Array:
-    n = len(log_p)
-    return np.array([_score(log_p[i * n // splits : (i + 1) * n // splits]) for i in range(splits)])
+def _split_scores(logits: Array, numbers: Array) -> Array:
+    log_p = log_softmax(logits, axis=1)
+    return np.array([_score(log_p[numbers == number]) for number in np.unique(numbers)])
 
 
 def _score(log_p: Array) -> float:

@@ -16,7 +16,7 @@ from evaluation.embedders.protocol import Output
 from evaluation.fad import Moments, frechet_distance, gaussian_moments
 from evaluation.fad_infinity import fad_infinity_interval
 from evaluation.hit_rate import exact_set_per_window, hit_rate_per_window
-from evaluation.inception_score import inception_score
+from evaluation.inception_score import mean_of_splits, split_numbers
 from evaluation.kad import kernel_audio_distance, median_bandwidth
 from evaluation.kl import bernoulli_kl_per_clip, kl_per_clip, windowed_kl_per_clip
 from evaluation.longform import consistency, repetition
@@ -126,11 +126,8 @@ def _kad(material: Material) -> Measured:
 def _inception(material: Material) -> Measured:
     _require(material, "classifier", "logits", "is")
     splits = material.preset.is_splits
-
-    def score(part: Array, _: int) -> float:
-        return inception_score(part, splits=splits).mean
-
-    return _of_set("is", material, material.rows("classifier", "logits"), score, {"splits": splits})
+    rows = with_column(split_numbers(len(material.clips), splits), material.rows("classifier", "logits"))
+    return _of_set("is", material, rows, lambda part, _: mean_of_splits(part), {"splits": splits})
 
 
 def _kl_values(material: Material) -> Array:

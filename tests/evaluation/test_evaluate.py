@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from evaluation.bootstrap import jackknife_bounds
 from evaluation.clap_score import clap_per_clip
 from evaluation.evaluate import evaluate
 from evaluation.fad import frechet_distance
-from evaluation.inception_score import inception_score
+from evaluation.inception_score import inception_score, mean_of_splits, split_numbers
 from evaluation.kad import kernel_audio_distance
 from evaluation.kl import kl_divergence
 from evaluation.pairing import Clip, PairingError
@@ -314,6 +315,18 @@ def test_pairs_of_seeds_of_one_prompt_do_not_raise_the_kernel_distance(folders, 
                                       bandwidth=found.results[0].details["bandwidth"]) for p in range(N)]  # fmt: skip
     bounds = jackknife_bounds(found.value("kad"), left_out, 0.95)
     assert (found.results[0].low, found.results[0].high) == pytest.approx(bounds, rel=1e-4)
+
+
+def test_no_clip_changes_its_split_in_the_jackknife_of_the_inception_score(folders):
+    found = run(
+        folders, generated="ref", metrics=("is",), captions=None, preset=replace(PRESETS["testbed"], is_splits=3)
+    )
+    logits, numbers = features(folders["ref"], 0, "logits"), split_numbers(N, 3)
+    rows = np.column_stack([numbers, logits])
+    left_out = [mean_of_splits(np.delete(rows, clip, axis=0)) for clip in range(N)]
+    row = found.results[0]
+    assert row.value == pytest.approx(inception_score(logits, splits=3).mean, rel=1e-5)
+    assert (row.low, row.high) == pytest.approx(jackknife_bounds(row.value, left_out, 0.95), rel=1e-4)
 
 
 def test_per_clip_values_average_to_the_headline(folders):

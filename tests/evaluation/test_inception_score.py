@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.inception_score import inception_score, inception_score_interval
+from evaluation.inception_score import inception_score, inception_score_interval, mean_of_splits, split_numbers
 
 
 def published_arithmetic(logits, splits, seed):
@@ -60,6 +60,26 @@ def test_interval_has_the_width_of_the_spread_between_samples():
     assert intervals[0].value == pytest.approx(inception_score(logits[0], splits=1).mean, rel=1e-12)
     assert (intervals[0].n, intervals[0].unit) == (200, "clip")
     assert half_width / 2.093 == pytest.approx(spread, rel=0.15)
+
+
+def test_interval_with_splits_has_the_width_of_the_spread_between_samples():
+    generator = np.random.default_rng(2)
+    logits = generator.standard_normal((120, 200, 10))
+    logits[np.arange(120)[:, None], np.arange(200), generator.integers(0, 10, (120, 200))] += 2.5
+    intervals = [inception_score_interval(sample) for sample in logits]
+    spread = np.std([i.value for i in intervals], ddof=1)
+    assert intervals[0].value == pytest.approx(inception_score(logits[0]).mean, rel=1e-12)
+    assert np.mean([(i.high - i.low) / 2 for i in intervals]) / 2.093 == pytest.approx(spread, rel=0.15)
+
+
+def test_a_clip_stays_in_its_split_whoever_is_left_out():
+    logits = np.random.default_rng(3).standard_normal((12, 4))
+    numbers = split_numbers(12, 3)
+    assert np.bincount(numbers).tolist() == [4, 4, 4]
+    rows = np.column_stack([numbers, logits])
+    assert mean_of_splits(rows) == pytest.approx(inception_score(logits, splits=3).mean, rel=1e-12)
+    parts = [inception_score(logits[1:][numbers[1:] == split], splits=1).mean for split in range(3)]
+    assert mean_of_splits(rows[1:]) == pytest.approx(np.mean(parts), rel=1e-12)
 
 
 @pytest.mark.parametrize(
