@@ -10,6 +10,8 @@ from tqdm import tqdm
 
 from evaluation.bootstrap import Array, Seed, Statistic, as_paired_rows, as_rows, check_numbers, rows_by_clip
 
+_ROUNDING = 1e-12
+
 
 def permutation_p_value(
     statistic: Callable[[Array, Array], float],
@@ -40,7 +42,8 @@ def permutation_p_value(
         order = generator.permutation(len(members))
         left = np.concatenate([members[i] for i in order[:n_first]])
         right = np.concatenate([members[i] for i in order[n_first:]])
-        hits += float(statistic(pooled[left], pooled[right])) >= observed
+        # A tie is reached through other sums of the same numbers: it must count in spite of rounding.
+        hits += float(statistic(pooled[left], pooled[right])) >= observed - _ROUNDING * abs(observed)
     return (1 + hits) / (1 + permutations)
 
 
@@ -71,6 +74,5 @@ def paired_permutation_p_value(
     for _ in tqdm(range(permutations), desc="permutations", delay=2, leave=False):
         swap = (generator.random(len(members)) < 0.5)[clip_of_row].reshape(-1, *[1] * (first.ndim - 1))
         left, right = np.where(swap, second, first), np.where(swap, first, second)
-        # A tie is reached through other sums of the same numbers: it must count in spite of rounding.
-        hits += abs(float(statistic(right)) - float(statistic(left))) >= observed * (1 - 1e-12)
+        hits += abs(float(statistic(right)) - float(statistic(left))) >= observed * (1 - _ROUNDING)
     return (1 + hits) / (1 + permutations)

@@ -212,6 +212,15 @@ def test_permutation_p_value_is_uniform_under_the_null_and_small_under_a_shift()
     assert ours == pytest.approx(exact, abs=0.03)
 
 
+@pytest.mark.parametrize("statistic", [frechet_distance, lambda a, b: abs(float(a.mean() - b.mean()))])
+def test_ties_count_in_spite_of_rounding(statistic):
+    # Three clips against three: the two sets themselves, in either order, are 2 of the 20 ways to part the six.
+    generator = np.random.default_rng(15)
+    first, second = generator.standard_normal((3, 3)), generator.standard_normal((3, 3)) + 20
+    p_value = permutation_p_value(statistic, first, second, seed=0, permutations=1999)
+    assert p_value == pytest.approx(0.1, abs=0.015)
+
+
 def test_permutation_exchanges_whole_clips():
     generator = np.random.default_rng(12)
     clips = np.repeat(np.arange(10), 30)
