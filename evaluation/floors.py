@@ -83,14 +83,15 @@ def text_floors(material: Material, audio: Array, text: Array, n_failed: int) ->
 
 
 def collapse_check(material: Material, embedder: str) -> MetricResult:
-    """Mean cosine between the captions' embeddings: at 0.9 or more a CLAP score says nothing about the prompt.
+    """Mean cosine between different captions' embeddings: at 0.9 or more a CLAP score says nothing about the prompt.
 
     Raises:
         ValueError: the material has no captions.
     """
     if material.text is None:
         raise ValueError("the collapse check needs captions")
-    collapse = text_collapse(np.unique(material.text, axis=0))
+    different = {clip.caption: row for row, clip in enumerate(material.clips)}
+    collapse = text_collapse(material.text[list(different.values())])
     if collapse.collapsed:
         logger.warning("%s gives almost the same vector to every caption: CLAP says nothing here", embedder)
     return MetricResult(

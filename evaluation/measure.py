@@ -23,7 +23,7 @@ from evaluation.longform import consistency, repetition
 from evaluation.material import Material, boxed, with_column
 from evaluation.presets import Role, role_of
 from evaluation.results import MetricResult
-from evaluation.scoring import Measured
+from evaluation.scoring import Measured, unit_of
 from evaluation.windows import pooled_rows
 
 NEEDS_WINDOWS = ("fad_pooled", "clap_worst_window", "consistency", "repetition")
@@ -69,17 +69,18 @@ def measure(metric: str, material: Material) -> Measured:
 
 
 def measure_fad_infinity(material: Material, n_failed: int) -> MetricResult:
-    """FAD-infinity on the frames of one window per clip; it has an interval of its own and no paired form."""
+    """FAD-infinity on the frames of one window per clip, drawn by prompt; its own interval, no paired form."""
     output = material.frames_output("frames")
     reference, reference_clips = material.reference["frames"].first_windows(output)
     rows = _pooled(material, "frames", output)
-    clips = np.repeat(np.arange(len(rows)), [len(row[0]) for row in rows])
+    # Numbered by reference, so that the jackknife leaves a prompt's reference out together with its clips.
+    prompts = np.repeat(material.prompt_numbers("frames"), [len(row[0]) for row in rows])
     found = fad_infinity_interval(
         reference,
         np.concatenate(rows[:, 0].tolist()),
         seed=material.seed,
         reference_clips=reference_clips,
-        generated_clips=clips,
+        generated_clips=prompts,
     )
     interval = found.interval
     return MetricResult(
@@ -88,8 +89,9 @@ def measure_fad_infinity(material: Material, n_failed: int) -> MetricResult:
         value=interval.value,
         low=interval.low,
         high=interval.high,
-        n_scored=interval.n,
+        n_scored=len(material.clips),
         n_failed=n_failed,
+        unit=unit_of([clip.prompt for clip in material.clips]),
         higher_is_better=False,
         details={"variant": found.variant, "slope": found.slope, "r_squared": found.r_squared},
     )

@@ -59,8 +59,8 @@ class Measured:
 
     @property
     def unit(self) -> str:
-        """ "clip" where every clip has its own prompt, else "prompt"."""
-        return "clip" if len(set(self.units)) == len(self.units) else "prompt"
+        """See :func:`unit_of`."""
+        return unit_of(self.units)
 
     def curve(self, rows: Array) -> Array:
         """(W,) statistic at each position of some of the rows."""
@@ -74,6 +74,11 @@ class Measured:
         index = [place[clip] for clip in clip_ids]
         units = tuple(self.units[i] for i in index)
         return replace(self, clip_ids=tuple(clip_ids), units=units, rows=self.rows[index])
+
+
+def unit_of(prompts: Sequence[str]) -> str:
+    """What intervals resample: "clip" where each of the clips has its own prompt, else "prompt"."""
+    return "clip" if len(set(prompts)) == len(prompts) else "prompt"
 
 
 @dataclass(frozen=True)

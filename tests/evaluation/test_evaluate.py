@@ -13,6 +13,7 @@ from evaluation.bootstrap import jackknife_bounds
 from evaluation.clap_score import clap_per_clip
 from evaluation.evaluate import evaluate
 from evaluation.fad import frechet_distance
+from evaluation.fad_infinity import fad_infinity_interval
 from evaluation.inception_score import inception_score, mean_of_splits, split_numbers
 from evaluation.kad import kernel_audio_distance
 from evaluation.kl import kl_divergence
@@ -285,6 +286,20 @@ def test_a_collapsed_text_encoder_is_reported(folders, caplog):
     assert "CLAP says nothing" in caplog.text
 
 
+def test_the_collapse_check_compares_captions_that_differ(folders, caplog):
+    class Constant(BandEmbedder):
+        def embed_text(self, captions):
+            return np.ones((len(captions), 8), np.float32)
+
+    twice = {**CAPTIONS, "c01": CAPTIONS["c00"]}
+    for captions, n in ((CAPTIONS, N), (twice, N - 1)):
+        found = run(folders, embedders=judges(Constant()), metrics=("clap",), captions=captions)
+        row = next(r for r in found.results if r.metric == "text_collapse")
+        assert row.value == pytest.approx(1.0, abs=1e-9)
+        assert (row.n_scored, row.details) == (n, {"collapsed": True})
+    assert "CLAP says nothing" in caplog.text
+
+
 def test_a_text_role_without_captions_is_a_type_error(folders):
     from evaluation.embedders.levels import LevelEmbedder
 
@@ -361,8 +376,30 @@ def test_fad_infinity_needs_many_clips(folders, tmp_path):
     row = next(r for r in found.results if r.metric == "fad_infinity")
     assert row.value < found.value("fad"), "extrapolation removes the bias of a finite N"
     assert row.details["variant"] == "joint"
+    assert (row.n_scored, row.unit) == (64, "clip")
     with pytest.raises(ValueError, match="different sizes"):
         run(folders, metrics=("fad_infinity",), captions=None)
+
+
+def test_fad_infinity_draws_prompts_with_all_of_their_seeds(tmp_path):
+    names = [f"d{i:02}" for i in range(64)]
+    sides = {
+        "ref": {n: noise_clip(i, 1) for i, n in enumerate(names)},
+        "gen": {f"{n}_{s}": noise_clip(500 + 2 * i + s, 1, colour=i / 64) for i, n in enumerate(names) for s in (0, 1)},
+    }
+    two = {side: write_folder(tmp_path / side, clips) for side, clips in sides.items()}
+    found = run(two, metrics=("fad_infinity",), captions=None, id_pattern="(.*)_[0-9]+")
+    frames = {
+        side: np.concatenate([row["frames"] for row in BandEmbedder().embed(list(clips.values()))])
+        for side, clips in sides.items()
+    }
+    expected = fad_infinity_interval(
+        frames["ref"], frames["gen"], seed=0,
+        reference_clips=np.repeat(np.arange(64), 10), generated_clips=np.repeat(np.arange(64), 20),
+    ).interval  # fmt: skip
+    row = found.results[0]
+    assert (row.value, row.low, row.high) == pytest.approx(expected[:3], rel=1e-4)
+    assert (row.n_scored, row.unit) == (128, "prompt")
 
 
 def test_random_crops_are_scored_per_seed_without_a_drift(folders):
