@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from evaluation.embedders.clap import _from_folder
+from evaluation.embedders.clap import _from_folder, model_from_folder
 from evaluation.embedders.network import NetworkEmbedder
 from evaluation.embedders.protocol import Output
 from evaluation.weights import WeightSource
@@ -77,7 +77,7 @@ class AstEmbedder(NetworkEmbedder):
     def _load(self, path: Path) -> nn.Module:
         from transformers import ASTForAudioClassification
 
-        model: nn.Module = _from_folder(ASTForAudioClassification, path)
+        model: nn.Module = model_from_folder(ASTForAudioClassification, path)
         return model
 
     def _forward(self, waveforms: torch.Tensor) -> dict[Output, torch.Tensor]:

@@ -26,6 +26,7 @@ from evaluation.embedders.spectrogram import log_mel_db, slaney_filters
 from evaluation.weights import WeightsError, WeightSource
 
 MAX_TOKENS = 77
+INDEX_BUFFERS = ("position_ids", "token_type_ids", "relative_position_index", "attn_mask", "num_batches_tracked")
 
 HTSAT_UNFUSED = WeightSource(
     "weights.clap", "clap-htsat-unfused", "the Hugging Face hub, laion/clap-htsat-unfused", "Apache-2.0"
@@ -131,7 +132,7 @@ class ClapEmbedder(NetworkEmbedder):
     def _load(self, path: Path) -> nn.Module:
         from transformers import ClapModel
 
-        model = _from_folder(ClapModel, path)
+        model = model_from_folder(ClapModel, path)
         refuse_fusion(bool(model.config.audio_config.enable_fusion), path)
         network: nn.Module = model
         return network
@@ -183,10 +184,30 @@ def refuse_fusion(fusion: bool, path: Path) -> None:
         )
 
 
-def _from_folder(cls: Any, path: Path) -> Any:
+def model_from_folder(cls: Any, path: Path) -> Any:
+    """A transformers model with every one of its tensors out of a folder; transformers draws absent ones at random.
+
+    Raises:
+        WeightsError: no such model, or a tensor is missing or of another shape; index buffers, which are no weights
+            and follow from the sizes, may be missing, as older releases did not save them.
+    """
+    model, found = _from_folder(cls, path, output_loading_info=True, ignore_mismatched_sizes=True)
+    missing = [name for name in found["missing_keys"] if not name.endswith(INDEX_BUFFERS)]
+    lacking = sorted({*missing, *(name for name, *_ in found["mismatched_keys"])})
+    if lacking:
+        raise WeightsError(
+            f"{path} is no whole {cls.__name__}: {len(lacking)} tensors are missing or of another shape, first"
+            f" {lacking[0]}; save the model there again"
+        )
+    return model
+
+
+def _from_folder(cls: Any, path: Path, **options: Any) -> Any:
     """``cls.from_pretrained`` from local files only, tensors from safetensors only, no code of the folder's."""
     try:
-        return cls.from_pretrained(str(path), local_files_only=True, use_safetensors=True, trust_remote_code=False)
+        return cls.from_pretrained(
+            str(path), local_files_only=True, use_safetensors=True, trust_remote_code=False, **options
+        )
     except (OSError, ValueError) as error:
         text = " ".join(str(error).split())
         raise WeightsError(

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from evaluation.embedders.clap import ClapEmbedder, _from_folder, refuse_fusion, tells_captions_apart
+from evaluation.embedders.clap import INDEX_BUFFERS, ClapEmbedder, _from_folder, refuse_fusion, tells_captions_apart
 from evaluation.embedders.network import hash_weights
 from evaluation.embedders.protocol import identity_of
 from evaluation.embedders.spectrogram import take_stored_stft
@@ -165,9 +165,8 @@ def convert(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def with_buffers_of(model: nn.Module, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The state with the model's own index buffers, which depend on its sizes only and differ between releases."""
     buffers = {name: value for name, value in model.state_dict().items() if not value.is_floating_point()}
-    indices = ("position_ids", "token_type_ids", "relative_position_index", "attn_mask", "num_batches_tracked")
-    kept = {name: value for name, value in state.items() if not name.endswith(indices)}
-    return {**kept, **{name: value for name, value in buffers.items() if name.endswith(indices)}}
+    kept = {name: value for name, value in state.items() if not name.endswith(INDEX_BUFFERS)}
+    return {**kept, **{name: value for name, value in buffers.items() if name.endswith(INDEX_BUFFERS)}}
 
 
 def _count(state: dict[str, torch.Tensor], pattern: str) -> int:

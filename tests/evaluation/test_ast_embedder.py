@@ -1,10 +1,14 @@
 """AST: logits and embedding against transformers, limits of length, identity."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from evaluation.embedders.ast import AstEmbedder
+from evaluation.weights import WeightsError
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +55,16 @@ def test_what_would_be_dropped_without_a_word_is_refused(folder):
         embedder.embed([waveform])
     with pytest.raises(ValueError, match="at least 400"):
         embedder.embed([waveform[:399]])
+
+
+def test_a_folder_without_all_tensors_is_refused_and_not_filled_at_random(folder, tmp_path):
+    copy = tmp_path / "ast"
+    shutil.copytree(folder, copy)
+    state = load_file(copy / "model.safetensors")
+    del state["classifier.dense.weight"]
+    save_file(state, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(WeightsError, match=r"is no whole ASTForAudioClassification: 1 .*first classifier.dense.weight"):
+        AstEmbedder(copy).embed([noise(8000)])
 
 
 def test_identity_names_the_filter_bank(folder):

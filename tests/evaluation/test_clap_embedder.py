@@ -1,9 +1,12 @@
 """CLAP: layouts of short, exact and long clips, int16, front end against transformers, text, refusals, LAION names."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
 from networks import WORDS, save_clap, save_tokenizer, stft_kernels
+from safetensors.torch import load_file, save_file
 
 from evaluation.audio import int16_round_trip
 from evaluation.cache import EmbeddingCache
@@ -133,6 +136,31 @@ def test_the_global_random_state_is_left_alone(embedder):
 def test_fusion_models_are_refused(tmp_path):
     with pytest.raises(ValueError, match="is a fusion model, whose crops are drawn at random"):
         ClapEmbedder(save_clap(tmp_path / "fusion", fusion=True)).embed([noise(1.0)])
+
+
+@pytest.mark.parametrize("change", ["missing", "mismatched"])
+def test_a_folder_without_all_tensors_is_refused_and_not_filled_at_random(tmp_path, change):
+    folder = save_clap(tmp_path / "clap")
+    state = load_file(folder / "model.safetensors")
+    name = "audio_projection.linear1.weight"
+    state = {key: value for key, value in state.items() if key != name}
+    if change == "mismatched":
+        state[name] = torch.zeros(3, 3)
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(WeightsError, match=rf"is no whole ClapModel: 1 tensors are .*, first {name}; save"):
+        ClapEmbedder(folder).embed([noise(1.0)])
+
+
+def test_index_buffers_may_be_missing_as_they_follow_from_the_sizes(folder, embedder, tmp_path):
+    older = tmp_path / "clap"
+    shutil.copytree(folder, older)
+    state = load_file(folder / "model.safetensors")
+    kept = {key: value for key, value in state.items() if value.is_floating_point()}
+    assert len(kept) < len(state)
+    save_file(kept, older / "model.safetensors", metadata={"format": "pt"})
+    expected = embedder.embed([noise(1.0)])[0]["embedding"]
+    np.testing.assert_array_equal(ClapEmbedder(older).embed([noise(1.0)])[0]["embedding"], expected)
+    np.testing.assert_array_equal(ClapEmbedder(older).embed_text(["rain"]), embedder.embed_text(["rain"]))
 
 
 def test_an_incomplete_folder_is_named(tmp_path):
