@@ -1,75 +1,25 @@
-"""From audio files to embeddings: load, prepare, cut into windows, embed in batches, cache by content.
+"""From audio files to embeddings: prepare, embed in batches, cache by content.
 
 Shapes: n clips, W windows per clip, S samples of a window, F frames of a window, d embedding size, C classes.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
-from evaluation.audio import (
-    AudioError,
-    Level,
-    Mono,
-    TooShortAudioError,
-    load_audio,
-    mix_to_mono,
-    set_level,
-    trim_to_duration,
-)
+from evaluation.audio import AudioError
 from evaluation.cache import EmbeddingCache, hash_file
 from evaluation.embedders.protocol import Array, Embedder, Features, Output, TextEmbedder
-from evaluation.resample import RESAMPLER, resample
-from evaluation.windows import DEFAULT_WINDOW_S, aligned_windows, edge_crop, random_crop
+from evaluation.preprocessing import Preprocessing, check_window, prepare
 
-logger = logging.getLogger(__name__)
-
-Cut = Literal["whole", "aligned", "overlapping", "first", "last", "random"]
 _PENDING_WINDOWS = 32
 _SAMPLES = "samples"
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """What happens to a file before the network; its text is part of every cache key and of every result.
-
-    Attributes:
-        cut: "whole" clip; "aligned" windows without overlap (the rest is dropped); "overlapping" windows every half
-            window, the last one against the end; the "first", "last" or a "random" window.
-        window_s: length of a window in seconds.
-        seed: of the random window, which depends on it and on the clip's id alone.
-        duration_s: trim to exactly this many seconds first (models emit whole latents); None leaves the length.
-        allow_short: a clip shorter than a window gives one short window instead of a failure.
-        mono: "mean" of the channels, or the "first" one.
-        level: "none", or "peak" for -1 dBFS.
-        remove_dc: subtract the mean.
-        pad_to_s: append zeros up to this many seconds.
-        band_limit_hz: sample rate of a round trip that empties the band above half of it; None for none.
-    """
-
-    cut: Cut = "aligned"
-    window_s: float = DEFAULT_WINDOW_S
-    seed: int = 0
-    duration_s: float | None = None
-    allow_short: bool = False
-    mono: Mono = "mean"
-    level: Level = "none"
-    remove_dc: bool = False
-    pad_to_s: float = 0.0
-    band_limit_hz: int | None = None
-
-    def describe(self, clip_id: str) -> str:
-        """Text for the cache key. The clip's id is in it where it decides the window."""
-        if self.cut == "random":
-            return f"{self} {RESAMPLER} {clip_id}"
-        return f"{replace(self, seed=0)} {RESAMPLER}"
 
 
 class Failure(NamedTuple):
@@ -145,7 +95,7 @@ def embed_files(
         cache: looked up and filled per file; ``EmbeddingCache(None)`` for none.
         description: text of the progress bar.
     """
-    _check_window(embedder, preprocessing)
+    check_window(embedder, preprocessing)
     done: dict[str, Features] = {}
     failures: list[Failure] = []
     pending: list[_Pending] = []
@@ -169,55 +119,6 @@ def embed_files(
     return EmbeddedSet(kept, tuple(done[clip] for clip in kept), tuple(failures), short)
 
 
-def prepare(path: Path, clip_id: str, embedder: Embedder, preprocessing: Preprocessing) -> list[Array]:
-    """Load a file and return its windows, each (S,) float32 at the embedder's rate.
-
-    Raises:
-        FileNotFoundError, AudioError: the file cannot be scored; the message starts with its path.
-    """
-    audio = load_audio(path)
-    try:
-        samples = mix_to_mono(audio.samples, preprocessing.mono)
-        keep = preprocessing.allow_short and _is_short(samples, audio.sample_rate, preprocessing)
-        if preprocessing.duration_s is not None and not keep:
-            samples = trim_to_duration(samples, audio.sample_rate, preprocessing.duration_s)
-        if preprocessing.remove_dc:
-            samples = samples - samples.mean(dtype=np.float64).astype(np.float32)
-        samples = set_level(samples, preprocessing.level)
-        rate = audio.sample_rate
-        if preprocessing.band_limit_hz is not None and preprocessing.band_limit_hz < rate:
-            samples, rate = resample(samples, rate, preprocessing.band_limit_hz), preprocessing.band_limit_hz
-        samples = resample(samples, rate, embedder.sample_rate)
-        samples = np.pad(samples, (0, max(0, round(preprocessing.pad_to_s * embedder.sample_rate) - len(samples))))
-        windows = cut_windows(samples, embedder.sample_rate, clip_id, preprocessing)
-        _check_length(windows, embedder)
-    except AudioError as error:
-        raise type(error)(str(error), path) from error
-    return windows
-
-
-def cut_windows(samples: Array, sample_rate: int, clip_id: str, preprocessing: Preprocessing) -> list[Array]:
-    """Windows (S,) of (T,) samples.
-
-    Raises:
-        TooShortAudioError: less than one window, unless ``allow_short``.
-        ValueError: an unknown cut.
-    """
-    window_s = preprocessing.window_s
-    if preprocessing.cut == "whole" or (preprocessing.allow_short and _is_short(samples, sample_rate, preprocessing)):
-        return [samples]
-    if preprocessing.cut == "aligned":
-        return list(aligned_windows(samples[None], sample_rate, window_s)[:, 0])
-    if preprocessing.cut == "overlapping":
-        return _overlapping_windows(samples, sample_rate, window_s)
-    if preprocessing.cut == "random":
-        return [random_crop(samples, sample_rate, window_s, seed=preprocessing.seed, clip_id=clip_id)]
-    if preprocessing.cut in ("first", "last"):
-        where: Literal["first", "last"] = "first" if preprocessing.cut == "first" else "last"
-        return [edge_crop(samples, sample_rate, window_s, where=where)]
-    raise ValueError(f"cut={preprocessing.cut!r}; give whole, aligned, overlapping, first, last or random")
-
-
 def embed_captions(captions: Sequence[str], embedder: TextEmbedder, cache: EmbeddingCache) -> Array:
     """(n, d) text embeddings, each caption embedded once and cached by its text."""
     keys = {caption: cache.key(f"caption {caption}", embedder.identity, "text") for caption in captions}
@@ -228,11 +129,6 @@ def embed_captions(captions: Sequence[str], embedder: TextEmbedder, cache: Embed
             known[caption] = {"embedding": row}
             cache.put(keys[caption], {"embedding": row})
     return np.stack([features["embedding"] for caption in captions if (features := known[caption]) is not None])
-
-
-def band_limited(preprocessing: Preprocessing, rate_hz: int) -> Preprocessing:
-    """The same preprocessing behind a round trip through ``rate_hz``."""
-    return replace(preprocessing, band_limit_hz=rate_hz)
 
 
 class _Pending(NamedTuple):
@@ -260,41 +156,3 @@ def _content(path: Path) -> str:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such audio file")
     return hash_file(path)
-
-
-def _is_short(samples: Array, sample_rate: int, preprocessing: Preprocessing) -> bool:
-    return len(samples) < round(preprocessing.window_s * sample_rate)
-
-
-def _overlapping_windows(samples: Array, sample_rate: int, window_s: float) -> list[Array]:
-    length, hop = round(window_s * sample_rate), round(window_s * sample_rate / 2)
-    if len(samples) < length:
-        raise TooShortAudioError(f"lasts {len(samples) / sample_rate:.3f} s; a window takes {window_s:g} s")
-    starts = list(range(0, len(samples) - length + 1, hop))
-    if starts[-1] + length < len(samples):
-        starts.append(len(samples) - length)
-    return [samples[start : start + length] for start in starts]
-
-
-def _check_window(embedder: Embedder, preprocessing: Preprocessing) -> None:
-    longest = embedder.max_samples
-    window = round(preprocessing.window_s * embedder.sample_rate)
-    if preprocessing.cut != "whole" and not embedder.min_samples <= window <= (longest or window):
-        upper = "" if longest is None else f" and at most {longest / embedder.sample_rate:g} s"
-        raise ValueError(
-            f"window_s={preprocessing.window_s:g}; {embedder.name} takes at least"
-            f" {embedder.min_samples / embedder.sample_rate:.3f} s{upper}"
-        )
-
-
-def _check_length(windows: Sequence[Array], embedder: Embedder) -> None:
-    for window in windows:
-        seconds = len(window) / embedder.sample_rate
-        if len(window) < embedder.min_samples:
-            needed = embedder.min_samples / embedder.sample_rate
-            raise TooShortAudioError(f"lasts {seconds:.3f} s; {embedder.name} needs at least {needed:.3f} s")
-        if embedder.max_samples is not None and len(window) > embedder.max_samples:
-            raise ValueError(
-                f"a whole clip of {seconds:g} s is too long for {embedder.name}"
-                f" ({embedder.max_samples / embedder.sample_rate:g} s); cut it into windows"
-            )

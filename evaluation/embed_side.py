@@ -10,8 +10,9 @@ from typing import Any, Literal
 import numpy as np
 
 from evaluation.cache import EmbeddingCache
-from evaluation.embed import EmbeddedSet, Preprocessing, embed_files
+from evaluation.embed import EmbeddedSet, embed_files
 from evaluation.embedders.protocol import Embedder
+from evaluation.preprocessing import Preprocessing
 from evaluation.presets import Preset, Role
 
 

@@ -11,11 +11,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from evaluation.embed import EmbeddedSet, Preprocessing, band_limited, embed_captions, embed_files
+from evaluation.embed import EmbeddedSet, embed_captions, embed_files
 from evaluation.embedders.protocol import Embedder
 from evaluation.floors import BAND_LIMIT_HZ, band_limit_floor, needs_band_limit, reference_floors, text_floors
 from evaluation.material import Material
 from evaluation.pairing import Pairing, pair_folders
+from evaluation.preprocessing import Preprocessing, band_limited
 from evaluation.presets import Preset, role_of
 from evaluation.results import Evaluation, MetricResult
 from evaluation.scorer import Scorer, make_scorer, score_folder, score_with_material, text_embedder

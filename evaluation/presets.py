@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from evaluation.embed import Preprocessing
 from evaluation.kl import Direction, Pooling
+from evaluation.preprocessing import Preprocessing
 
 Role = Literal["frames", "classifier", "text"]
 ROLES: tuple[Role, ...] = ("frames", "classifier", "text")

@@ -10,10 +10,11 @@ from safetensors.torch import load_file, save_file
 
 from evaluation.audio import int16_round_trip
 from evaluation.cache import EmbeddingCache
-from evaluation.embed import Preprocessing, embed_files
+from evaluation.embed import embed_files
 from evaluation.embedders.clap import ClapEmbedder, repeat_pad
 from evaluation.embedders.laion import LaionClapEmbedder, config_of, convert
 from evaluation.embedders.spectrogram import slaney_filters
+from evaluation.preprocessing import Preprocessing
 from evaluation.weights import WeightsError
 
 RATE = 48_000

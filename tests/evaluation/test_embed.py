@@ -6,14 +6,8 @@ import soundfile
 from networks import BandEmbedder, noise_clip, write_folder
 
 from evaluation.cache import EmbeddingCache
-from evaluation.embed import (
-    Preprocessing,
-    band_limited,
-    cut_windows,
-    embed_captions,
-    embed_files,
-    prepare,
-)
+from evaluation.embed import embed_captions, embed_files
+from evaluation.preprocessing import Preprocessing, band_limited, cut_windows, prepare
 
 RATE = 8000
 

@@ -8,10 +8,11 @@ from networks import save_vggish, write_folder
 from torch.nn import functional
 
 from evaluation.cache import EmbeddingCache
-from evaluation.embed import Preprocessing, embed_files
+from evaluation.embed import embed_files
 from evaluation.embedders.spectrogram import vggish_examples
 from evaluation.embedders.vggish import VGGishEmbedder
 from evaluation.fad import frechet_distance
+from evaluation.preprocessing import Preprocessing
 from evaluation.weights import VGGISH, WeightsError
 
 
