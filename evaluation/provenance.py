@@ -15,6 +15,7 @@ from evaluation.pairing import Clip
 from evaluation.presets import Preset, Role
 from evaluation.resample import RESAMPLER
 
+_PROTOCOL = ("kl_direction", "kl_eps", "kl_pooling", "is_splits", "reference_windows", "crop_seeds")
 _VERSIONS = ("litefocus", "numpy", "scipy", "soundfile", "soxr", "torch", "transformers")
 
 
@@ -36,6 +37,7 @@ def describe(
             for side in ("generated", "reference")
             for role in embedders
         },
+        "protocol": {name: getattr(preset, name) for name in _PROTOCOL},
         "resampler": RESAMPLER,
         "seed": seed,
         "windows": material.windows,

@@ -239,7 +239,11 @@ def _jackknife(
 
 
 def _check_comparable(baseline: FolderScore, candidate: FolderScore) -> None:
-    for what in ("preset", "embedders", "preprocessing", "references"):
-        first, second = baseline.provenance.get(what), candidate.provenance.get(what)
+    for what in ("preset", "embedders", "preprocessing", "protocol", "references"):
+        first, second = baseline.provenance[what], candidate.provenance[what]
+        if isinstance(first, Mapping):
+            # A folder whose inputs allow fewer metrics has fewer networks; those of the common metrics must agree.
+            common = first.keys() & second.keys()
+            first, second = ({key: side[key] for key in side if key in common} for side in (first, second))
         if first != second:
             raise ValueError(f"{baseline.name} and {candidate.name} differ in {what}: {first} and {second}")
