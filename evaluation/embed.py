@@ -19,7 +19,7 @@ from evaluation.embedders.protocol import Array, Embedder, Features, Output, Tex
 from evaluation.preprocessing import Preprocessing, check_window, prepare
 
 _PENDING_WINDOWS = 32
-_SAMPLES = "samples"
+SAMPLES = "samples"
 
 
 class Failure(NamedTuple):
@@ -82,6 +82,7 @@ def embed_files(
     cache: EmbeddingCache,
     *,
     description: str = "",
+    crops: Mapping[str, str] | None = None,
 ) -> EmbeddedSet:
     """Embed one file per clip id.
 
@@ -94,17 +95,19 @@ def embed_files(
         preprocessing: from file to windows.
         cache: looked up and filled per file; ``EmbeddingCache(None)`` for none.
         description: text of the progress bar.
+        crops: clip id to the name that decides its random window; a clip that is not in it has its own id.
     """
     check_window(embedder, preprocessing)
     done: dict[str, Features] = {}
     failures: list[Failure] = []
     pending: list[_Pending] = []
     for clip_id, path in tqdm(paths.items(), desc=description or embedder.name, unit="clip", delay=2, leave=False):
+        crop = (crops or {}).get(clip_id, clip_id)
         try:
-            key = cache.key(_content(path), embedder.identity, preprocessing.describe(clip_id))
+            key = cache.key(_content(path), embedder.identity, preprocessing.describe(crop))
             features = cache.get(key)
             if features is None:
-                pending.append(_Pending(clip_id, key, prepare(path, clip_id, embedder, preprocessing)))
+                pending.append(_Pending(clip_id, key, prepare(path, crop, embedder, preprocessing)))
             else:
                 done[clip_id] = features
         except (AudioError, FileNotFoundError) as error:
@@ -115,7 +118,7 @@ def embed_files(
     done.update(_embed_pending(pending, embedder, cache))
     kept = tuple(clip for clip in paths if clip in done)
     whole = 0 if preprocessing.cut == "whole" else round(preprocessing.window_s * embedder.sample_rate)
-    short = tuple(clip for clip in kept if done[clip][_SAMPLES].min() < whole)
+    short = tuple(clip for clip in kept if done[clip][SAMPLES].min() < whole)
     return EmbeddedSet(kept, tuple(done[clip] for clip in kept), tuple(failures), short)
 
 
@@ -147,7 +150,7 @@ def _embed_pending(
         features: Features = {
             output: np.stack([row[output] for row in own]).astype(np.float32) for output in embedder.outputs
         }
-        features[_SAMPLES] = np.array([len(window) for window in entry.windows])
+        features[SAMPLES] = np.array([len(window) for window in entry.windows])
         cache.put(entry.key, features)
         yield entry.clip_id, features
 

@@ -23,15 +23,19 @@ def embed_side(
     side: Literal["generated", "reference"],
     paths: Mapping[str, Path],
     what: str,
+    crops: Mapping[str, str] | None = None,
 ) -> dict[Role | None, EmbeddedSet]:
-    """Features per role; roles that share embedder and preprocessing share the work. ``what``: for progress bars."""
+    """Features per role; roles that share embedder and preprocessing share the work.
+
+    ``what`` is for progress bars, ``crops`` as in :func:`embed_files`.
+    """
     done: dict[tuple[str, Preprocessing], EmbeddedSet] = {}
     found: dict[Role | None, EmbeddedSet] = {}
     for role, embedder in embedders.items():
         preprocessing = preset.preprocessing(side, role)
         key = (embedder.identity, preprocessing)
         if key not in done:
-            done[key] = _embed_crops(preset, cache, embedder, preprocessing, paths, f"{embedder.name}, {what}")
+            done[key] = _embed_crops(preset, cache, embedder, preprocessing, paths, f"{embedder.name}, {what}", crops)
         found[role] = done[key]
     return found
 
@@ -43,12 +47,15 @@ def _embed_crops(
     preprocessing: Preprocessing,
     paths: Mapping[str, Path],
     what: str,
+    crops: Mapping[str, str] | None,
 ) -> EmbeddedSet:
     """One embedding pass, or one per crop seed with the crops side by side as windows."""
     if preprocessing.cut != "random":
-        return embed_files(paths, embedder, preprocessing, cache, description=what)
+        return embed_files(paths, embedder, preprocessing, cache, description=what, crops=crops)
     passes = [
-        embed_files(paths, embedder, replace(preprocessing, seed=seed), cache, description=f"{what}, crop {seed}")
+        embed_files(
+            paths, embedder, replace(preprocessing, seed=seed), cache, description=f"{what}, crop {seed}", crops=crops
+        )
         for seed in preset.crop_seeds
     ]
     features = tuple(

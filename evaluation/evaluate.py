@@ -6,7 +6,7 @@ For many folders that are compared with each other use ``make_scorer``, ``score_
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ def evaluate(
         other = pair_folders(reference_dir, Path(baseline), source, id_pattern=id_pattern, strict=strict)
         before = score_folder(scorer, Path(baseline).resolve().name, other.clips, other.references)
         differences = compare(before, score, seed=scorer.seed)
-    found = _floors(scorer, material, pairing) if floors and pairing.references else []
+    found = _floors(scorer, material, pairing, score.measured) if floors and pairing.references else []
     return Evaluation(
         name=name,
         results=score.results,
@@ -80,9 +80,9 @@ def evaluate(
     )
 
 
-def _floors(scorer: Scorer, material: Material, pairing: Pairing) -> list[MetricResult]:
-    """Floors of the metrics that were computed; the number of failed clips is that of the references."""
-    metrics = tuple(m for m in scorer.metrics if (role := role_of(m)) is not None and role in material.reference)
+def _floors(scorer: Scorer, material: Material, pairing: Pairing, measured: Iterable[str]) -> list[MetricResult]:
+    """Floors of the metrics that were measured; the number of failed clips is that of the references."""
+    metrics = tuple(m for m in measured if (role := role_of(m)) is not None and role in material.reference)
     lost = len(pairing.references) - max((len(found.clip_ids) for found in material.reference.values()), default=0)
     floors = reference_floors(material, metrics, lost)
     if material.text is None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evaluation.bootstrap import Array
-from evaluation.embed import EmbeddedSet
+from evaluation.embed import SAMPLES, EmbeddedSet
 from evaluation.embedders.protocol import Output
 from evaluation.hit_rate import ClipLabels
 from evaluation.pairing import Clip
@@ -45,7 +45,7 @@ class Material:
     @property
     def windows(self) -> int:
         """Windows along each clip; 1 where the second axis holds crop seeds or the whole clip is one window."""
-        return 1 if self.preset.generated.cut == "random" else len(self._any.features[0]["samples"])
+        return 1 if self.preset.generated.cut == "random" else len(self._any.features[0][SAMPLES])
 
     @property
     def _any(self) -> EmbeddedSet:
@@ -71,6 +71,22 @@ class Material:
     def frames_output(self, role: Role) -> Output:
         """Frames where the embedder has them, else one embedding per window."""
         return "frames" if "frames" in self.outputs[role] else "embedding"
+
+
+def check_aligned(material: Material) -> None:
+    """Raise ValueError for a reference that should be as long as its clip, window against window, and is not."""
+    if material.preset.reference_windows != "aligned":
+        return
+    for role, found in material.reference.items():
+        generated = material.generated[role].features
+        windows = {c.prompt: len(f[SAMPLES]) for c, f in zip(material.clips, generated, strict=True)}
+        for prompt, features in zip(found.clip_ids, found.features, strict=True):
+            count, expected = len(features[SAMPLES]), windows.get(prompt, len(generated[0][SAMPLES]))
+            if count != expected:
+                raise ValueError(
+                    f"the reference of {prompt} has {count} windows, the clip {expected}; aligned references must be as"
+                    " long as the clips: cut the longer ones"
+                )
 
 
 def boxed(rows: list[list[Array]]) -> Array:

@@ -8,6 +8,7 @@ differences = compare(dense, sparse)
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,10 +24,11 @@ from evaluation.embedders.levels import LevelEmbedder
 from evaluation.embedders.protocol import Embedder, TextEmbedder
 from evaluation.floors import collapse_check
 from evaluation.hit_rate import ClipLabels, LabelSource
-from evaluation.material import Material
-from evaluation.measure import NEEDS_WINDOWS, measure, measure_fad_infinity
+from evaluation.material import Material, check_aligned
+from evaluation.measure import measure, measure_fad_infinity
 from evaluation.pairing import Clip
-from evaluation.presets import NEEDS_CAPTIONS, NEEDS_LABELS, NEEDS_REFERENCE, Preset, Role, find_preset, role_of
+from evaluation.possible import lacking_inputs, lacking_material
+from evaluation.presets import NEEDS_CAPTIONS, NEEDS_REFERENCE, Preset, Role, find_preset, role_of
 from evaluation.provenance import describe
 from evaluation.results import MetricResult
 from evaluation.scoring import FolderScore, summarise
@@ -57,9 +59,10 @@ class Scorer:
     seed: int = 0
 
     def all_embedders(self) -> dict[Role | None, Embedder]:
-        """Embedders by role, with that of level and silence under None where it is needed."""
-        chosen: dict[Role | None, Embedder] = {role: found for role, found in self.embedders.items()}  # noqa: C416 (widens the key type)
-        if any(role_of(metric) is None for metric in self.metrics):
+        """Embedders by role, those that a metric needs only; that of level and silence stands under None."""
+        needed = {role_of(metric) for metric in self.metrics}
+        chosen: dict[Role | None, Embedder] = {role: e for role, e in self.embedders.items() if role in needed}
+        if None in needed:
             chosen[None] = LevelEmbedder()
         return chosen
 
@@ -111,8 +114,8 @@ def score_folder(
 ) -> FolderScore:
     """Score one set of clips.
 
-    A clip that fails for one embedder, or whose reference fails, counts as failed for every metric, so that all
-    metrics of a folder have the same N.
+    A clip that fails for one embedder, or whose reference fails or is not there, counts as failed for every metric, so
+    that all metrics of a folder have the same N.
 
     Args:
         scorer: protocol and networks.
@@ -122,7 +125,8 @@ def score_folder(
 
     Raises:
         AudioError: not one clip could be scored; the message holds the first reason.
-        ValueError: a metric asked for by name needs a reference, captions or several windows that are not there.
+        ValueError: a metric asked for by name needs a reference, captions or several windows that are not there; two
+            clips of one id; or aligned references that are not as long as their clips.
     """
     return score_with_material(scorer, name, clips, references or {})[0]
 
@@ -139,7 +143,7 @@ def embed_folder(
     metrics, _ = _possible(scorer, bool(files), clips)
     scorer = replace(scorer, metrics=metrics)
     embedders = scorer.all_embedders()
-    embed_side(scorer.preset, scorer.cache, embedders, "generated", {clip.id: clip.generated for clip in clips}, name)
+    _embed_generated(scorer, name, clips)
     with_reference = {role: embedders[role] for role in _reference_roles(metrics)}
     embed_side(scorer.preset, scorer.cache, with_reference, "reference", files, "references")
     if clips:
@@ -150,15 +154,14 @@ def score_with_material(
     scorer: Scorer, name: str, clips: Sequence[Clip], references: Mapping[str, Path]
 ) -> tuple[FolderScore, Material, dict[str, str]]:
     """:func:`score_folder`, with what it was computed from and the metrics that were not, each with the reason."""
+    _refuse_duplicates(name, clips)
     metrics, not_computed = _possible(scorer, bool(references), clips)
     scorer = replace(scorer, metrics=metrics)
     embedders = scorer.all_embedders()
-    generated = embed_side(
-        scorer.preset, scorer.cache, embedders, "generated", {clip.id: clip.generated for clip in clips}, name
-    )
+    generated = _embed_generated(scorer, name, clips)
     with_reference = {role: embedders[role] for role in _reference_roles(metrics)}
     reference = embed_side(scorer.preset, scorer.cache, with_reference, "reference", references, "references")
-    failures = _failures(clips, generated, reference)
+    failures = _failures(clips, generated, reference, references)
     scored = tuple(clip for clip in clips if clip.id not in failures)
     if not scored:
         raise AudioError(
@@ -174,7 +177,8 @@ def score_with_material(
         outputs={role: embedder.outputs for role, embedder in embedders.items()},
         seed=scorer.seed,
     )
-    metrics, too_short = _with_windows(scorer, material)
+    check_aligned(material)
+    metrics, lacking = _without(scorer, lacking_material(scorer.metrics, material))
     results: list[MetricResult] = []
     measured = {}
     for metric in metrics:
@@ -187,29 +191,25 @@ def score_with_material(
         results.append(collapse_check(material, text_embedder(scorer).name))
     provenance = describe(scorer.preset, scorer.seed, embedders, clips, references, material)
     score = FolderScore(name, scorer.preset.name, measured, tuple(results), failures, provenance)
-    return score, material, {**not_computed, **too_short}
+    return score, material, {**not_computed, **lacking}
+
+
+def _embed_generated(scorer: Scorer, name: str, clips: Sequence[Clip]) -> dict[Role | None, EmbeddedSet]:
+    # A random crop follows the clip, but where references are cropped too, the prompt: both must be cut alike.
+    aligned = scorer.preset.reference_windows == "aligned"
+    crops = {clip.id: clip.prompt for clip in clips} if aligned else {}
+    files = {clip.id: clip.generated for clip in clips}
+    return embed_side(scorer.preset, scorer.cache, scorer.all_embedders(), "generated", files, name, crops)
+
+
+def _refuse_duplicates(name: str, clips: Sequence[Clip]) -> None:
+    twice = [clip_id for clip_id, count in Counter(clip.id for clip in clips).items() if count > 1]
+    if twice:
+        raise ValueError(f"{name}: {len(twice)} clip ids are given twice, first {twice[0]}; give every clip its own")
 
 
 def _possible(scorer: Scorer, has_reference: bool, clips: Sequence[Clip]) -> tuple[tuple[str, ...], dict[str, str]]:
-    """The metrics that the inputs allow, and why the others cannot be had."""
-    has_captions = all(clip.caption is not None for clip in clips)
-    reasons: dict[str, str] = {}
-    for metric in scorer.metrics:
-        if metric in NEEDS_REFERENCE and not has_reference:
-            reasons[metric] = "no reference given"
-        elif metric in NEEDS_CAPTIONS and not has_captions:
-            reasons[metric] = "no captions given"
-        elif metric in NEEDS_LABELS and (lacking := _without_labels(scorer, clips)) is not None:
-            reasons[metric] = lacking
-    return _without(scorer, reasons)
-
-
-def _without_labels(scorer: Scorer, clips: Sequence[Clip]) -> str | None:
-    """Why a hit rate cannot be had, or None."""
-    if scorer.labels is None:
-        return "no labels given"
-    unlabelled = [clip.prompt for clip in clips if scorer.labels(clip.prompt) is None]
-    return f"no labels for {len(unlabelled)} of {len(clips)} clips, first {unlabelled[0]}" if unlabelled else None
+    return _without(scorer, lacking_inputs(scorer.metrics, clips, has_reference, scorer.labels))
 
 
 def _labels(scorer: Scorer, clips: Sequence[Clip]) -> tuple[ClipLabels, ...] | None:
@@ -219,18 +219,15 @@ def _labels(scorer: Scorer, clips: Sequence[Clip]) -> tuple[ClipLabels, ...] | N
     return known if len(known) == len(clips) else None
 
 
-def _with_windows(scorer: Scorer, material: Material) -> tuple[tuple[str, ...], dict[str, str]]:
-    one_window = material.windows < 2
-    return _without(scorer, {m: "clips of one window" for m in scorer.metrics if one_window and m in NEEDS_WINDOWS})
-
-
 def _without(scorer: Scorer, reasons: dict[str, str]) -> tuple[tuple[str, ...], dict[str, str]]:
-    if reasons and scorer.explicit:
+    """The metrics without a reason against them. ValueError if they were asked for by name, or none is left."""
+    left = tuple(metric for metric in scorer.metrics if metric not in reasons)
+    if reasons and (scorer.explicit or not left):
         listed = "; ".join(f"{metric}: {reason}" for metric, reason in reasons.items())
         raise ValueError(
             f"asked for metrics that cannot be computed ({listed}); give what is missing, or leave them out"
         )
-    return tuple(metric for metric in scorer.metrics if metric not in reasons), reasons
+    return left, reasons
 
 
 def _reference_roles(metrics: Sequence[str]) -> list[Role]:
@@ -242,10 +239,13 @@ def _failures(
     clips: Sequence[Clip],
     generated: Mapping[Role | None, EmbeddedSet],
     reference: Mapping[Role | None, EmbeddedSet],
+    files: Mapping[str, Path],
 ) -> dict[str, str]:
-    """Reason of every clip that failed in any role, itself or through its reference."""
+    """Reason of every clip that failed in any role, itself or through its reference, or that has no reference."""
     of_clip = {f.clip_id: f.reason for found in generated.values() for f in found.failures}
     of_prompt = {f.clip_id: f"reference {f.reason}" for found in reference.values() for f in found.failures}
+    if reference:
+        of_prompt |= {clip.prompt: f"no reference for {clip.prompt}" for clip in clips if clip.prompt not in files}
     reasons = {}
     for clip in clips:
         reason = of_clip.get(clip.id) or of_prompt.get(clip.prompt)
