@@ -86,8 +86,9 @@ def embed_files(
 ) -> EmbeddedSet:
     """Embed one file per clip id.
 
-    A file that cannot be scored becomes a :class:`Failure` with its path and reason; it is never replaced or skipped
-    silently. Configuration errors (a window that the embedder cannot take) raise.
+    A file that cannot be scored, or whose embedding is not finite, becomes a :class:`Failure` with its path and
+    reason; it is never replaced or skipped silently. Configuration errors (a window that the embedder cannot take)
+    raise.
 
     Args:
         paths: clip id to file.
@@ -116,19 +117,25 @@ def embed_files(
             done.update(_embed_pending(pending, embedder, cache))
             pending.clear()
     done.update(_embed_pending(pending, embedder, cache))
-    kept = tuple(clip for clip in paths if clip in done)
+    undefined = {clip for clip, features in done.items() if not _is_finite(features)}
+    failures += [
+        Failure(clip, f"{paths[clip]}: {embedder.name} gives nan or inf") for clip in done if clip in undefined
+    ]
+    kept = tuple(clip for clip in paths if clip in done and clip not in undefined)
     whole = 0 if preprocessing.cut == "whole" else round(preprocessing.window_s * embedder.sample_rate)
     short = tuple(clip for clip in kept if done[clip][SAMPLES].min() < whole)
     return EmbeddedSet(kept, tuple(done[clip] for clip in kept), tuple(failures), short)
 
 
 def embed_captions(captions: Sequence[str], embedder: TextEmbedder, cache: EmbeddingCache) -> Array:
-    """(n, d) text embeddings, each caption embedded once and cached by its text."""
+    """(n, d) text embeddings, each caption embedded once and cached by its text. ValueError for nan or inf."""
     keys = {caption: cache.key(f"caption {caption}", embedder.identity, "text") for caption in captions}
     known = {caption: cache.get(key) for caption, key in keys.items()}
     missing = [caption for caption, features in known.items() if features is None]
     if missing:
         for caption, row in zip(missing, embedder.embed_text(missing), strict=True):
+            if not np.isfinite(row).all():
+                raise ValueError(f"{embedder.name} gives nan or inf for the caption {caption!r}; leave it out")
             known[caption] = {"embedding": row}
             cache.put(keys[caption], {"embedding": row})
     return np.stack([features["embedding"] for caption in captions if (features := known[caption]) is not None])
@@ -151,8 +158,13 @@ def _embed_pending(
             output: np.stack([row[output] for row in own]).astype(np.float32) for output in embedder.outputs
         }
         features[SAMPLES] = np.array([len(window) for window in entry.windows])
-        cache.put(entry.key, features)
+        if _is_finite(features):
+            cache.put(entry.key, features)
         yield entry.clip_id, features
+
+
+def _is_finite(features: Features) -> bool:
+    return all(np.isfinite(array).all() for array in features.values())
 
 
 def _content(path: Path) -> str:

@@ -75,9 +75,9 @@ def prepare(path: Path, clip_id: str, embedder: Embedder, preprocessing: Preproc
     audio = load_audio(path)
     try:
         samples = mix_to_mono(audio.samples, preprocessing.mono)
-        keep = preprocessing.allow_short and _is_short(samples, audio.sample_rate, preprocessing)
-        if preprocessing.duration_s is not None and not keep:
-            samples = trim_to_duration(samples, audio.sample_rate, preprocessing.duration_s)
+        duration_s = preprocessing.duration_s
+        if duration_s is not None and not _may_stay_short(samples, audio.sample_rate, duration_s, preprocessing):
+            samples = trim_to_duration(samples, audio.sample_rate, duration_s)
         if preprocessing.remove_dc:
             samples = samples - samples.mean(dtype=np.float64).astype(np.float32)
         samples = set_level(samples, preprocessing.level)
@@ -118,6 +118,11 @@ def cut_windows(samples: Array, sample_rate: int, clip_id: str, preprocessing: P
 def band_limited(preprocessing: Preprocessing, rate_hz: int) -> Preprocessing:
     """The same preprocessing behind a round trip through ``rate_hz``."""
     return replace(preprocessing, band_limit_hz=rate_hz)
+
+
+def _may_stay_short(samples: Array, sample_rate: int, duration_s: float, preprocessing: Preprocessing) -> bool:
+    shortest = round(min(duration_s, preprocessing.window_s) * sample_rate)
+    return preprocessing.allow_short and len(samples) < shortest
 
 
 def _is_short(samples: Array, sample_rate: int, preprocessing: Preprocessing) -> bool:

@@ -90,6 +90,32 @@ def test_short_clips_fail_unless_allowed(tmp_path):
     assert [failure.clip_id for failure in overlapping.failures] == ["short"]
 
 
+def test_an_embedding_that_is_not_finite_is_a_failure_and_never_cached(tmp_path):
+    class Undefined(BandEmbedder):
+        def _features(self, row):
+            with np.errstate(divide="ignore", invalid="ignore"):
+                return {
+                    name: value / np.float32(np.abs(row).max() > 0) for name, value in super()._features(row).items()
+                }
+
+    clips = {"a": noise_clip(0, 2), "b": np.zeros(16_000, np.float32), "c": noise_clip(1, 2)}
+    folder, cache = write_folder(tmp_path / "gen", clips), EmbeddingCache(tmp_path / "cache")
+    for _ in range(2):
+        found = embed(files(folder), cache, Undefined())
+        assert found.clip_ids == ("a", "c")
+        assert found.failures == (("b", f"{folder / 'b.wav'}: bands gives nan or inf"),)
+    assert len(list((tmp_path / "cache").rglob("*.npz"))) == 2
+
+
+def test_a_caption_that_gives_nan_is_named(tmp_path):
+    class Undefined(BandEmbedder):
+        def embed_text(self, captions):
+            return np.stack([np.full(8, np.nan if caption == "rain" else 1.0) for caption in captions])
+
+    with pytest.raises(ValueError, match="bands gives nan or inf for the caption 'rain'"):
+        embed_captions(["dog", "rain"], Undefined(), EmbeddingCache(tmp_path))
+
+
 def test_too_short_for_the_embedder_is_a_named_failure(tmp_path):
     folder = write_folder(tmp_path / "gen", {"tiny": noise_clip(0, 0.05)})
     found = embed(files(folder), cut="whole")
@@ -144,6 +170,13 @@ def test_trimming_never_pads(tmp_path):
     assert "lasts 3.000 s; at least 4 s needed" in found.failures[0].reason
     kept = embed(files(folder), duration_s=4.0, window_s=3.5, allow_short=True, cut="first")
     assert kept.short == ("c",)
+
+
+@pytest.mark.parametrize(("seconds", "left"), [(1.5, 1.5), (5.0, 2.0), (10.24, 2.0)])
+def test_a_duration_below_the_window_trims_every_longer_clip(tmp_path, seconds, left):
+    folder = write_folder(tmp_path / "gen", {"c": noise_clip(0, seconds)})
+    options = {"duration_s": 2.0, "window_s": 10.0, "allow_short": True, "cut": "overlapping"}
+    assert len(prepared(folder / "c.wav", **options)) == left * RATE
 
 
 def test_a_band_limit_empties_the_band_above(tmp_path):
