@@ -15,7 +15,7 @@ from evaluation.embed import EmbeddedSet, embed_captions, embed_files
 from evaluation.embedders.protocol import Embedder
 from evaluation.floors import BAND_LIMIT_HZ, band_limit_floor, needs_band_limit, reference_floors, text_floors
 from evaluation.material import Material
-from evaluation.pairing import Pairing, pair_folders
+from evaluation.pairing import Pairing, common_clips, pair_folders
 from evaluation.preprocessing import Preprocessing, band_limited
 from evaluation.presets import Preset, role_of
 from evaluation.results import Evaluation, MetricResult
@@ -44,7 +44,8 @@ def evaluate(
         generated: folder of generated clips.
         captions: csv (id, caption) or id to caption; None if no metric needs them.
         preset: the protocol, see ``evaluation.presets``.
-        baseline: another folder of generated clips with the same names; adds paired differences against it.
+        baseline: another folder of generated clips with the same names; adds paired differences against it. With
+            ``strict=False`` both folders are scored on the clips that both have.
         id_pattern, strict: see :func:`evaluation.pairing.pair_folders`.
         floors: whether to compute floors too (they embed nothing but references).
         options: see :func:`make_scorer`.
@@ -57,13 +58,17 @@ def evaluate(
     source = Path(captions) if isinstance(captions, str) else captions
     reference_dir = None if reference is None else Path(reference)
     pairing = pair_folders(reference_dir, folder, source, id_pattern=id_pattern, strict=strict)
+    other = None
+    if baseline is not None:
+        other = pair_folders(reference_dir, Path(baseline), source, id_pattern=id_pattern, strict=strict)
+        if not strict:
+            pairing, other = common_clips(pairing, other)
     for problem in pairing.report.problems():
         logger.warning("%s: %s", folder, problem)
     name = folder.resolve().name
     score, material, not_computed = score_with_material(scorer, name, pairing.clips, pairing.references)
     differences: list[MetricResult] = []
-    if baseline is not None:
-        other = pair_folders(reference_dir, Path(baseline), source, id_pattern=id_pattern, strict=strict)
+    if baseline is not None and other is not None:
         before = score_folder(scorer, Path(baseline).resolve().name, other.clips, other.references)
         differences = compare(before, score, seed=scorer.seed)
     found = _floors(scorer, material, pairing, score.measured) if floors and pairing.references else []

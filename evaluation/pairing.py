@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
@@ -45,6 +45,7 @@ class PairingReport:
     missing_caption: list[str] = field(default_factory=list)
     duplicates: list[str] = field(default_factory=list)
     not_audio: list[str] = field(default_factory=list)
+    not_in_both: list[str] = field(default_factory=list)
 
     def problems(self) -> list[str]:
         """One line per kind of mismatch. Files that are not audio are no mismatch."""
@@ -53,6 +54,7 @@ class PairingReport:
             "without a reference": self.missing_reference,
             "without a caption": self.missing_caption,
             "present more than once": self.duplicates,
+            "in the folder or in its baseline only": self.not_in_both,
         }
         return [f"{len(ids)} {what}: {_some(ids)}" for what, ids in named.items() if ids]
 
@@ -86,13 +88,15 @@ def pair_folders(
 
     Raises:
         FileNotFoundError: a folder or the csv does not exist.
-        PairingError: a mismatch (``strict``), duplicates that make a pair ambiguous, or no clip left.
+        PairingError: a mismatch (``strict``), duplicates that make a pair ambiguous, an empty caption, or no clip left.
     """
     generated_files, twice, other = list_audio(generated)
     references, twice_reference, other_reference = list_audio(reference) if reference is not None else ({}, [], [])
     clips = [Clip(name, path, _prompt_of(name, id_pattern)) for name, path in generated_files.items()]
     prompts = {clip.prompt for clip in clips}
     texts = read_captions(captions, prompts) if isinstance(captions, Path) else captions
+    if empty := [name for name, text in (texts or {}).items() if not (text or "").strip()]:
+        raise PairingError(f"captions: {empty[0]!r} empty; give each id one caption")
     wanted = set(references) if reference is not None else set(texts or {})
     report = PairingReport(
         missing_generated=sorted(wanted - prompts),
@@ -113,6 +117,27 @@ def pair_folders(
         raise PairingError(f"{generated}: no clip matches; {'; '.join(report.problems()) or 'it holds no audio'}")
     used = {clip.prompt for clip in kept}
     return Pairing(kept, {name: path for name, path in references.items() if name in used}, report)
+
+
+def common_clips(first: Pairing, second: Pairing) -> tuple[Pairing, Pairing]:
+    """Both pairings with the clips that both have and their references; the reports name the others.
+
+    Raises:
+        PairingError: no clip in common.
+    """
+    ids = [{clip.id for clip in pairing.clips} for pairing in (first, second)]
+    shared = ids[0] & ids[1]
+    if not shared:
+        raise PairingError(f"the folder and its baseline have no clip in common: {_some(sorted(ids[0] | ids[1]))}")
+    apart = sorted(ids[0] ^ ids[1])
+    return _restricted(first, shared, apart), _restricted(second, shared, apart)
+
+
+def _restricted(pairing: Pairing, shared: Collection[str], apart: list[str]) -> Pairing:
+    clips = tuple(clip for clip in pairing.clips if clip.id in shared)
+    used = {clip.prompt for clip in clips}
+    references = {name: path for name, path in pairing.references.items() if name in used}
+    return Pairing(clips, references, replace(pairing.report, not_in_both=apart))
 
 
 def list_audio(folder: Path) -> tuple[dict[str, Path], list[str], list[str]]:

@@ -6,7 +6,7 @@ import pytest
 from networks import BandEmbedder, noise_clip, write_folder
 
 from evaluation.evaluate import evaluate
-from evaluation.pairing import Clip
+from evaluation.pairing import Clip, PairingError
 from evaluation.presets import PRESETS
 from evaluation.scorer import make_scorer, score_folder
 from evaluation.scoring import compare
@@ -126,3 +126,22 @@ def test_one_name_for_two_protocols_is_not_compared(root, preset, change):
 def test_a_folder_with_fewer_inputs_is_compared_in_what_both_have(root):
     both, fewer = score(root, metrics=("kl", "clap")), score(root, metrics=("kl",))
     assert {row.metric for row in compare(both, fewer) if row.window == -1} == {"kl", "kl_drift", "kl_slope"}
+
+
+def test_without_strict_both_folders_are_scored_on_the_common_clips(root, tmp_path):
+    fewer = write_folder(tmp_path / "fewer", {n: noise_clip(90 + i, 2) for i, n in enumerate(NAMES) if i > 0})
+    (tmp_path / "gen").symlink_to(root / "gen")
+    (tmp_path / "ref").symlink_to(root / "ref")
+    options = {"metrics": ("fad", "kl"), "baseline": fewer}
+    with pytest.raises(PairingError, match="1 without a generated clip: p0"):
+        run(tmp_path, **options)
+    found = run(tmp_path, strict=False, **options)
+    assert {row.n_scored for row in (*found.results, *found.differences)} == {5}
+    assert found.pairing["not_in_both"] == ["p0"]
+    change = found.value("kl") - run(tmp_path, generated="fewer", strict=False, metrics=("kl",)).value("kl")
+    row = next(r for r in found.differences if r.metric == "kl" and r.window == -1)
+    assert row.value == pytest.approx(change, rel=1e-9)
+    for path in fewer.iterdir():
+        path.rename(path.with_name(f"x{path.name}"))
+    with pytest.raises(PairingError, match="no clip"):
+        run(tmp_path, reference=None, captions=None, strict=False, metrics=("level",), baseline=fewer)

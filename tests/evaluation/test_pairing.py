@@ -82,6 +82,12 @@ def test_a_pattern_that_takes_no_id_is_an_error(folders, pattern, message):
         pair_folders(*folders, id_pattern=pattern)
 
 
+@pytest.mark.parametrize("empty", ["", "  ", None])
+def test_an_empty_caption_is_refused_in_a_mapping_too(folders, empty):
+    with pytest.raises(PairingError, match="captions: 'clip2' empty; give each id one caption"):
+        pair_folders(*folders, {**CAPTIONS, "clip2": empty})
+
+
 def test_nothing_in_common_is_an_error(tmp_path):
     reference, generated = make_folder(tmp_path / "ref", ["a"]), make_folder(tmp_path / "gen", ["b"])
     with pytest.raises(PairingError, match="no clip matches"):
