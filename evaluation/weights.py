@@ -1,9 +1,10 @@
 """Where published weights come from, and how their files are read.
 
-Nothing is fetched unless an embedder that needs it is used. A download has a pinned sha256 and, on a hub, a pinned
-revision; where this package does not know the hash of a published file, it does not guess one: give the hash, or a
-local path. Pickles are read with ``weights_only``; the only extra names allowed are those of NumPy scalars, which
-LAION's checkpoints hold beside their tensors.
+Nothing is fetched unless an embedder that needs it is used. A download has a pinned sha256, which pins the file
+whatever revision its address serves; where this package does not know the hash of a published file, it does not guess
+one: give the hash, or a local path. Model folders on a hub are not fetched at all. Pickles are read with
+``weights_only``; the only extra names allowed are those of NumPy scalars, which LAION's checkpoints hold beside their
+tensors.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import re
 import tempfile
 import urllib.request
 from dataclasses import dataclass
@@ -56,8 +58,21 @@ class WeightSource:
     sha256_prefix: str = ""
     folder: Path = DEFAULT_FOLDER
 
+    def __post_init__(self) -> None:
+        if self.sha256 is not None and not re.fullmatch("[0-9a-f]{64}", self.sha256):
+            raise ValueError(f"{self.option}: sha256 {self.sha256!r}; give its 64 hex digits in lower case")
+
     def with_sha256(self, sha256: str) -> WeightSource:
-        """The same file, with a hash that the caller vouches for."""
+        """The same file, with a hash that the caller vouches for.
+
+        Raises:
+            ValueError: not 64 hex digits, or the source is a folder, which no single hash covers.
+        """
+        if "://" not in self.url:
+            raise ValueError(
+                f"{self.option}: {self.filename} is a folder ({self.url}), which no single hash covers; save it and"
+                f" set {self.option} to its path"
+            )
         return dataclasses.replace(self, sha256=sha256)
 
     @property

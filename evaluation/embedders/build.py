@@ -26,8 +26,8 @@ def build_embedders(
     Args:
         preset: names the networks.
         metrics: what will be computed.
-        weights: option name ("vggish", "clap", "tokenizer", ...) to a local path, or to "sha256:HEX", which allows
-            the published file to be fetched and checked.
+        weights: option name ("vggish", "clap", "tokenizer", ...) to a local path, or to "sha256:HEX" (64 digits),
+            which allows the published file to be fetched and checked; folders have a path only.
         given: role to embedder; takes precedence.
         options: device, batch_size, half, as in ``NetworkEmbedder``.
 
@@ -111,8 +111,10 @@ def _package_clap(weights: Mapping[str, str], options: dict[str, Any]) -> Embedd
 
 
 def _tokenizer(weights: Mapping[str, str]) -> Path:
-    if "tokenizer" not in weights:
-        raise ValueError("weights.tokenizer is not set; give a folder with RoBERTa's tokenizer (hub: roberta-base)")
+    if weights.get("tokenizer", "sha256:").startswith("sha256:"):
+        raise ValueError(
+            "weights.tokenizer is not set to a path; give a folder with RoBERTa's tokenizer (hub: roberta-base)"
+        )
     return Path(weights["tokenizer"])
 
 

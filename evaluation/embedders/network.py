@@ -112,7 +112,8 @@ class NetworkEmbedder(ABC):
 
 
 def hash_weights(path: Path) -> str:
-    """Hash of a file, or of the names and contents of the files in a model folder."""
+    """Hash of a file, or of the names and contents of the files in a model folder. WeightsError where neither is."""
+    path = find_weights(path)
     if path.is_file():
         return hash_file(path)
     files = sorted(file for file in path.rglob("*") if file.is_file())

@@ -14,6 +14,7 @@ from evaluation.embedders.protocol import (
     identity_of,
     same_length_batches,
 )
+from evaluation.weights import WeightsError
 
 
 def test_identity_follows_the_weights_and_not_the_path(tmp_path):
@@ -39,6 +40,11 @@ def test_a_folder_is_hashed_by_names_and_contents(tmp_path):
     renamed = hash_weights(tmp_path / "model")
     (tmp_path / "model" / "b.json").write_text("2")
     assert len({before, renamed, hash_weights(tmp_path / "model")}) == 3
+
+
+def test_what_is_not_there_has_no_hash(tmp_path):
+    with pytest.raises(WeightsError, match="nowhere does not exist; give the path"):
+        hash_weights(tmp_path / "nowhere")
 
 
 def test_parts_of_an_identity_do_not_run_into_each_other():

@@ -87,8 +87,8 @@ def test_weights_by_path_by_hash_or_by_default(tmp_path):
     preset = find_preset("strict")
     by_path = build_embedders(preset, ("fad",), {"vggish": str(tmp_path / "v.pth")}, {})["frames"]
     assert by_path._source == tmp_path / "v.pth"
-    by_hash = build_embedders(preset, ("fad",), {"vggish": "sha256:10086976AB"}, {})["frames"]
-    assert by_hash._source == VGGISH.with_sha256("10086976ab")
+    by_hash = build_embedders(preset, ("fad",), {"vggish": "sha256:" + "10086976aB" * 6 + "0000"}, {})["frames"]
+    assert by_hash._source == VGGISH.with_sha256("10086976ab" * 6 + "0000")
     assert build_embedders(preset, ("kl",), {}, {}, batch_size=3)["classifier"]._source == CNN14_16K
     assert build_embedders(preset, ("kl",), {}, {}, batch_size=3)["classifier"].batch_size == 3
 
@@ -107,6 +107,10 @@ def test_every_builder_builds(tmp_path):
     assert isinstance(built["package_clap"], PackageClapEmbedder)
     with pytest.raises(ValueError, match=r"weights.tokenizer is not set"):
         BUILDERS["clap_laion"]({}, {})
+    with pytest.raises(ValueError, match=r"weights.tokenizer is not set to a path"):
+        BUILDERS["clap_laion"]({"tokenizer": "sha256:" + "0" * 64}, {})
+    with pytest.raises(ValueError, match=r"weights.ast: .* is a folder"):
+        BUILDERS["ast"]({"ast": "sha256:" + "0" * 64}, {})
 
 
 def test_given_embedders_take_precedence_and_missing_ones_are_named():

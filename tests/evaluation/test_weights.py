@@ -61,6 +61,19 @@ def test_a_download_with_another_hash_is_refused_and_removed(source, served):
     assert list(source.path.parent.iterdir()) == []
 
 
+@pytest.mark.parametrize("sha256", ["", SHA[:1], SHA[:63], SHA + "0", "g" * 64, SHA + "\n"])
+def test_a_hash_has_64_hex_digits(source, served, sha256):
+    with pytest.raises(ValueError, match=r"weights.x: sha256 '.*'; give its 64 hex digits"):
+        find_weights(source.with_sha256(sha256))
+    assert served == []
+
+
+def test_no_hash_stands_for_a_model_folder():
+    folder = WeightSource("weights.clap", "clap-htsat-unfused", "the Hugging Face hub, laion/x", "Apache-2.0")
+    with pytest.raises(ValueError, match=r"clap-htsat-unfused is a folder .*; save it and set weights.clap"):
+        folder.with_sha256(SHA)
+
+
 def test_a_file_in_place_is_checked_too(source):
     source.path.parent.mkdir()
     source.path.write_bytes(b"something else")
