@@ -83,7 +83,7 @@ def bootstrap_interval(
     Raises:
         ValueError: no rows, ``clips`` of the wrong shape, or ``confidence`` or ``resamples`` out of range.
     """
-    rows = as_rows(samples, "samples")
+    rows = _in_double(as_rows(samples, "samples"))
     members = rows_by_clip(clips, len(rows))
     check_numbers(confidence, resamples)
     value = float(statistic(rows))
@@ -119,7 +119,7 @@ def paired_difference_interval(
     Raises:
         ValueError: the arrays do not have the same number of rows, or as in :func:`bootstrap_interval`.
     """
-    first, second = as_paired_rows(baseline, candidate)
+    first, second = map(_in_double, as_paired_rows(baseline, candidate))
     members = rows_by_clip(clips, len(first))
     check_numbers(confidence, resamples)
     value = float(statistic(second)) - float(statistic(first))
@@ -229,6 +229,11 @@ def _percentiles(replicates: Array, confidence: float) -> tuple[float, float]:
         return np.nan, np.nan
     low, high = np.quantile(replicates, [0.5 - confidence / 2, 0.5 + confidence / 2])
     return float(low), float(high)
+
+
+def _in_double(rows: Array) -> Array:
+    """Floats as float64: a mean of half precision would be off by more than its interval."""
+    return rows.astype(np.float64) if rows.dtype.kind == "f" else rows
 
 
 def as_rows(samples: ArrayLike, name: str) -> Array:

@@ -92,6 +92,16 @@ def test_one_clip_has_a_value_and_no_interval():
     assert np.isnan(permutation_p_value(lambda a, b: 0.0, [1.0], [4.0, 5.0], seed=0))
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_half_and_single_precision_are_computed_in_double(dtype):
+    samples = (1000 + 0.5 * np.random.default_rng(3).standard_normal((2, 3000))).astype(dtype)
+    exact = samples.astype(np.float64)
+    one = bootstrap_interval(np.mean, samples[0], seed=0, resamples=50)
+    assert one == bootstrap_interval(np.mean, exact[0], seed=0, resamples=50)
+    two = paired_difference_interval(np.median, *samples, seed=0, resamples=50)
+    assert two == paired_difference_interval(np.median, *exact, seed=0, resamples=50)
+
+
 def test_too_few_clips_for_a_percentile_interval_have_none():
     # All six clips lie on one side of the median once in 32 times, which 95% just allows; all five do once in 16.
     assert fewest_clips(0.95) == 6
