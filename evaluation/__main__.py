@@ -21,6 +21,7 @@ cache_dir=DIR|null     embeddings on disk      seed=0      device=cpu      batch
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,6 +37,7 @@ _OPTIONS = (
     "preset", "metrics", "weights", "embedders", "labels", "window_s", "duration_s", "aligned_references", "id_pattern",
     "strict", "floors", "cache_dir", "seed", "device", "batch_size", "half",
 )  # fmt: skip
+_PATHS = (*_FOLDERS, "out", "config", "cache_dir")
 _ACCEPTED = (*_FOLDERS, *_OPTIONS, "out", "config")
 
 
@@ -63,7 +65,7 @@ def parse(words: Sequence[str]) -> DictConfig:
     """
     if bad := [word for word in words if "=" not in word]:
         raise ValueError(f"{bad[0]!r} is not key=value; keys are {', '.join(_ACCEPTED)}")
-    given = OmegaConf.from_dotlist(list(words))
+    given = OmegaConf.from_dotlist([_quoted(word) for word in words])
     base = _load(Path(given.config)) if "config" in given else OmegaConf.create()
     merged = OmegaConf.merge(base, given)
     assert isinstance(merged, DictConfig)
@@ -72,6 +74,12 @@ def parse(words: Sequence[str]) -> DictConfig:
     if "generated" not in merged:
         raise ValueError("generated=DIR is missing; say which folder to score")
     return merged
+
+
+def _quoted(word: str) -> str:
+    """The word, with a path that yaml would read as a number (a folder named 2024, or 007) as text."""
+    key, _, text = word.partition("=")
+    return f"{key}='{text}'" if key in _PATHS and re.fullmatch(r"[-+.\d][-+.\w]*", text) else word
 
 
 def _load(path: Path) -> DictConfig:

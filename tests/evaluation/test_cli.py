@@ -93,6 +93,15 @@ def test_configuration_files_of_the_repository_are_read_with_their_defaults():
     assert (config.preset, config.window_s, config.batch_size) == ("audioldm", 5, 8)
 
 
+@pytest.mark.parametrize("name", ["2024", "007", "1e3", "2024.10", "null_", "-1"])
+def test_a_folder_may_be_named_like_a_number(setup, capsys, monkeypatch, name):
+    (setup / "gen").rename(setup / name)
+    monkeypatch.chdir(setup)
+    assert main([f"generated={name}", "metrics=level", "cache_dir=null", "window_s=1", f"out={name}"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == name
+    assert (setup / name / f"{name}.json").is_file()
+
+
 def test_generated_is_needed():
     with pytest.raises(ValueError, match="generated=DIR is missing"):
         parse(["reference=a"])
