@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import struct
-import tempfile
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
@@ -15,6 +14,7 @@ import numpy as np
 import soundfile
 
 from evaluation.bootstrap import Array
+from evaluation.files import whole_file
 
 SILENT_PEAK = 1 / 32768
 """A clip whose samples all stay below one 16-bit step is silent."""
@@ -71,8 +71,8 @@ class Audio(NamedTuple):
 def load_audio(path: str | os.PathLike[str], *, min_duration_s: float = 0.0, allow_silent: bool = True) -> Audio:
     """Read a whole file at its own rate and channels: wav (8 to 32 bit, float), flac and what libsndfile reads.
 
-    A wav is compared with the size in its own header, since libsndfile shortens a cut file without a word.
-    (An mp3 or ogg stream does not declare its length; there a cut cannot be seen.)
+    A wav (RIFF, RIFX, RF64) is compared with the size in its own header, since libsndfile shortens a cut file without
+    a word. (An mp3 or ogg stream does not declare its length, and a W64's is not read here; a cut cannot be seen.)
 
     Args:
         path: the file.
@@ -193,16 +193,10 @@ def save_audio(path: str | os.PathLike[str], samples: Array, sample_rate: int, *
     if peak > 1 and chosen not in ("FLOAT", "DOUBLE"):
         raise ValueError(f"{target}: peak {peak:.3f} would clip as {chosen}; lower the level or write FLOAT")
     file_format = target.suffix[1:].upper()
-    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}_", suffix=".part")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            soundfile.write(file, np.atleast_2d(samples).T, sample_rate, chosen, format=file_format)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with whole_file(target) as file:
+        soundfile.write(file, np.atleast_2d(samples).T, sample_rate, chosen, format=file_format)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _check_wav_size(path: Path) -> None:
@@ -217,11 +211,12 @@ def _check_wav_size(path: Path) -> None:
 def _wav_data_chunk(file: BinaryIO) -> tuple[int, int] | None:
     """Start and declared length in bytes of the samples; None if not a wav, or a stream of unknown length."""
     head = file.read(12)
-    if head[:4] not in (b"RIFF", b"RF64") or head[8:] != b"WAVE":
+    if head[:4] not in (b"RIFF", b"RIFX", b"RF64") or head[8:] != b"WAVE":
         return None
+    order = ">" if head[:4] == b"RIFX" else "<"
     long_size = _UNKNOWN_SIZE
     while len(header := file.read(8)) == 8:
-        name, length = struct.unpack("<4sI", header)
+        name, length = struct.unpack(f"{order}4sI", header)
         if name == b"data":
             length = long_size if length == _UNKNOWN_SIZE else length
             return None if length == _UNKNOWN_SIZE else (file.tell(), length)

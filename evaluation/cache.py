@@ -7,11 +7,8 @@ is not. Entries are float32 npz files without pickles, written under a temporary
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
-import os
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.embedders.protocol import Features, identity_of
+from evaluation.files import whole_file
 
 logger = logging.getLogger(__name__)
 
@@ -69,15 +67,9 @@ class EmbeddingCache:
         if path is None:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-            try:
-                arrays: dict[str, Any] = {name: np.asarray(array, np.float32) for name, array in features.items()}
-                np.savez(file, **arrays)
-            except BaseException:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(file.name)
-                raise
-        os.replace(file.name, path)
+        arrays: dict[str, Any] = {name: np.asarray(array, np.float32) for name, array in features.items()}
+        with whole_file(path) as file:
+            np.savez(file, **arrays)
 
     def _path(self, key: str) -> Path | None:
         return None if self.folder is None else self.folder / key[:2] / f"{key}.npz"

@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 import re
-import tempfile
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +22,7 @@ import torch
 from tqdm import tqdm
 
 from evaluation.cache import hash_file
+from evaluation.files import whole_file
 
 logger = logging.getLogger(__name__)
 
@@ -185,25 +184,18 @@ def _numpy_scalars() -> list[Any]:
 
 def _download(source: WeightSource, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = None
     try:
-        with (
-            urllib.request.urlopen(source.url, timeout=_TIMEOUT_S) as response,
-            tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file,
-        ):
-            temporary = Path(file.name)
+        with urllib.request.urlopen(source.url, timeout=_TIMEOUT_S) as response, whole_file(path) as file:
             total = int(response.headers.get("Content-Length") or 0) or None
             with tqdm(total=total, unit="B", unit_scale=True, desc=source.filename) as bar:
                 while block := response.read(_BLOCK_BYTES):
                     file.write(block)
                     bar.update(len(block))
-        _check(source, temporary)
-        os.replace(temporary, path)
+            file.flush()
+            _check(source, Path(file.name))
+    except WeightsError:
+        raise
     except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-        if isinstance(error, WeightsError):
-            raise
         raise WeightsError(
             f"{source.filename} cannot be fetched from {source.url} ({error}): put it at {path}, or set {source.option}"
         ) from error

@@ -1,5 +1,6 @@
 """Audio in and out: every format, every kind of damage, level and duration."""
 
+import os
 import struct
 
 import numpy as np
@@ -66,6 +67,14 @@ def test_a_cut_rf64_or_flac_is_refused(tmp_path):
     write_and_cut(tmp_path / "cut.flac", 3000)
     with pytest.raises(AudioError, match=r"cut\.flac: "):
         load_audio(tmp_path / "cut.flac")
+
+
+def test_a_cut_big_endian_wav_is_refused(tmp_path):
+    path = tmp_path / "cut.wav"
+    write_and_cut(path, 1000, endian="BIG")
+    assert path.read_bytes()[:4] == b"RIFX"
+    with pytest.raises(TruncatedAudioError, match="header declares 32000 bytes of samples, 31000 are there"):
+        load_audio(path)
 
 
 def test_a_short_read_is_refused_whatever_the_format(tmp_path, monkeypatch):
@@ -186,6 +195,15 @@ def test_saved_audio_comes_back_bit_for_bit(tmp_path):
     save_audio(tmp_path / "c.wav", samples / 2, 16000, subtype="PCM_16")
     assert soundfile.info(tmp_path / "c.wav").subtype == "PCM_16"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.wav", "b.flac", "c.wav"]
+
+
+def test_saved_audio_has_the_mode_that_the_umask_gives(tmp_path):
+    before = os.umask(0o027)
+    try:
+        save_audio(tmp_path / "a.wav", np.ones(10, np.float32), 16000)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.wav").stat().st_mode & 0o777 == 0o640
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_debris(tmp_path, monkeypatch):

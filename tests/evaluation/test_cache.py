@@ -1,5 +1,7 @@
 """The embedding cache: content keys, exact round trips, atomic writes, damage."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -60,6 +62,16 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         EmbeddingCache(tmp_path).put("abcd", {"embedding": np.ones(2)})
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_entries_have_the_mode_that_the_umask_gives(tmp_path):
+    before = os.umask(0o022)
+    try:
+        EmbeddingCache(tmp_path).put("abcd", {"embedding": np.ones(2)})
+    finally:
+        os.umask(before)
+    (entry,) = tmp_path.rglob("*.npz")
+    assert entry.stat().st_mode & 0o777 == 0o644
 
 
 def test_hash_of_a_file_is_its_sha256(tmp_path):
