@@ -8,7 +8,9 @@ clips are drawn, deleted or exchanged. ``clips`` names the clip of every row; wi
 * two methods on the same prompts: :func:`paired_difference_interval`, in which that bias cancels.
 
 A percentile interval lies between the smallest and the largest clip. All n clips fall on one side of the median with
-probability 2^(1 - n), so below :func:`fewest_clips` it cannot cover as often as it says, and its bounds are nan.
+probability 2^(1 - n), so below :func:`fewest_clips` it cannot cover as often as it says, and its bounds are nan. Just
+above it is still short: at 95 % that of a mean of normal values covers it in 85 % of samples at n = 6, 89 % at 10 and
+95 % at 20 (measured).
 """
 
 from __future__ import annotations

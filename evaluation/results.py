@@ -24,7 +24,9 @@ class MetricResult:
         metric: name, such as "fad", "kl_drift" or "floor_fad_halves".
         preset: the protocol that produced it.
         value: the estimate.
-        low, high: 95 % confidence interval; nan where one clip (or none) leaves it undefined.
+        low, high: 95 % confidence interval; nan where too few units leave it undefined (one for a jackknife, five for a
+            percentile interval) and where none is computed (floors, the collapse check). That of FAD, FD and KAD is
+            conditional on the references.
         n_scored: clips behind the value.
         n_failed: clips that were asked for and have no number.
         unit: what the interval resamples.

@@ -112,7 +112,10 @@ class FolderScore:
 
 
 def summarise(measured: Measured, preset: str, n_failed: int, seed: int) -> list[MetricResult]:
-    """Headline, drift, slope and curve of one metric, each with its interval by clip."""
+    """Headline, drift, slope and curve of one metric, each with its interval by prompt.
+
+    References stay while prompts are left out: the interval of a distance between sets is conditional on them.
+    """
     names, values = _numbers(measured, measured.rows)
     if measured.statistic is None:
         per_clip = _numbers_of_means(measured.rows, measured.positions)
