@@ -96,6 +96,8 @@ def _floors(scorer: Scorer, material: Material, pairing: Pairing, measured: Iter
     captions = {clip.prompt: clip.caption or "" for clip in material.clips}
     audio = _first_embeddings(scorer, embedder, preprocessing, pairing.references)
     prompts = [prompt for prompt in audio.clip_ids if prompt in captions]
+    if not prompts:
+        return floors
     text = embed_captions([captions[prompt] for prompt in prompts], embedder, scorer.cache)
     floors += text_floors(material, audio.select(prompts).first_windows("embedding")[0], text, len(audio.failures))
     if needs_band_limit(embedder.sample_rate):

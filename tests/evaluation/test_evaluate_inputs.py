@@ -145,3 +145,13 @@ def test_without_strict_both_folders_are_scored_on_the_common_clips(root, tmp_pa
         path.rename(path.with_name(f"x{path.name}"))
     with pytest.raises(PairingError, match="no clip"):
         run(tmp_path, reference=None, captions=None, strict=False, metrics=("level",), baseline=fewer)
+
+
+def test_references_that_cannot_be_read_leave_a_score_without_them_and_its_floors_out(root, tmp_path):
+    (tmp_path / "ref").mkdir()
+    for name in NAMES:
+        (tmp_path / "ref" / f"{name}.wav").write_bytes(b"not audio")
+    (tmp_path / "gen").symlink_to(root / "gen")
+    found = run(tmp_path, metrics=("clap",), floors=True)
+    assert found.value("clap") == pytest.approx(run(root, metrics=("clap",)).value("clap"))
+    assert found.floors == ()
