@@ -30,6 +30,7 @@ from experiments.testbed.unet import TEXT_DIM
 
 GENERATED_TOKENS = 8
 MAX_TOKENS = 48
+TEXT_PARTS = ("tokenizer", "tokenizer_2", "text_encoder", "text_encoder_2", "projection_model", "language_model")
 
 
 @dataclass
