@@ -105,8 +105,8 @@ def make_text_parts(captions: list[str], seed: int = 0) -> TextParts:
         )  # fmt: skip
     positions = parts.language_model.transformer.wpe.weight
     positions.requires_grad_(False).zero_()
+    generator = torch.Generator().manual_seed(seed)
     for token in ("sos_embed", "eos_embed", "sos_embed_1", "eos_embed_1"):
-        generator = torch.Generator().manual_seed(seed)
         getattr(parts.projection_model, token).data.normal_(generator=generator)
     return parts
 
