@@ -1,8 +1,19 @@
 """The model card's measured tables are those of the files beside them, and say pass or FAIL as the gate does."""
 
 import json
+from pathlib import Path
 
-from experiments.testbed.card import RESULTS, fill, gate_table, generator_table, judges_note, share
+from experiments.testbed.card import (
+    RESULTS,
+    RUNS,
+    fill,
+    first_and_last,
+    gate_table,
+    generator_table,
+    judges_note,
+    share,
+    training_table,
+)
 from experiments.testbed.load import WEIGHTS, judge_hashes
 
 
@@ -42,7 +53,18 @@ def test_distances_state_their_rows_and_the_ratio_above_the_floor() -> None:
     assert "| rate word obeyed (without helicopter, wind chimes: the measure misreads their real renders) |" in text
 
 
+def test_losses_are_the_first_and_last_entries_of_the_records(tmp_path: Path) -> None:
+    lines = ['{"settings": {}}', '{"step": 1, "loss": 2.0}', '{"step": 2, "loss": 1.0}', '{"slots": 1}']
+    (tmp_path / "a.jsonl").write_text("\n".join(lines) + "\n")
+    (tmp_path / "b.json").write_text('{"losses": [{"total": 5.0}, {"total": 4.0}, {"total": 3.0}]}')
+    assert first_and_last(tmp_path / "a.jsonl") == (2.0, 1.0)
+    assert first_and_last(tmp_path / "b.json") == (5.0, 3.0)
+    lines = training_table().splitlines()
+    assert lines[5] == "| UNet, continued | 3700 x 8, 12,000 scenes | 0.001 | 64 | 0.38 -> 0.37 |"
+    assert sum("no record kept" in line for line in lines) == sum(not run[-2] for run in RUNS) == 2
+
+
 def test_the_shipped_card_is_not_stale() -> None:
     card = (WEIGHTS / "README.md").read_text(encoding="utf-8")
-    assert card.count("<!-- card:") == 3
+    assert card.count("<!-- card:") == 4
     assert fill(card) == card
