@@ -14,12 +14,11 @@ from hydra import compose, initialize_config_dir
 
 import experiments.benchmark.run as benchmark
 from experiments.benchmark.arms import level_call, method_of, op_call, op_error, open_arm, relative_error, run_pipeline
-from experiments.benchmark.cells import check_same_settings, rounds_missing
 from experiments.benchmark.module_profile import module_shares
 from experiments.benchmark.report import arm_rows, benchmark_report, benchmark_tables
 from experiments.cli import CONF_DIR
 from experiments.readme import fill_blocks
-from experiments.records import CellRecord, RoundRecord, RunRecord, append_record, of_kind, read_records
+from experiments.records import CellRecord, RoundRecord, RunRecord, of_kind, read_records
 from experiments.tables.formats import Estimate, to_markdown
 from experiments.timing import unet_step
 from experiments.untrained import build_untrained
@@ -165,41 +164,6 @@ def cell_record(**changes: Any) -> CellRecord:
 def round_record(dense: float, fast: float, limit: float, probe: float) -> RoundRecord:
     latencies = {"dense": dense, "fast": fast, "limit": limit}
     return RoundRecord("r", "step", 10.0, "eager", latencies, dict.fromkeys(latencies, 0.5), probe, 0.1)
-
-
-def asked_cell(**changes: Any) -> dict[str, Any]:
-    values = {"level": "step", "duration_s": 10, "regime": "eager", "arms": ["dense", "fast"], "baseline": "dense"}
-    return {**values, "again": False, "rounds": 2, "steps": 4, **changes}
-
-
-def test_a_round_counts_if_it_holds_every_arm_asked_for_and_not_skipped(tmp_path: Path) -> None:
-    for record in (cell_record(), round_record(4, 2, 1, 10), round_record(6, 2, 1, 20)):
-        append_record(tmp_path, record)
-    arms = ["dense", "fast", "limit"]
-    assert rounds_missing(tmp_path, asked_cell(arms=arms)) == 0
-    assert rounds_missing(tmp_path, asked_cell(arms=["dense"])) == 0
-    assert rounds_missing(tmp_path, asked_cell(arms=[*arms, "naive"])) == 0  # skipped: too big
-    assert rounds_missing(tmp_path, asked_cell(arms=[*arms, "new"])) == 2
-    assert rounds_missing(tmp_path, asked_cell(arms=arms, again=True)) == 2
-    assert rounds_missing(tmp_path, asked_cell(arms=arms, rounds=5)) == 3
-    assert rounds_missing(tmp_path, asked_cell(duration_s=20)) == 2
-    with pytest.raises(ValueError, match="also holds limit: name these arms too"):
-        rounds_missing(tmp_path, asked_cell(arms=["dense", "fast", "new"]))
-
-
-def test_a_cell_of_other_steps_is_refused(tmp_path: Path) -> None:
-    append_record(tmp_path, cell_record(level="loop", steps=2))
-    assert rounds_missing(tmp_path, asked_cell(level="loop", steps=2)) == 2
-    with pytest.raises(ValueError, match="cell loop at 10 s in .* was measured with steps=2"):
-        rounds_missing(tmp_path, asked_cell(level="loop", steps=4))
-
-
-def test_a_folder_of_another_device_is_refused(tmp_path: Path) -> None:
-    config = {"pipeline": "p", "device": "cpu"}
-    environment = {"device": "another card"}
-    append_record(tmp_path, RunRecord("r", "now", config, environment, {"name": "p", "trained": True}, []))
-    with pytest.raises(ValueError, match=r"was measured with \{'device': 'another card'\}"):
-        check_same_settings(tmp_path, config)
 
 
 @pytest.mark.parametrize(("level", "rows"), [("step", 4), ("loop", 2)])
