@@ -31,6 +31,7 @@ from litefocus.sites import find_sites
 logger = logging.getLogger(__name__)
 
 LEVELS = ("op", "step", "loop", "wave")
+GUIDED_LEVELS = ("loop", "wave")  # run the pipeline: one clip, whose guidance makes two rows
 REGIMES = ("eager", "compiled")
 Call = Callable[[], Any]
 

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.benchmark.arms import LEVELS, REGIMES
-from experiments.records import CellRecord, RoundRecord, RunRecord, of_kind, read_records
+from experiments.benchmark.arms import GUIDED_LEVELS, LEVELS, REGIMES
+from experiments.machine.environment import device_name
+from experiments.pipelines import select_device
+from experiments.records import AA_SUFFIX, CellRecord, RoundRecord, RunRecord, of_kind, read_records
 
 SAME_SETTINGS = ("pipeline", "dtype", "threads", "keep_freed_memory", "batch")
 Cell = Mapping[str, Any]
@@ -27,11 +29,13 @@ def check_cell(cell: Cell) -> Cell:
 
 
 def check_same_settings(run_dir: Path, config: Mapping[str, Any]) -> None:
-    """Raise ValueError if the folder's rounds were measured under settings that change times."""
+    """Raise ValueError if the folder's rounds were measured on another device or under settings that change times."""
+    device = device_name(select_device(str(config["device"])))
     for record in of_kind(read_records(run_dir), RunRecord):
-        different = [key for key in SAME_SETTINGS if record.config.get(key) != config.get(key)]
-        if different:
-            before = {key: record.config.get(key) for key in different}
+        before = {key: record.config.get(key) for key in SAME_SETTINGS if record.config.get(key) != config.get(key)}
+        if record.environment["device"] != device:
+            before["device"] = record.environment["device"]
+        if before:
             raise ValueError(f"{run_dir.name} was measured with {before}: set another out_dir, or the same settings")
 
 
@@ -42,7 +46,31 @@ def identity(cell: Any) -> tuple[str, float, str]:
     return str(cell["level"]), float(cell["duration_s"]), str(cell["regime"])
 
 
-def rounds_done(run_dir: Path, cell: Cell) -> int:
-    """Rounds of the cell in the records, at most as many as are asked for."""
-    done = [record for record in of_kind(read_records(run_dir), RoundRecord) if identity(record) == identity(cell)]
-    return min(len(done), int(cell["rounds"]))
+def cell_steps(cell: Cell) -> int:
+    """Denoising steps of one call."""
+    return int(cell["steps"]) if cell["level"] in GUIDED_LEVELS else 1
+
+
+def rounds_missing(run_dir: Path, cell: Cell) -> int:
+    """Rounds still to be measured: one counts if it holds every arm that is asked for and was not skipped.
+
+    Raises:
+        ValueError: the cell was measured with other steps, or new rounds would leave out arms of its records.
+    """
+    records = read_records(run_dir)
+    described = [record for record in of_kind(records, CellRecord) if identity(record) == identity(cell)]
+    title = f"cell {cell['level']} at {cell['duration_s']} s in {run_dir.name}"
+    if other := sorted({record.steps for record in described} - {cell_steps(cell)}):
+        raise ValueError(f"{title} was measured with steps={other[0]}: set another out_dir, or the same steps")
+    skipped = set(described[-1].skipped) if described else set()
+    wanted = set(cell["arms"]) - skipped
+    if cell["again"]:
+        wanted.add(str(cell["baseline"]) + AA_SUFFIX)
+    own = [record for record in of_kind(records, RoundRecord) if identity(record) == identity(cell)]
+    missing = int(cell["rounds"]) - sum(wanted <= set(record.latencies_s) for record in own)
+    left_out = {arm for record in own for arm in record.latencies_s if not arm.endswith(AA_SUFFIX)} - set(cell["arms"])
+    if missing > 0 and left_out:
+        raise ValueError(
+            f"{title} also holds {', '.join(sorted(left_out))}: name these arms too, or set another out_dir"
+        )
+    return max(missing, 0)

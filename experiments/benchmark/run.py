@@ -21,6 +21,7 @@ import torch
 from omegaconf import DictConfig
 
 from experiments.benchmark.arms import (
+    GUIDED_LEVELS,
     Arm,
     Call,
     level_call,
@@ -29,7 +30,7 @@ from experiments.benchmark.arms import (
     open_arm,
     relative_error,
 )
-from experiments.benchmark.cells import Cell, check_cell, check_same_settings, identity, rounds_done
+from experiments.benchmark.cells import Cell, cell_steps, check_cell, check_same_settings, identity, rounds_missing
 from experiments.benchmark.module_profile import module_shares
 from experiments.benchmark.report import benchmark_report
 from experiments.cli import CONF_DIR, check_overrides, one_line_errors
@@ -62,7 +63,7 @@ def benchmark(config: DictConfig) -> str:
         config.methods = {name: node for name, (_, node) in methods.items()}
         run_id = start_record(config, pipeline, [], run_dir)
         for cell in cells:
-            if missing := int(cell["rounds"]) - rounds_done(run_dir, cell):
+            if missing := rounds_missing(run_dir, cell):
                 run_cell(config, cell, pipeline, methods, run_id, run_dir, missing)
         return benchmark_report(run_dir)
 
@@ -78,9 +79,15 @@ def run_cell(
 ) -> None:
     """Open the arms of a cell, record what they are, and append its rounds one by one."""
     level, duration_s, regime = identity(cell)
-    steps, batch = int(cell["steps"]), int(config.batch)
+    steps = cell_steps(cell)
+    # The pipeline makes one clip with guidance, whatever the batch of the other levels.
+    batch = 2 if level in GUIDED_LEVELS else int(config.batch)
     with ExitStack() as stack:
-        skipped = {name: reason for name in cell["arms"] if (reason := does_not_fit(pipeline, methods[name][0], cell))}
+        skipped = {
+            name: reason
+            for name in cell["arms"]
+            if (reason := does_not_fit(pipeline, methods[name][0], duration_s, batch))
+        }
         arms: dict[str, Arm] = {}
         for name in cell["arms"]:
             if name not in skipped:
@@ -105,7 +112,7 @@ def run_cell(
             duration_s=duration_s,
             regime=regime,
             batch=batch,
-            steps=steps if level in ("loop", "wave") else 1,
+            steps=steps,
             baseline=baseline,
             limit=str(cell["limit"]),
             labels={name: arm.method.label for name, arm in arms.items()}
@@ -172,11 +179,11 @@ def matrix_product(device: torch.device, dtype: torch.dtype) -> tuple[Call, int]
     return call, 2 * size**3
 
 
-def does_not_fit(pipeline: Pipeline, method: Method, cell: Cell) -> str:
+def does_not_fit(pipeline: Pipeline, method: Method, duration_s: float, batch: int) -> str:
     """Why a materialising arm would not fit in memory; empty if it fits."""
     if not method.materialised:
         return ""
-    needed = materialised_gib(pipeline, float(cell["duration_s"]))
+    needed = materialised_gib(pipeline, duration_s, batch)
     free = available_gib(pipeline.device)
     return "" if needed < 0.9 * free else f"needs about {needed:.1f} GiB for scores, {free:.1f} GiB are free"
 
@@ -185,12 +192,11 @@ def costs(
     arms: Mapping[str, Arm], level: str, duration_s: float, batch: int, steps: int
 ) -> dict[str, dict[str, int | None]]:
     """FLOPs and scores of one call per arm; the wave counts its denoising loop alone."""
-    repeats = steps if level in ("loop", "wave") else 1
     counted: dict[str, dict[str, int | None]] = {"flops": {}, "scores": {}}
     for name, arm in arms.items():
         cost = None if arm.cost_method is None else arm_cost(arm, level, duration_s, batch)
-        counted["flops"][name] = None if cost is None else cost.flops * repeats
-        counted["scores"][name] = None if cost is None else cost.scores * repeats
+        counted["flops"][name] = None if cost is None else cost.flops * steps
+        counted["scores"][name] = None if cost is None else cost.scores * steps
     return counted
 
 

@@ -11,6 +11,7 @@ import json
 import logging
 import shutil
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
 )
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from transformers import (
     ClapFeatureExtractor,
     ClapModel,
@@ -37,12 +38,11 @@ from experiments.testbed.clap import feature_extractor
 from experiments.testbed.judges_training import write_atomically
 from experiments.testbed.load import GATE, UNET_FILE, WEIGHTS, hash_file, write_manifest
 from experiments.testbed.settings import parse_settings
+from experiments.testbed.text import TEXT_PARTS
 from experiments.testbed.train_unet import make_scheduler
 
 logger = logging.getLogger(__name__)
 
-TEXT_PARTS = ("tokenizer", "tokenizer_2", "text_encoder", "text_encoder_2", "projection_model", "language_model")
-SHIPPED = "tied"
 GATE_KEYS = ("step", "length", "clips", "same_frequency_ratio", "entropy_gap_nat", "deletion_share", "verdicts")
 CLASSES = {
     "feature_extractor": ClapFeatureExtractor,
@@ -79,7 +79,7 @@ def assemble(settings: AssembleSettings) -> Path:
 
     Raises:
         FileNotFoundError: a given source is missing.
-        ValueError: a file or the folder is too large to ship.
+        ValueError: a file or the folder is too large to ship, or `gate` holds no reading of the UNet in `out`.
     """
     out = Path(settings.out)
     sources = {"vae": settings.vae, "unet": settings.unet, "vocoder": settings.vocoder, "clap": settings.clap}
@@ -120,22 +120,25 @@ def _copy_part(source: Path, target: Path) -> None:
 
 def _halve(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    state = {name: _half(tensor) for name, tensor in load_file(source).items()}
-    save_file(state, target, metadata={"format": "pt"})
+    target.write_bytes(half_bytes(load_file(source)))
 
 
-def _half(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.half().contiguous() if tensor.is_floating_point() else tensor.contiguous()
+def half_bytes(state: Mapping[str, torch.Tensor]) -> bytes:
+    """A state in half precision as the content of its shipped safetensors file; its sha256 is the manifest's."""
+    halves = {name: x.half() if x.is_floating_point() else x for name, x in state.items()}
+    return save({name: x.contiguous() for name, x in halves.items()}, metadata={"format": "pt"})
 
 
 def _write_gate(records: Path, out: Path) -> None:
-    """The newest step's readings of the shipped (tied) model, bound to the UNet beside them."""
-    readings = [
-        reading for line in records.read_text().splitlines() if (reading := json.loads(line))["label"] == SHIPPED
-    ]
-    newest = max(reading["step"] for reading in readings)
-    kept = [{key: reading[key] for key in GATE_KEYS} for reading in readings if reading["step"] == newest]
+    """The readings that were taken on the UNet in `out`, the last one of each length, in order of length."""
     unet = hash_file(out / UNET_FILE)
+    readings = [json.loads(line) for line in records.read_text(encoding="utf-8").splitlines()]
+    newest = {reading["length"]: reading for reading in readings if reading.get("unet_sha256") == unet}
+    if not newest:
+        raise ValueError(
+            f"{records} holds no reading of the UNet with sha256 {unet[:12]}...: read the gate with unet={out / 'unet'}"
+        )
+    kept = [{key: newest[length][key] for key in GATE_KEYS} for length in sorted(newest)]
     write_atomically(out / GATE, json.dumps({"unet_sha256": unet, "readings": kept}, indent=1).encode() + b"\n")
 
 

@@ -5,6 +5,9 @@ audio. Both depend on the seed alone: not on the process, the batch or the order
 40 s scene whose clip constants (pitch, period, cadence, partials) are those of the 5 s render.
 
     python -m experiments.testbed.corpus out=DIR count=64 duration_s=5.12 split=heldout
+
+The folder is prompts with references for the harness: files are named by `youtube_id`, so take that for the ids,
+`data=captions data.file=DIR/captions.csv data.id_column=youtube_id data.references=DIR`.
 """
 
 from __future__ import annotations

@@ -21,8 +21,9 @@ class Draw:
     """Where one event of one scene gets its randomness from.
 
     `constants` is for what stays fixed through the clip (pitch, period, phase, resonance), `schedule` for what
-    unfolds in time, `noise` for waveforms: separate streams, so that a longer render keeps its constants and
-    its beginning.
+    unfolds in time, `noise` for waveforms: separate streams, so that a longer render keeps its constants.
+    About half of the events also begin alike at any length; those that draw hits, noise or a wandering curve do not,
+    because the number of draws grows with the length.
     """
 
     constants: np.random.Generator

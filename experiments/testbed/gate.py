@@ -1,6 +1,6 @@
 """The testbed's gate: can this model test a claim about its attention? Five numbers with fixed thresholds.
 
-Read at noise levels t = 500-800 on held-out real clips, as means over the 12 sites, at each tested length:
+Read at noise levels t = 500-800 on 32 held-out real clips, as means over the 12 sites, at each tested length:
 
 1. same-frequency attention mass at least 2x uniform;
 2. ln N - H (distance from uniform attention) at least 1 nat;
@@ -10,11 +10,15 @@ Read at noise levels t = 500-800 on held-out real clips, as means over the 12 si
 
 The gate, like the tied initialisation, selects for the structure that LiteFocus assumes: passing it is no result.
 
-    python -m experiments.testbed.gate run=runs/testbed/unet lengths=1,4 clips=16 record=results/testbed/gate.jsonl
+A reading names the UNet it was taken on by the sha256 of its half-precision file, the form in which it ships.
+
+    python -m experiments.testbed.gate run=runs/testbed/unet lengths=1,4 record=results/testbed/gate.jsonl
+    python -m experiments.testbed.gate unet=W/unet vae=W/vae text=W steps_before=6100   # W: experiments/testbed/weights
 """
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,17 +26,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
-from safetensors.torch import load_file, save_file
+from diffusers import AudioLDM2UNet2DConditionModel
+from safetensors.torch import load_file, save
 
 from experiments.probes import FAR_S, ProbeClips, SiteStructure, attention_structure, losses_by_method, octaves
+from experiments.testbed.assemble import half_bytes
 from experiments.testbed.corpus import TRAIN_DURATION_S, Scene, render_scene, sample_scene
+from experiments.testbed.judges_data import corpus_version
+from experiments.testbed.judges_training import write_atomically
 from experiments.testbed.mel import FRAMES_PER_SECOND, log_mel
 from experiments.testbed.settings import parse_settings
-from experiments.testbed.train_state import append_record
+from experiments.testbed.text import TEXT_PARTS
+from experiments.testbed.train_state import append_record, content_digest
 from experiments.testbed.train_text import load_text_parts
 from experiments.testbed.train_unet import averaged_unet, encode_text, make_scheduler
 from experiments.testbed.vae import COMPRESSION, encode_mel
+from experiments.testbed.vocoder import load_vae
 
 LOSS_LEVELS = (500, 700)
 STRUCTURE_LEVELS = (500, 600, 700, 800)
@@ -48,15 +57,17 @@ FIRST_HELDOUT_SEED = 50_000
 class GateSettings:
     """`run` holds checkpoint.pt; `lengths` are multiples of 5.12 s; structure is read on `structure_clips` clips.
 
-    `steps_before` are those of the run that this one started from; records count both.
+    `unet` is a folder with a saved UNet to read instead of `run`. `steps_before` are those of the run that `run`
+    started from, or all that `unet` was trained; records count them.
     """
 
     run: str = "runs/testbed/unet"
+    unet: str = ""
     vae: str = "runs/testbed/vae/vae"
     text: str = "runs/testbed/text"
     cache: str = "runs/testbed/cache"
     lengths: str = "1"
-    clips: int = 16
+    clips: int = 32
     structure_clips: int = 4
     record: str = "results/testbed/gate.jsonl"
     label: str = "tied"
@@ -106,17 +117,18 @@ def heldout_scenes(count: int) -> list[Scene]:
 
 @torch.no_grad()
 def heldout_clips(settings: GateSettings, length: int) -> ProbeClips:
-    """Latents and text inputs of held-out clips of `length` x 5.12 s; cached as safetensors."""
-    path = Path(settings.cache) / f"heldout_{settings.clips}_{length}x.safetensors"
+    """Latents and text inputs of held-out clips of `length` x 5.12 s; cached under the digest of what made them."""
+    text_parts = (Path(settings.text) / name for name in TEXT_PARTS)
+    made_by = content_digest(corpus_version(), Path(settings.vae), *text_parts)
+    path = Path(settings.cache) / f"heldout_{settings.clips}_{length}x_{made_by}.safetensors"
     if not path.exists():
-        vae = AutoencoderKL.from_pretrained(settings.vae, local_files_only=True).eval()
+        vae = load_vae(settings.vae)
         scenes = heldout_scenes(settings.clips)
         tensors = encode_text(load_text_parts(Path(settings.text)), [scene.caption for scene in scenes])
         audio = [render_scene(scene, length * TRAIN_DURATION_S) for scene in scenes]
         latents = [encode_mel(vae, log_mel(torch.from_numpy(samples)[None])) for samples in audio]
         tensors["latents"] = torch.cat(latents).half()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, path)
+        write_atomically(path, save(tensors))
     tensors = load_file(path)
     text = {
         "encoder_hidden_states": tensors["generated"].float(),
@@ -189,14 +201,30 @@ def describe(reading: GateReading) -> str:
     )
 
 
+def load_unet(settings: GateSettings) -> tuple[AudioLDM2UNet2DConditionModel, int]:
+    """The UNet to read, its weights rounded to half precision as they ship but computed with in single; its steps.
+
+    Raises:
+        FileNotFoundError: no checkpoint in `run`.
+        ValueError: `unet` without `steps_before`.
+    """
+    if not settings.unet:
+        unet, steps = averaged_unet(Path(settings.run))
+        return unet.half().float(), settings.steps_before + steps
+    if settings.steps_before < 1:
+        raise ValueError(f"unet={settings.unet} does not say how long it was trained: give steps_before=, at least 1")
+    unet = AudioLDM2UNet2DConditionModel.from_pretrained(settings.unet, dtype=torch.float32, local_files_only=True)
+    return unet.half().float().eval(), settings.steps_before
+
+
 def _main(settings: GateSettings) -> None:
-    unet, steps = averaged_unet(Path(settings.run))
-    step = settings.steps_before + steps
+    unet, step = load_unet(settings)
+    unet_sha256 = hashlib.sha256(half_bytes(unet.state_dict())).hexdigest()
     for length in (int(word) for word in settings.lengths.split(",")):
         clips = heldout_clips(settings, length)
         reading = read_gate(unet, make_scheduler(), clips, length, settings.structure_clips)
-        record = {"label": settings.label, "step": step} | asdict(reading) | {"verdicts": reading.verdicts()}
-        append_record(Path(settings.record), record)
+        record = {"label": settings.label, "step": step, "unet_sha256": unet_sha256}
+        append_record(Path(settings.record), record | asdict(reading) | {"verdicts": reading.verdicts()})
         print(f"step {step} {describe(reading)}")
 
 

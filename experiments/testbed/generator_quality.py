@@ -16,7 +16,7 @@ import copy
 import json
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,22 +29,22 @@ from transformers import ClapModel, RobertaTokenizer
 from evaluation import frechet_distance
 from experiments.pipelines import Pipeline
 from experiments.prompts import Prompt
+from experiments.testbed.attribute_contrasts import FIRST_SEED, MISREAD_EVENTS, Contrast, attribute_contrasts
 from experiments.testbed.clap import embed_audio, embed_text
 from experiments.testbed.classifier import EventClassifier, exact_sets
 from experiments.testbed.corpus import TRAIN_DURATION_S, Scene, render_scene, sample_scene
 from experiments.testbed.judges_data import event_labels
-from experiments.testbed.judges_quality import Summary, opposite_event, phrase, summarise
+from experiments.testbed.judges_quality import Summary, summarise
 from experiments.testbed.judges_training import write_atomically
-from experiments.testbed.load import WEIGHTS, load_clap, load_classifier, load_pipeline
-from experiments.testbed.mel import FRAMES_PER_SECOND, log_mel
+from experiments.testbed.load import CLAP, CLASSIFIER, WEIGHTS, judge_hashes, load_judges, load_pipeline
+from experiments.testbed.mel import log_mel
 from experiments.testbed.settings import parse_settings
 from experiments.testbed.unet import export_unet, make_unet
 from experiments.testbed.vocoder import reconstruct
 
-FIRST_SEED = 40_000_000
+SEEDS_PER_RELATION = 1_000_000
 REFERENCE_FIRST_SEED = 45_000_000
 RELATIONS = ("single", "while", "then")
-MODULATION_HZ = (0.4, 12.0)
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,9 @@ class GeneratorSettings:
 
 
 def heldout_scenes(relation: str, count: int) -> list[Scene]:
-    """Held-out scenes of one relation, other than any prompt of the sweeps."""
-    return [sample_scene(FIRST_SEED + i, split="heldout", relation=relation) for i in range(count)]
+    """Held-out scenes of one relation: neither prompts of the sweeps nor seeds (so noises) of another relation."""
+    first = FIRST_SEED + RELATIONS.index(relation) * SEEDS_PER_RELATION
+    return [sample_scene(first + i, split="heldout", relation=relation) for i in range(count)]
 
 
 def generate(pipeline: Pipeline, captions: Sequence[str], noises: Sequence[str], settings: GeneratorSettings) -> Tensor:
@@ -108,65 +109,12 @@ def hits(logits: Tensor, scenes: Sequence[Scene]) -> dict[str, Summary]:
     }
 
 
-def level_db(audio: Tensor) -> Tensor:
-    """RMS level (B,) in dB."""
-    return 10.0 * audio.square().mean(dim=1).clamp_min(1e-12).log10()
-
-
-def modulation_hz(audio: Tensor) -> Tensor:
-    """Centroid (B,) of the modulation spectrum of the loudness envelope: repeating faster moves it up."""
-    envelope = log_mel(audio).exp().sum(dim=2).log()
-    envelope = (envelope - envelope.mean(dim=1, keepdim=True)) * torch.hann_window(envelope.shape[1])
-    power = torch.fft.rfft(envelope, dim=1).abs().square()
-    hz = torch.fft.rfftfreq(envelope.shape[1], 1.0 / FRAMES_PER_SECOND)
-    inside = (hz >= MODULATION_HZ[0]) & (hz <= MODULATION_HZ[1])
-    return (power * hz)[:, inside].sum(dim=1) / power[:, inside].sum(dim=1)
-
-
-def pitch_bins(audio: Tensor) -> Tensor:
-    """Centroid (B,) of the power over mel bins."""
-    power = (2.0 * log_mel(audio)).exp().sum(dim=1)
-    return (power * torch.arange(power.shape[1])).sum(dim=1) / power.sum(dim=1)
-
-
 def first_event_lead(classifier: EventClassifier, audio: Tensor, scenes: Sequence[Scene]) -> Tensor:
     """How much more (in logits) the first event is heard in the first 45% and the second in the last 45%: (B,)."""
     part = int(0.45 * audio.shape[1])
     early, late = classify(classifier, audio[:, :part])[0], classify(classifier, audio[:, -part:])[0]
     order = torch.stack([event_labels([replace(s, events=s.events[i : i + 1]) for s in scenes]) for i in (0, 1)])
     return ((early - late) * (order[0] - order[1])).sum(dim=1)
-
-
-@dataclass(frozen=True)
-class Contrast:
-    """Pairs of scenes that differ in one word of their captions; `measure` should be higher for `high`."""
-
-    high: list[Scene]
-    low: list[Scene]
-    measure: Callable[[Tensor], Tensor]
-
-
-def attribute_scenes(dimension: str, high_word: str, count: int) -> tuple[list[Scene], list[Scene]]:
-    """Single events that name the attribute, once with `high_word` and once with its opposite."""
-    high: list[Scene] = []
-    low: list[Scene] = []
-    seed = FIRST_SEED
-    while len(high) < count:
-        scene = sample_scene(seed, split="heldout", relation="single")
-        seed += 1
-        word = dict(scene.events[0].attributes).get(dimension)
-        if word is not None:
-            other = replace(scene, events=(opposite_event(scene.events[0], dimension),))
-            first, second = (scene, other) if word == high_word else (other, scene)
-            high.append(replace(first, caption=phrase(first)))
-            low.append(replace(second, caption=phrase(second)))
-    return high, low
-
-
-def attribute_contrasts(count: int) -> dict[str, Contrast]:
-    """Level, rate and pitch."""
-    measures = {"level": ("loud", level_db), "rate": ("fast", modulation_hz), "pitch": ("high", pitch_bins)}
-    return {name: Contrast(*attribute_scenes(name, word, count), measure) for name, (word, measure) in measures.items()}
 
 
 def noise_names(scenes: Sequence[Scene]) -> list[str]:
@@ -198,7 +146,7 @@ def measure_relation(
 
 @torch.no_grad()
 def clap_scores(clap: tuple[ClapModel, RobertaTokenizer], audio: Tensor, captions: list[str]) -> dict[str, Summary]:
-    """Cosine with the clip's own caption, and that minus the cosine with the next clip's."""
+    """Cosine with the clip's own caption, and that minus the cosine with the previous clip's."""
     model, tokenizer = clap
     heard = torch.cat([embed_audio(model, part) for part in audio.split(16)])
     text = embed_text(model, tokenizer, captions)
@@ -230,11 +178,11 @@ def measure_distances(
     scenes: list[Scene],
     settings: GeneratorSettings,
 ) -> dict[str, float | int]:
-    """Fréchet distances to other real scenes of the same kinds, in the classifier's embedding, all at one N."""
-    references = [
-        sample_scene(REFERENCE_FIRST_SEED + i, split="heldout", relation=scenes[i % len(scenes)].relation)
-        for i in range(settings.references)
-    ]
+    """Fréchet distances to other real scenes, in the classifier's embedding, all at one number of rows `n`.
+
+    Few rows inflate every distance alike: "real" is that floor, and a ratio above it is given beside the plain one.
+    """
+    references = reference_scenes(scenes, settings.references)
     _, real = classify(classifier, render(references))
     untrained = untrained_pipeline(pipeline, settings)
     captions = [scene.caption for scene in scenes]
@@ -245,7 +193,25 @@ def measure_distances(
     }
     distances["generated_over_round_trip"] = round(distances["generated"] / distances["round_trip"], 3)
     distances["generated_over_untrained"] = round(distances["generated"] / distances["untrained"], 4)
+    above = ratio_above_floor(distances)
+    distances |= {} if above is None else {"generated_over_round_trip_above_real": above}
     return distances | {"n_reference": len(references), "n": len(scenes)}
+
+
+def reference_scenes(scenes: Sequence[Scene], count: int) -> list[Scene]:
+    """Other held-out scenes, their relations in turn: in equal shares, as those of `scenes` are."""
+    kinds = list(dict.fromkeys(scene.relation for scene in scenes))
+    return [
+        sample_scene(REFERENCE_FIRST_SEED + i, split="heldout", relation=kinds[i % len(kinds)]) for i in range(count)
+    ]
+
+
+def ratio_above_floor(distances: dict[str, float | int]) -> float | None:
+    """(generated - real) / (round trip - real); None where the round trip is no further away than real renders."""
+    floor = distances["real"]
+    if distances["round_trip"] <= floor:
+        return None
+    return round((distances["generated"] - floor) / (distances["round_trip"] - floor), 3)
 
 
 def untrained_pipeline(pipeline: Pipeline, settings: GeneratorSettings) -> Pipeline:
@@ -263,8 +229,11 @@ def measure(settings: GeneratorSettings) -> dict[str, Any]:
         name="testbed", path=settings.weights, trained=True, training_length_s=TRAIN_DURATION_S,
     )  # fmt: skip
     root = Path(settings.weights)
-    classifier, clap = load_classifier(root / "classifier.safetensors"), load_clap(root / "clap")
-    results: dict[str, Any] = {"settings": asdict(settings) | {"weights": pipeline.weights}}
+    classifier, clap = load_judges(root)
+    results: dict[str, Any] = {
+        "settings": asdict(settings) | {"weights": pipeline.weights},
+        "judges": judge_hashes(root / CLASSIFIER, root / CLAP),
+    }
     embeddings: dict[str, list[Tensor]] = {}
     every: list[Scene] = []
     for relation in RELATIONS:
@@ -276,6 +245,8 @@ def measure(settings: GeneratorSettings) -> dict[str, Any]:
                 embeddings.setdefault(name, []).append(rows)
     for name, contrast in attribute_contrasts(settings.prompts).items():
         results[name] = measure_contrast(pipeline, contrast, settings)
+        if name in MISREAD_EVENTS:
+            results[name]["without"] = MISREAD_EVENTS[name]
     pooled = {name: torch.cat(parts) for name, parts in embeddings.items()}
     results["frechet_distance"] = measure_distances(pipeline, classifier, pooled, every, settings)
     write_atomically(Path(settings.out), json.dumps(results, indent=1).encode() + b"\n")

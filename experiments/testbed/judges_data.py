@@ -118,11 +118,21 @@ def with_round_trips(root: Path, clips: ClipSet, vocoder: str, vae: str, count: 
         mels = log_mel(audio)
         return network(mels if autoencoder is None else reconstruct(autoencoder, mels))
 
+    first = ClipSet(clips.chunks, clips.scenes[:count])
+    return [clips, convert_clips(root, f"vocoded-{round_trip_digest(vocoder, vae)}", first, convert)]
+
+
+def round_trip_digest(vocoder: str, vae: str) -> str:
+    """Twelve hex digits of the weights in a vocoder folder and, unless it is empty, in a VAE folder."""
     digest = hashlib.sha256((Path(vocoder) / "model.safetensors").read_bytes())
     if vae:
         digest.update((Path(vae) / "diffusion_pytorch_model.safetensors").read_bytes())
-    first = ClipSet(clips.chunks, clips.scenes[:count])
-    return [clips, convert_clips(root, f"vocoded-{digest.hexdigest()[:12]}", first, convert)]
+    return digest.hexdigest()[:12]
+
+
+def round_trip_settings(vocoder: str, vae: str, count: int) -> dict[str, int | str]:
+    """What a training on `with_round_trips` depends on besides its clips: how many there are, and who made them."""
+    return {"round_trips": count, "round_trip_by": round_trip_digest(vocoder, vae)} if vocoder else {"round_trips": 0}
 
 
 def _cached_chunks(

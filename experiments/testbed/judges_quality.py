@@ -27,7 +27,7 @@ from experiments.testbed.classifier import EventClassifier, exact_sets
 from experiments.testbed.corpus import ATTRIBUTE_WORDS, EventSpec, Scene
 from experiments.testbed.judges_data import HELDOUT_FIRST_SEED, ClipSet, corpus_version, render_clips
 from experiments.testbed.judges_training import write_atomically
-from experiments.testbed.load import load_clap, load_classifier
+from experiments.testbed.load import judge_hashes, load_clap, load_classifier
 from experiments.testbed.mel import log_mel
 from experiments.testbed.settings import parse_settings
 from experiments.testbed.vocoder import griffin_lim, load_vae, load_vocoder, reconstruct
@@ -126,8 +126,14 @@ def measure_clap(clips: ClipSet, model: ClapModel, tokenizer: RobertaTokenizer) 
         right = _embed(model, tokenizer, [caption for _, caption, _ in pairs])
         wrong = _embed(model, tokenizer, [caption for _, _, caption in pairs])
         better = (audio[indices] * (right - wrong)).sum(dim=1) > 0
-        results[f"prefers_right_{name}"] = summarise(better.float().numpy())
+        results[f"prefers_right_{name}"] = summarise(means_by_clip(better.float().numpy(), indices))
     return results
+
+
+def means_by_clip(values: np.ndarray, clips: Sequence[int]) -> np.ndarray:
+    """The mean of each clip's values: two words of one clip are heard in the same audio, so they are one row."""
+    _, rows = np.unique(clips, return_inverse=True)
+    return np.bincount(rows, weights=values) / np.bincount(rows)
 
 
 def distinct_galleries(scenes: Sequence[Scene]) -> list[list[int]]:
@@ -193,6 +199,9 @@ def measure(settings: QualitySettings) -> dict[str, object]:
     if classifier is not None:
         results["classifier_exact_sets"] = measure_classifier(clips, classifier)
     results["conversions"] = measure_conversions(clips, converters(settings), classifier)
+    results["judges"] = judge_hashes(
+        Path(settings.classifier) if settings.classifier else None, Path(settings.clap) if settings.clap else None
+    )
     if settings.clap:
         results["clap"] = measure_clap(clips, *load_clap(settings.clap))
     write_atomically(Path(settings.out), json.dumps(results, indent=1).encode() + b"\n")

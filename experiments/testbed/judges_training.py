@@ -25,7 +25,14 @@ from safetensors.torch import save_file
 from torch import nn
 from tqdm import tqdm
 
-from experiments.testbed.train_state import load_checkpoint, save_checkpoint, set_learning_rate, step_generator
+from experiments.testbed.train_state import (
+    check_fingerprint,
+    fingerprint_of,
+    load_checkpoint,
+    save_checkpoint,
+    set_learning_rate,
+    step_generator,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +91,7 @@ def train(
     optimizer = torch.optim.AdamW(
         model.parameters(), schedule.learning_rate, betas=(0.9, 0.99), weight_decay=schedule.weight_decay
     )
-    fingerprint = json.dumps({"schedule": asdict(schedule), **settings}, sort_keys=True)
+    fingerprint = fingerprint_of({"schedule": asdict(schedule), **settings})
     state = _resume(folder / "checkpoint.pt", model, optimizer, fingerprint)
     model.train()
     interval: list[dict[str, float]] = []
@@ -114,8 +121,7 @@ def _resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, fing
     saved = load_checkpoint(path)
     if saved is None:
         return {"step": 0, "seconds": 0.0, "history": []}
-    if saved["fingerprint"] != fingerprint:
-        raise ValueError(f"{path} was trained with other settings; delete it, or choose another run folder")
+    check_fingerprint(path, saved, fingerprint)
     model.load_state_dict(saved["model"])
     optimizer.load_state_dict(saved["optimizer"])
     state: dict[str, Any] = saved["state"]

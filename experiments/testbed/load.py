@@ -24,6 +24,8 @@ WEIGHTS = Path(__file__).parent / "weights"
 MANIFEST = "manifest.json"
 GATE = "gate.json"
 UNET_FILE = "unet/diffusion_pytorch_model.safetensors"
+CLASSIFIER = "classifier.safetensors"
+CLAP = "clap"
 UNLISTED = (MANIFEST, "README.md")
 FILE_LIMIT_BYTES = 16 * 2**20
 FOLDER_LIMIT_BYTES = 48 * 2**20
@@ -85,7 +87,7 @@ def _identity(root: Path) -> str:
 
 def load_classifier(path: str | Path | None = None) -> EventClassifier:
     """The event classifier in evaluation mode; None takes the shipped file, checked."""
-    file = check_file(WEIGHTS, "classifier.safetensors") if path is None else Path(path)
+    file = check_file(WEIGHTS, CLASSIFIER) if path is None else Path(path)
     if not file.is_file():
         raise FileNotFoundError(f"no classifier at {file}; run python -m experiments.testbed.train_classifier")
     classifier = EventClassifier()
@@ -95,9 +97,20 @@ def load_classifier(path: str | Path | None = None) -> EventClassifier:
 
 def load_clap(folder: str | Path | None = None) -> tuple[ClapModel, RobertaTokenizer]:
     """The CLAP judge (single precision, evaluation mode) and its tokenizer; None takes the shipped ones, checked."""
-    root = check_folder(WEIGHTS, "clap") if folder is None else Path(folder)
+    root = check_folder(WEIGHTS, CLAP) if folder is None else Path(folder)
     model = ClapModel.from_pretrained(root, dtype=torch.float32, local_files_only=True, use_safetensors=True)
     return model.eval(), RobertaTokenizer.from_pretrained(root, local_files_only=True)
+
+
+def load_judges(root: Path) -> tuple[EventClassifier, tuple[ClapModel, RobertaTokenizer]]:
+    """Both judges of a weights folder, checked. Raises as check_file and check_folder do."""
+    return load_classifier(check_file(root, CLASSIFIER)), load_clap(check_folder(root, CLAP))
+
+
+def judge_hashes(classifier: Path | None = None, clap: Path | None = None) -> dict[str, str]:
+    """The first 12 hex digits of the sha256 of each given judge's weights, for the file of a measurement."""
+    files = {"classifier": classifier, "clap": clap and clap / "model.safetensors"}
+    return {name: hash_file(file)[:12] for name, file in files.items() if file is not None}
 
 
 def write_manifest(folder: str | Path) -> Path:

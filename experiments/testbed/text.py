@@ -30,6 +30,7 @@ from experiments.testbed.unet import TEXT_DIM
 
 GENERATED_TOKENS = 8
 MAX_TOKENS = 48
+TEXT_PARTS = ("tokenizer", "tokenizer_2", "text_encoder", "text_encoder_2", "projection_model", "language_model")
 
 
 @dataclass
@@ -104,8 +105,8 @@ def make_text_parts(captions: list[str], seed: int = 0) -> TextParts:
         )  # fmt: skip
     positions = parts.language_model.transformer.wpe.weight
     positions.requires_grad_(False).zero_()
+    generator = torch.Generator().manual_seed(seed)
     for token in ("sos_embed", "eos_embed", "sos_embed_1", "eos_embed_1"):
-        generator = torch.Generator().manual_seed(seed)
         getattr(parts.projection_model, token).data.normal_(generator=generator)
     return parts
 

@@ -1,9 +1,10 @@
 """Trains the whole testbed, stage after stage: `python -m experiments.testbed.train root=runs/testbed size=cpu`.
 
-Every stage resumes where it was killed and is skipped once its output exists, so the command can simply be
-repeated. `size=cpu` takes about four hours in the background on one core: the data and the number of steps of the
-shipped weights in one go, which themselves grew run by run (weights/README.md has the record). `size=gpu` trains a
-wider UNet on more data in mixed precision. `stages=vae,unet` runs some of them.
+Every stage resumes where it was killed and is skipped once it has finished (`<stage>.done` beside its output, written
+last), so the command can simply be repeated; assembling takes seconds and is always done anew. `size=cpu` takes about
+four hours in the background on one core: the data and the number of steps of the shipped weights in one go, which
+themselves grew run by run (weights/README.md has the record). `size=gpu` trains a wider UNet on more data in mixed
+precision. `stages=vae,unet` runs some of them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 
 from experiments.testbed.assemble import AssembleSettings, assemble
+from experiments.testbed.judges_training import write_atomically
 from experiments.testbed.settings import parse_settings
 from experiments.testbed.train_clap import ClapSettings, train_clap
 from experiments.testbed.train_classifier import ClassifierSettings, train_classifier
@@ -59,11 +61,16 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class Stage:
-    """One step of the training: `run()` makes `output`."""
+    """One step of the training: `run()` makes `output`, and a finished run leaves `done`."""
 
     name: str
     output: Path
     run: Callable[[], Any]
+
+    @property
+    def done(self) -> Path:
+        """The mark of a finished run: an output alone may be half of one that was killed while it was written."""
+        return self.output.with_name(f"{self.name}.done")
 
 
 def plan(settings: TrainSettings) -> list[Stage]:
@@ -118,7 +125,7 @@ def _parts(root: Path) -> AssembleSettings:
 
 
 def train(settings: TrainSettings) -> Path:
-    """Runs the missing stages; returns the folder that `load_testbed_pipeline` reads.
+    """Runs the unfinished stages; returns the folder that `load_testbed_pipeline` reads.
 
     Raises:
         ValueError: an unknown size or stage.
@@ -131,11 +138,12 @@ def train(settings: TrainSettings) -> Path:
     for stage in stages:
         if stage.name not in wanted:
             continue
-        if stage.output.exists():
-            logger.info("%s: %s exists, skipped", stage.name, stage.output)
+        if stage.name != "assemble" and stage.done.exists() and stage.output.exists():
+            logger.info("%s: %s is finished, skipped", stage.name, stage.output)
         else:
-            logger.info("%s: training", stage.name)
+            logger.info("%s: running", stage.name)
             stage.run()
+            write_atomically(stage.done, b"")
     return Path(settings.root) / "weights"
 
 

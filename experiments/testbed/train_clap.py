@@ -16,7 +16,14 @@ from transformers import ClapModel, RobertaTokenizer
 from experiments.testbed.captions import event_caption, scene_caption
 from experiments.testbed.clap import EventHead, clap_config, clap_losses, embed_audio, embed_text, feature_extractor
 from experiments.testbed.corpus import Scene, sample_scene
-from experiments.testbed.judges_data import TRAIN_FIRST_SEED, ClipSet, corpus_version, render_clips, with_round_trips
+from experiments.testbed.judges_data import (
+    TRAIN_FIRST_SEED,
+    ClipSet,
+    corpus_version,
+    render_clips,
+    round_trip_settings,
+    with_round_trips,
+)
 from experiments.testbed.judges_training import Schedule, save_half, seeded, train
 from experiments.testbed.load import hash_file, load_clap
 from experiments.testbed.settings import parse_settings
@@ -90,7 +97,7 @@ def train_clap(settings: ClapSettings) -> ClapModel:
         "clips": settings.clips,
         "batch_size": settings.batch_size,
     }
-    data |= {"round_trips": settings.round_trips if settings.vocoder else 0}
+    data |= round_trip_settings(settings.vocoder, settings.vae, settings.round_trips)
     if settings.start:
         data["start"] = hash_file(Path(settings.start) / "model.safetensors")[:12]
     train(model, losses, schedule, Path(settings.run), data)

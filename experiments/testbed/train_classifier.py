@@ -13,7 +13,14 @@ from torch import nn
 
 from experiments.testbed.classifier import EventClassifier, smear
 from experiments.testbed.corpus import EVENT_NAMES
-from experiments.testbed.judges_data import TRAIN_FIRST_SEED, ClipSet, corpus_version, render_clips, with_round_trips
+from experiments.testbed.judges_data import (
+    TRAIN_FIRST_SEED,
+    ClipSet,
+    corpus_version,
+    render_clips,
+    round_trip_settings,
+    with_round_trips,
+)
 from experiments.testbed.judges_training import Schedule, save_half, seeded, train
 from experiments.testbed.load import load_classifier
 from experiments.testbed.mel import log_mel
@@ -90,7 +97,7 @@ def train_classifier(settings: ClassifierSettings) -> EventClassifier:
         "clips": settings.clips,
         "batch_size": settings.batch_size,
     }
-    data |= {"round_trips": settings.round_trips if settings.vocoder else 0}
+    data |= round_trip_settings(settings.vocoder, settings.vae, settings.round_trips)
     if settings.start:
         data["start"] = hashlib.sha256(Path(settings.start).read_bytes()).hexdigest()[:12]
     train(model, losses, schedule, Path(settings.run), data)

@@ -6,6 +6,7 @@ optimiser and step are all there is.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable
@@ -40,10 +41,43 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
 
 
 def append_record(path: Path, record: dict[str, Any]) -> None:
-    """Appends one JSON line."""
+    """Appends one JSON line; the beginning of a line that a kill cut off is dropped first."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as handle:
-        handle.write(json.dumps(record) + "\n")
+    with path.open("a+b") as handle:
+        handle.seek(0)
+        handle.truncate(handle.read().rfind(b"\n") + 1)
+        handle.write(json.dumps(record).encode() + b"\n")
+
+
+def content_digest(*parts: str | float | Path) -> str:
+    """Twelve hex digits that change with any of the parts, which name a cache: a folder counts with its weights,
+    configurations and vocabularies.
+
+    Raises:
+        FileNotFoundError: a folder without any of these.
+    """
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Path):
+            files = sorted(p for p in part.glob("*") if p.suffix in (".json", ".txt", ".safetensors"))
+            if not files:
+                raise FileNotFoundError(
+                    f"{part} holds no weights or vocabulary: train that part first, or correct its path"
+                )
+            part = " ".join(f"{file.name}:{hashlib.sha256(file.read_bytes()).hexdigest()}" for file in files)
+        digest.update(f"{part}\n".encode())
+    return digest.hexdigest()[:12]
+
+
+def fingerprint_of(settings: dict[str, Any]) -> str:
+    """Settings as text, for a checkpoint to hold and `check_fingerprint` to compare."""
+    return json.dumps(settings, sort_keys=True)
+
+
+def check_fingerprint(path: Path, checkpoint: dict[str, Any], fingerprint: str) -> None:
+    """Raises ValueError where the checkpoint at `path` belongs to other settings, or does not say to which."""
+    if checkpoint.get("fingerprint") != fingerprint:
+        raise ValueError(f"{path} was trained with other settings; delete it, or choose another run folder")
 
 
 def learning_rate(step: int, total_steps: int, peak: float, warmup: int = 100, decay_share: float = 0.3) -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AudioLDM2ProjectionModel
@@ -137,14 +138,18 @@ def save_text_parts(parts: TextParts, folder: Path) -> None:
 
 
 def load_text_parts(folder: Path) -> TextParts:
-    """Loads what save_text_parts saved."""
+    """Loads what save_text_parts saved, or the shipped halves of it: single precision, evaluation mode."""
+
+    def load(cls: Any, name: str) -> Any:
+        return cls.from_pretrained(folder / name, dtype=torch.float32, local_files_only=True).eval()
+
     return TextParts(
         RobertaTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
         T5Tokenizer.from_pretrained(folder / "tokenizer_2", local_files_only=True),
-        ClapModel.from_pretrained(folder / "text_encoder", local_files_only=True).eval(),
-        T5EncoderModel.from_pretrained(folder / "text_encoder_2", local_files_only=True).eval(),
-        AudioLDM2ProjectionModel.from_pretrained(folder / "projection_model", local_files_only=True).eval(),
-        GPT2LMHeadModel.from_pretrained(folder / "language_model", local_files_only=True).eval(),
+        load(ClapModel, "text_encoder"),
+        load(T5EncoderModel, "text_encoder_2"),
+        load(AudioLDM2ProjectionModel, "projection_model"),
+        load(GPT2LMHeadModel, "language_model"),
     )
 
 

@@ -20,11 +20,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from experiments.testbed.corpus import sample_scene
+from experiments.testbed.judges_data import corpus_version
 from experiments.testbed.settings import parse_settings, pick_device
-from experiments.testbed.text import MAX_TOKENS, TextParts, encode_captions
+from experiments.testbed.text import MAX_TOKENS, TEXT_PARTS, TextParts, encode_captions
 from experiments.testbed.train_state import (
     Ema,
     append_record,
+    check_fingerprint,
+    content_digest,
+    fingerprint_of,
     learning_rate,
     load_checkpoint,
     save_checkpoint,
@@ -35,6 +39,7 @@ from experiments.testbed.train_text import load_text_parts
 from experiments.testbed.train_vae import mel_cache
 from experiments.testbed.unet import TRAIN_FRAMES, export_unet, load_stock_weights, make_unet
 from experiments.testbed.vae import encode_mel
+from experiments.testbed.vocoder import load_vae
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,10 @@ class UnetSettings:
     ema_decay: float = 0.998
     checkpoint_steps: int = 100
     record_steps: int = 20
+
+
+# Where things lie, how long it runs and how often it is noted: all else makes another UNet.
+NOT_WORK = ("run", "vae", "text", "cache", "device", "steps", "checkpoint_steps", "record_steps")
 
 
 class TrainingData(NamedTuple):
@@ -115,17 +124,22 @@ def encode_latents(vae: AutoencoderKL, mels: np.ndarray, batch: int = 8) -> Tens
 
 def prepare_data(settings: UnetSettings) -> TrainingData:
     """Renders, encodes and caches the training set under `cache` (safetensors); later calls only load it."""
-    path = Path(settings.cache) / f"latents_{settings.clips}.safetensors"
+    path = Path(settings.cache) / f"latents_{settings.clips}_{data_digest(settings)}.safetensors"
     if not path.exists():
-        mels = mel_cache(Path(settings.cache) / f"mels_{settings.clips}.npy", 0, settings.clips, settings.clip_s)
+        mels = mel_cache(Path(settings.cache), 0, settings.clips, settings.clip_s)
         captions = [""] + [sample_scene(seed, split="train").caption for seed in range(settings.clips)]
         tensors = encode_text(load_text_parts(Path(settings.text)), captions)
-        vae = AutoencoderKL.from_pretrained(settings.vae, local_files_only=True).eval()
-        tensors["latents"] = encode_latents(vae, mels)
+        tensors["latents"] = encode_latents(load_vae(settings.vae), mels)
         temporary = path.with_suffix(".tmp")
         save_file(tensors, temporary)
         temporary.replace(path)
     return TrainingData(**load_file(path))
+
+
+def data_digest(settings: UnetSettings) -> str:
+    """Changes with what the training data are made by: corpus, clip length, VAE and text side."""
+    text = (Path(settings.text) / name for name in TEXT_PARTS)
+    return content_digest(corpus_version(), settings.clip_s, Path(settings.vae), *text)
 
 
 def noise_levels(settings: UnetSettings, generator: torch.Generator) -> Tensor:
@@ -163,14 +177,21 @@ def unet_loss(unet: AudioLDM2UNet2DConditionModel, data: TrainingData, settings:
 def train_unet(settings: UnetSettings, data: TrainingData | None = None) -> AudioLDM2UNet2DConditionModel:
     """Trains (or resumes) the UNet; writes `unet/` (stock form, averaged weights) and returns it in training form.
 
-    With `steps` at or below those done it only writes the average of the newest checkpoint.
+    With `steps` at or below those done it only writes the average of the newest checkpoint; more `steps` go on.
+
+    Raises:
+        ValueError: the checkpoint belongs to other settings.
     """
     run = Path(settings.run)
+    work = {name: value for name, value in asdict(settings).items() if name not in NOT_WORK}
+    fingerprint = fingerprint_of(work | {"data": "given" if data else data_digest(settings)})
+    checkpoint = load_checkpoint(run / "checkpoint.pt")
+    if checkpoint is not None:
+        check_fingerprint(run / "checkpoint.pt", checkpoint, fingerprint)
     data = data or prepare_data(settings)
     unet = initial_unet(settings).to(pick_device(settings.device))
     optimizer = torch.optim.AdamW(unet.parameters(), lr=settings.peak_rate, betas=(0.9, 0.99), weight_decay=1e-4)
     ema = Ema([unet], settings.ema_decay)
-    checkpoint = load_checkpoint(run / "checkpoint.pt")
     first = 0
     if checkpoint is None:
         append_record(run / "record.jsonl", {"settings": asdict(settings), "torch": torch.__version__})
@@ -179,7 +200,7 @@ def train_unet(settings: UnetSettings, data: TrainingData | None = None) -> Audi
         optimizer.load_state_dict(checkpoint["optimizer"])
         ema.load(checkpoint["ema"])
         first = checkpoint["step"]
-    _run_steps(settings, data, unet, optimizer, ema, first)
+    _run_steps(settings, data, unet, optimizer, ema, first, fingerprint)
     ema.copy_to_model()
     export_unet(unet).cpu().save_pretrained(run / "unet")
     return unet
@@ -227,6 +248,7 @@ def _run_steps(
     optimizer: torch.optim.Optimizer,
     ema: Ema,
     first: int,
+    fingerprint: str,
 ) -> None:
     run, losses, started = Path(settings.run), [], time.perf_counter()
     bar = tqdm(range(first, settings.steps), initial=first, total=settings.steps, desc="unet", mininterval=10)
@@ -246,7 +268,7 @@ def _run_steps(
             losses, started = [], time.perf_counter()
         if (step + 1) % settings.checkpoint_steps == 0 or step + 1 == settings.steps:
             state = {"unet": unet.state_dict(), "optimizer": optimizer.state_dict(), "ema": ema.state()}
-            save_checkpoint(run / "checkpoint.pt", state | {"step": step + 1})
+            save_checkpoint(run / "checkpoint.pt", state | {"step": step + 1, "fingerprint": fingerprint})
 
 
 if __name__ == "__main__":

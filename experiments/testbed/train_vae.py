@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,13 @@ from diffusers import AutoencoderKL
 from tqdm import tqdm
 
 from experiments.testbed.corpus import TRAIN_DURATION_S, render_scene, sample_scene
+from experiments.testbed.judges_data import corpus_version
 from experiments.testbed.mel import log_mel
 from experiments.testbed.settings import parse_settings, pick_device
 from experiments.testbed.train_state import (
     append_record,
+    check_fingerprint,
+    fingerprint_of,
     learning_rate,
     load_checkpoint,
     save_checkpoint,
@@ -42,8 +45,12 @@ class VaeSettings:
     device: str = "auto"
 
 
-def mel_cache(path: Path, first_seed: int, clips: int, duration_s: float, split: str = "train") -> np.ndarray:
-    """Log-mels (clips, T, 64) float16 of corpus scenes, rendered once into a memory-mapped file."""
+NOT_WORK = ("run", "device", "steps", "checkpoint_steps")
+
+
+def mel_cache(folder: Path, first_seed: int, clips: int, duration_s: float, split: str = "train") -> np.ndarray:
+    """Log-mels (clips, T, 64) float16 of corpus scenes, rendered once into a memory-mapped file of `folder`."""
+    path = folder / f"mels_{corpus_version()}-{split}-{first_seed}-{clips}-{duration_s:g}s.npy"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         mels = []
@@ -57,12 +64,20 @@ def mel_cache(path: Path, first_seed: int, clips: int, duration_s: float, split:
 
 
 def train_vae(settings: VaeSettings) -> AutoencoderKL:
-    """Trains (or resumes) the VAE; writes `vae/` (diffusers layout) and `record.jsonl` in the run folder."""
+    """Trains (or resumes) the VAE; writes `vae/` (diffusers layout) and `record.jsonl` in the run folder.
+
+    Raises:
+        ValueError: the checkpoint belongs to other settings; only `steps` and `checkpoint_steps` may change.
+    """
     run = Path(settings.run)
-    mels = mel_cache(run / f"mels_{settings.clips}.npy", settings.first_clip_seed, settings.clips, TRAIN_DURATION_S)
+    work = {name: value for name, value in asdict(settings).items() if name not in NOT_WORK}
+    fingerprint = fingerprint_of(work | {"corpus": corpus_version(), "clip_s": TRAIN_DURATION_S})
+    checkpoint = load_checkpoint(run / "checkpoint.pt")
+    if checkpoint is not None:
+        check_fingerprint(run / "checkpoint.pt", checkpoint, fingerprint)
+    mels = mel_cache(run, settings.first_clip_seed, settings.clips, TRAIN_DURATION_S)
     vae = make_vae(seed=settings.seed).to(pick_device(settings.device))
     optimizer = torch.optim.AdamW(vae.parameters(), lr=settings.peak_rate, betas=(0.9, 0.99), weight_decay=1e-4)
-    checkpoint = load_checkpoint(run / "checkpoint.pt")
     first = 0
     if checkpoint is not None:
         vae.load_state_dict(checkpoint["vae"])
@@ -78,7 +93,7 @@ def train_vae(settings: VaeSettings) -> AutoencoderKL:
             append_record(run / "record.jsonl", {"step": step + 1, "loss": loss, "l1": l1, "step_s": seconds})
         if (step + 1) % settings.checkpoint_steps == 0 or step + 1 == settings.steps:
             state = {"vae": vae.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
-            save_checkpoint(run / "checkpoint.pt", state)
+            save_checkpoint(run / "checkpoint.pt", state | {"fingerprint": fingerprint})
     _finish(vae, mels, run)
     return vae
 

@@ -16,7 +16,6 @@ from diffusers.models.resnet import ResnetBlock2D
 from torch import nn
 
 TEXT_DIM = 64
-LATENT_BINS = 16
 TRAIN_FRAMES = 80
 
 

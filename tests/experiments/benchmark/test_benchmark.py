@@ -23,6 +23,7 @@ from experiments.tables.formats import Estimate, to_markdown
 from experiments.timing import unet_step
 from experiments.untrained import build_untrained
 from litefocus import TokenGrid
+from litefocus.cost import unet_step_cost
 
 METHODS = sorted(path.stem for path in (CONF_DIR / "method").glob("*.yaml"))
 PEERS = {"deepcache_2": "DeepCache", "tomesd": "tomesd"}
@@ -163,6 +164,21 @@ def cell_record(**changes: Any) -> CellRecord:
 def round_record(dense: float, fast: float, limit: float, probe: float) -> RoundRecord:
     latencies = {"dense": dense, "fast": fast, "limit": limit}
     return RoundRecord("r", "step", 10.0, "eager", latencies, dict.fromkeys(latencies, 0.5), probe, 0.1)
+
+
+@pytest.mark.parametrize(("level", "rows"), [("step", 4), ("loop", 2)])
+def test_loops_count_the_two_rows_that_they_run_whatever_the_batch(
+    tmp_path: Path, pipeline: Any, monkeypatch: Any, level: str, rows: int
+) -> None:
+    monkeypatch.setattr(benchmark, "load_pipeline", lambda config: pipeline)
+    asked: list[int] = []
+    monkeypatch.setattr(benchmark, "materialised_gib", lambda pipeline, duration_s, batch: asked.append(batch) or 0.0)
+    cell = f"{{level: {level}, duration_s: 1.28, rounds: 1, warmup: 0, steps: 1, check: false, arms: [dense, naive]}}"
+    benchmark.benchmark(configuration(tmp_path, f"cells=[{cell}]", "batch=4"))
+    (record,) = of_kind(read_records(tmp_path / "run"), CellRecord)
+    assert (record.batch, asked) == (rows, [rows])
+    grid = TokenGrid(*pipeline.latent_grid(1.28))
+    assert record.flops["dense"] == unet_step_cost(pipeline.pipe, grid, rows, "dense").total
 
 
 def test_rows_by_hand() -> None:

@@ -186,12 +186,20 @@ def test_the_harness_loads_it_and_its_identity_is_that_of_the_pipelines_parts(co
 def test_the_gate_ships_with_the_weights_that_it_was_read_on(copy: Path, tmp_path: Path) -> None:
     assert load.load_gate(copy) == ()
     reading = dict.fromkeys(GATE_KEYS, 0) | {"label": "tied", "length": 1, "verdicts": {"deletion": True}, "loss": {}}
-    lines = [{**reading, "step": 1}, {**reading, "step": 2, "label": "untied"}, {**reading, "step": 2}]
-    (tmp_path / "gate.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assemble(AssembleSettings(gate=str(tmp_path / "gate.jsonl"), out=str(copy)))
+    unet = copy / load.UNET_FILE
+    own = {"unet_sha256": load.hash_file(unet)}
+
+    def ship(*lines: dict) -> None:
+        (tmp_path / "gate.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        assemble(AssembleSettings(gate=str(tmp_path / "gate.jsonl"), out=str(copy)))
+
+    # A later step of the same label, but of another UNet, and a reading from before hashes were recorded.
+    others = [{**reading, "step": 9, "unet_sha256": "0" * 64}, {**reading, "step": 8}]
+    ship({**reading, "step": 1, **own}, {**reading, "step": 2, **own}, *others)
     (shipped,) = load.load_gate(copy)
     assert (shipped["step"], shipped["verdicts"]) == (2, {"deletion": True})
-    unet = copy / load.UNET_FILE
+    with pytest.raises(ValueError, match=rf"no reading of the UNet with sha256 {own['unet_sha256'][:12]}.*unet="):
+        ship(*others)
     state = load_file(unet)
     save_file({name: tensor + 1 for name, tensor in state.items()}, unet)
     write_manifest(copy)

@@ -11,6 +11,7 @@ from experiments.testbed.corpus import EVENT_NAMES
 from experiments.testbed.judges_data import ClipSet, render_clips
 from experiments.testbed.judges_training import seeded
 from experiments.testbed.train_classifier import ClassifierSettings, augment, draw_crops, train_classifier
+from experiments.testbed.vocoder import build_vocoder
 
 
 @pytest.fixture(scope="module")
@@ -129,3 +130,15 @@ def test_it_learns_a_few_clips_by_heart(tmp_path: Path) -> None:
         loss.backward()
         optimizer.step()
     assert exact_sets(labels, output.logits).all()
+
+
+def test_a_checkpoint_trained_on_another_vocoders_clips_is_refused(tmp_path: Path) -> None:
+    settings = ClassifierSettings(
+        run=str(tmp_path / "a"), cache=str(tmp_path / "clips"), vocoder=str(tmp_path / "vocoder"),
+        clips=4, round_trips=2, steps=1, batch_size=2,
+    )  # fmt: skip
+    seeded(lambda: build_vocoder(32), 0).save_pretrained(tmp_path / "vocoder")
+    train_classifier(settings)
+    seeded(lambda: build_vocoder(32), 1).save_pretrained(tmp_path / "vocoder")
+    with pytest.raises(ValueError, match="other settings; delete it"):
+        train_classifier(settings)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from experiments.prompts import load_captions
 from experiments.testbed.captions import held_out
 from experiments.testbed.corpus import EventSpec, Scene, render_scene, sample_scene, write_corpus
 from experiments.testbed.events import BY_NAME, EVENT_NAMES, EVENTS
@@ -128,6 +129,8 @@ def test_corpus_on_disk_has_the_audiocaps_layout(tmp_path: Path) -> None:
     samples, rate = soundfile.read(tmp_path / f"{rows[0]['youtube_id']}.wav")
     assert rate == 16000
     np.testing.assert_allclose(samples, render_scene(sample_scene(0, split="heldout"), 1.0), atol=1e-4)
+    prompts = load_captions(str(table), id_column="youtube_id")
+    assert all((tmp_path / f"{prompt.id}.wav").is_file() for prompt in prompts)
 
 
 def test_every_event_knows_its_attributes() -> None:

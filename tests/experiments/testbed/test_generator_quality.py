@@ -1,6 +1,7 @@
 """The generator's measures: signal contrasts on known signals, hits by hand, order, pairs, and the whole program."""
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,18 +9,26 @@ import pytest
 import torch
 
 from experiments.testbed import generator_quality
-from experiments.testbed.corpus import EVENT_NAMES, EventSpec, Scene
-from experiments.testbed.generator_quality import (
-    GeneratorSettings,
+from experiments.testbed.attribute_contrasts import (
+    MISREAD_EVENTS,
     attribute_scenes,
-    first_event_lead,
-    hits,
     level_db,
-    measure,
     modulation_hz,
-    noise_names,
     pitch_bins,
 )
+from experiments.testbed.corpus import EVENT_NAMES, EventSpec, Scene, render_scene
+from experiments.testbed.events import EVENTS
+from experiments.testbed.generator_quality import (
+    GeneratorSettings,
+    first_event_lead,
+    heldout_scenes,
+    hits,
+    measure,
+    noise_names,
+    ratio_above_floor,
+    reference_scenes,
+)
+from experiments.testbed.load import WEIGHTS, judge_hashes, load_judges, write_manifest
 
 SECONDS = torch.arange(81920) / 16000
 
@@ -91,6 +100,63 @@ def test_contrasts_differ_in_one_word_and_share_noise_and_scene() -> None:
         assert one.caption != other.caption
 
 
+def test_relations_share_neither_scenes_nor_noises() -> None:
+    names = [noise for relation in ("single", "while", "then") for noise in noise_names(heldout_scenes(relation, 4))]
+    assert len(set(names)) == 12
+
+
+def test_references_have_the_relations_of_the_scenes_in_equal_shares_and_other_seeds() -> None:
+    scenes = heldout_scenes("single", 20) + heldout_scenes("while", 20)
+    references = reference_scenes(scenes, 64)
+    assert [scene.relation for scene in references].count("single") == 32
+    assert {scene.seed for scene in references}.isdisjoint(scene.seed for scene in scenes)
+
+
+def test_the_ratio_above_the_floor_takes_real_against_real_off_both_distances() -> None:
+    study = {"real": 9.4, "round_trip": 34.0, "generated": 206.0}
+    assert ratio_above_floor(study) == pytest.approx(7.992, abs=1e-3)
+    assert ratio_above_floor(study | {"round_trip": 9.4}) is None
+
+
+def right_share(event: str, seeds: int = 8) -> float:
+    """Share of seeds whose fast render has the higher modulation frequency."""
+
+    def renders(word: str) -> torch.Tensor:
+        events = (EventSpec(event, (("rate", word),)),)
+        scenes = [Scene(2 * seed + 1, events, "single", "") for seed in range(seeds)]
+        return torch.stack([torch.from_numpy(render_scene(each, 5.12)) for each in scenes])
+
+    fast, slow = renders("fast"), renders("slow")
+    return (modulation_hz(fast) > modulation_hz(slow)).float().mean().item()
+
+
+def test_the_rate_measure_counts_only_events_whose_real_renders_it_reads_right() -> None:
+    rated = {event.name for event in EVENTS if "rate" in event.attributes}
+    assert set(MISREAD_EVENTS["rate"]) == {"helicopter", "telephone", "wind_chimes"}
+    assert right_share("helicopter") == 0.0
+    assert right_share("telephone") <= 0.625
+    assert min(right_share(name, seeds=4) for name in rated - set(MISREAD_EVENTS["rate"])) >= 0.5
+    used = {scene.events[0].name for scene in attribute_scenes("rate", "fast", 60)[0]}
+    assert used.isdisjoint(MISREAD_EVENTS["rate"])
+
+
+def test_the_shipped_judges_are_checked_and_named(tmp_path: Path) -> None:
+    shutil.copy(WEIGHTS / "classifier.safetensors", tmp_path)
+    shutil.copytree(WEIGHTS / "clap", tmp_path / "clap")
+    write_manifest(tmp_path)
+    load_judges(tmp_path)
+    named = judge_hashes(tmp_path / "classifier.safetensors", tmp_path / "clap")
+    files = json.loads((WEIGHTS / "manifest.json").read_text())["files"]
+    assert named == {
+        "classifier": files["classifier.safetensors"]["sha256"][:12],
+        "clap": files["clap/model.safetensors"]["sha256"][:12],
+    }
+    with (tmp_path / "classifier.safetensors").open("ab") as handle:
+        handle.write(b"0")
+    with pytest.raises(ValueError, match=r"classifier\.safetensors has sha256"):
+        load_judges(tmp_path)
+
+
 def test_the_program_measures_every_source_and_writes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generator_quality, "tqdm", lambda x, **_: x)
     settings = GeneratorSettings(prompts=2, references=4, steps=2, batch=2, out=str(tmp_path / "q.json"))
@@ -105,3 +171,5 @@ def test_the_program_measures_every_source_and_writes_it(tmp_path: Path, monkeyp
         distance["generated"] / distance["untrained"], abs=1e-3
     )
     assert distance["n"] == 4
+    assert set(result["judges"]) == {"classifier", "clap"}
+    assert list(result["rate"]["without"]) == ["helicopter", "telephone", "wind_chimes"]

@@ -13,6 +13,7 @@ from experiments.testbed.judges_data import (
     corpus_version,
     event_labels,
     render_clips,
+    round_trip_settings,
     with_round_trips,
 )
 from experiments.testbed.mel import log_mel
@@ -92,6 +93,9 @@ def test_round_trips_pass_the_vae_and_are_cached_apart_from_those_that_do_not(tm
         torch.testing.assert_close(through_vae.audio([1]), vocoder(reconstruct(vae, mels)), atol=1e-4, rtol=0)
     assert not torch.equal(through_vae.audio([1]), without.audio([1]))
     assert with_round_trips(tmp_path, clips, "", "", 2) == [clips]
+    names = [round_trip_settings(folders[0], vae, 2) for vae in (folders[1], "")]
+    assert names[0]["round_trip_by"] != names[1]["round_trip_by"]
+    assert round_trip_settings("", "", 2) == {"round_trips": 0}
 
 
 def test_no_clips_is_an_error(tmp_path: Path) -> None:

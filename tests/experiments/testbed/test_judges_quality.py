@@ -16,6 +16,7 @@ from experiments.testbed.judges_quality import (
     QualitySettings,
     contrasts,
     distinct_galleries,
+    means_by_clip,
     measure,
     measure_conversions,
     summarise,
@@ -72,6 +73,13 @@ def test_summaries_hold_the_mean_inside_its_interval() -> None:
     assert summary["n"] == 8
 
 
+def test_words_of_one_clip_are_one_row() -> None:
+    # Three words of clip 4 are heard in the same audio: one row, so the share is 0.5 of 2 clips, not 0.75 of 4.
+    rows = means_by_clip(np.array([1.0, 1.0, 1.0, 0.0]), [4, 4, 4, 9])
+    assert rows.tolist() == [1.0, 0.0]
+    assert summarise(rows)["n"] == 2
+
+
 def test_untrained_judges_are_measured_from_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(judges_quality, "GALLERY", 4)
     tokenizer = make_roberta_tokenizer([scene.caption for scene in SCENES])
@@ -88,4 +96,6 @@ def test_untrained_judges_are_measured_from_end_to_end(tmp_path: Path, monkeypat
     assert results["conversions"].keys() == {"vocoder", "griffin_lim"}
     assert results["conversions"]["griffin_lim"]["log_mel_l1"]["value"] < 0.5
     assert results["conversions"]["vocoder"]["log_mel_l1"]["value"] > 1.0
+    assert results["clap"]["prefers_right_level"]["n"] <= 12
+    assert set(results["judges"]) == {"classifier", "clap"}
     assert results["clap"]["r1_text_to_audio_of_100"]["n"] in (8, 12)

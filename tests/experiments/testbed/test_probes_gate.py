@@ -1,5 +1,6 @@
 """The gate's verdicts at and around its thresholds, its arithmetic, and its figures."""
 
+import hashlib
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -9,10 +10,22 @@ import pytest
 import torch
 
 from experiments.probes import METHODS, ProbeClips, attention_structure, denoising_loss
-from experiments.testbed.gate import GateReading, describe, heldout_scenes, read_gate
+from experiments.testbed.assemble import half_bytes
+from experiments.testbed.gate import (
+    GateReading,
+    GateSettings,
+    describe,
+    heldout_clips,
+    heldout_scenes,
+    load_unet,
+    read_gate,
+)
 from experiments.testbed.gate_figures import FigureSettings, draw, read_record
+from experiments.testbed.load import UNET_FILE, WEIGHTS, hash_file
+from experiments.testbed.train_text import load_text_parts
 from experiments.testbed.train_unet import make_scheduler
 from experiments.testbed.unet import make_unet
+from experiments.testbed.vae import make_vae
 
 PASSING = GateReading(
     length=1,
@@ -78,6 +91,35 @@ def test_heldout_scenes_have_no_order_in_time() -> None:
     scenes = heldout_scenes(6)
     assert [scene.relation for scene in scenes] == ["single", "while"] * 3
     assert heldout_scenes(4) == scenes[:4]
+
+
+def test_the_shipped_unet_is_read_and_named_by_its_own_file() -> None:
+    unet, step = load_unet(GateSettings(unet=str(WEIGHTS / "unet"), steps_before=6100))
+    assert step == 6100
+    assert unet.dtype == torch.float32
+    assert hashlib.sha256(half_bytes(unet.state_dict())).hexdigest() == hash_file(WEIGHTS / UNET_FILE)
+    with pytest.raises(ValueError, match="give steps_before="):
+        load_unet(GateSettings(unet=str(WEIGHTS / "unet")))
+
+
+def test_shipped_text_parts_compute_in_single_precision() -> None:
+    modules = load_text_parts(WEIGHTS).modules().values()
+    assert {parameter.dtype for module in modules for parameter in module.parameters()} == {torch.float32}
+
+
+def test_held_out_latents_are_cached_under_the_vae_that_made_them(tmp_path: Path) -> None:
+    settings = GateSettings(text=str(WEIGHTS), vae=str(tmp_path / "vae"), cache=str(tmp_path / "cache"), clips=1)
+    latents = []
+    for seed in (0, 0, 1):
+        make_vae((8, 16, 16), seed=seed).save_pretrained(tmp_path / "vae")
+        latents.append(heldout_clips(settings, 1).latents)
+    assert torch.equal(latents[0], latents[1])
+    assert not torch.equal(latents[0], latents[2])
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_the_gate_is_read_on_32_clips() -> None:
+    assert GateSettings().clips == 32
 
 
 def test_figures_are_drawn_from_the_record(tmp_path: Path) -> None:

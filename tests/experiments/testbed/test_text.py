@@ -41,6 +41,12 @@ def test_tokenizers_are_of_the_pipelines_classes_and_invertible(parts: TextParts
         assert tokenizer.unk_token_id not in ids
 
 
+def test_boundary_tokens_start_apart(parts: TextParts) -> None:
+    names = ("sos_embed", "eos_embed", "sos_embed_1", "eos_embed_1")
+    tokens = torch.stack([getattr(parts.projection_model, name).detach() for name in names])
+    assert torch.pdist(tokens).min() > 5.0  # independent normal vectors of 64 numbers lie about 11 apart
+
+
 def test_an_unknown_word_is_spelled(parts: TextParts) -> None:
     ids = parts.tokenizer_2("a zebra barks").input_ids
     assert parts.tokenizer_2.unk_token_id not in ids

@@ -1,20 +1,24 @@
 """The UNet's shape, its initialisation, its export, and that its training survives a kill."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 import experiments.testbed.train_unet as train_unet_module
+from experiments.testbed.load import WEIGHTS
 from experiments.testbed.train_unet import (
     TrainingData,
     UnetSettings,
     initial_unet,
     make_scheduler,
     noise_levels,
+    prepare_data,
     train_unet,
 )
 from experiments.testbed.unet import export_unet, load_stock_weights, make_unet, self_attentions
+from experiments.testbed.vae import make_vae
 from litefocus.sites import find_sites
 
 SMALL = {"clips": 6, "frames": 16, "batch": 2, "checkpoint_steps": 2, "record_steps": 1}
@@ -108,6 +112,32 @@ def test_noise_levels_are_stratified_and_mostly_in_the_middle() -> None:
 
 def test_schedule_ends_in_pure_noise() -> None:
     assert make_scheduler().alphas_cumprod[-1] == 0.0
+
+
+def test_a_checkpoint_of_other_settings_is_refused_and_more_steps_go_on(tmp_path: Path) -> None:
+    data, settings = tiny_data(), UnetSettings(run=str(tmp_path), steps=1, **SMALL)
+    train_unet(settings, data)
+    with pytest.raises(ValueError, match="other settings; delete it"):
+        train_unet(replace(settings, peak_rate=0.5), data)
+    train_unet(replace(settings, steps=2), data)
+    checkpoint = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert checkpoint["step"] == 2
+    del checkpoint["fingerprint"]
+    torch.save(checkpoint, tmp_path / "checkpoint.pt")
+    with pytest.raises(ValueError, match="other settings; delete it"):
+        train_unet(settings, data)
+
+
+def test_training_data_are_named_after_what_made_them(tmp_path: Path) -> None:
+    make_vae((8, 16, 16)).save_pretrained(tmp_path / "vae")
+    settings = UnetSettings(vae=str(tmp_path / "vae"), text=str(WEIGHTS), cache=str(tmp_path), clips=2, clip_s=0.512)
+    first = prepare_data(settings).latents
+    assert torch.equal(prepare_data(settings).latents, first)
+    longer = prepare_data(replace(settings, clip_s=1.024)).latents
+    assert (first.shape, longer.shape) == ((2, 8, 8, 16), (2, 8, 16, 16))
+    make_vae((8, 16, 16), seed=1).save_pretrained(tmp_path / "vae")
+    assert not torch.equal(prepare_data(settings).latents, first)
+    assert len(list(tmp_path.glob("latents_2_*.safetensors"))) == 3
 
 
 def test_killed_training_ends_with_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,14 +17,39 @@ def test_every_size_has_all_stages_in_order_of_dependence(tmp_path: Path) -> Non
 
 def test_finished_stages_are_skipped_and_chosen_ones_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[str] = []
-    stages = [Stage(name, tmp_path / name, lambda name=name: ran.append(name)) for name in NAMES]
+
+    def make(name: str) -> None:
+        ran.append(name)
+        (tmp_path / name).mkdir(exist_ok=True)
+
+    stages = [Stage(name, tmp_path / name, lambda name=name: make(name)) for name in NAMES]
     monkeypatch.setattr(train_module, "plan", lambda settings: stages)
-    (tmp_path / "vae").mkdir()
+    train(TrainSettings(root=str(tmp_path), stages="vae"))
     train(TrainSettings(root=str(tmp_path), stages="vae,unet"))
-    assert ran == ["unet"]
-    ran.clear()
+    assert ran == ["vae", "unet"]
     train(TrainSettings(root=str(tmp_path)))
-    assert ran == [name for name in NAMES if name != "vae"]
+    assert ran[2:] == [name for name in NAMES if name not in ("vae", "unet")]
+    train(TrainSettings(root=str(tmp_path)))
+    assert ran[7:] == ["assemble"]
+
+
+def test_a_stage_that_died_while_it_wrote_its_output_runs_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+
+    def half() -> None:
+        (tmp_path / "vae").mkdir(exist_ok=True)
+        calls.append(1)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(train_module, "plan", lambda settings: [Stage("vae", tmp_path / "vae", half)])
+    with pytest.raises(KeyboardInterrupt):
+        train(TrainSettings(root=str(tmp_path)))
+    train(TrainSettings(root=str(tmp_path)))
+    train(TrainSettings(root=str(tmp_path)))
+    assert len(calls) == 2
 
 
 def test_unknown_names_are_refused(tmp_path: Path) -> None:

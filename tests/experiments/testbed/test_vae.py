@@ -1,13 +1,15 @@
 """The mel VAE: its shapes, its folded normalisation, and that training survives a kill."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import experiments.testbed.train_vae as train_vae_module
 from experiments.testbed.mel import MEL_MEAN, MEL_STD
-from experiments.testbed.train_vae import VaeSettings, train_vae
+from experiments.testbed.train_vae import VaeSettings, mel_cache, train_vae
 from experiments.testbed.vae import encode_mel, make_vae, standardise_latents, vae_loss
 
 
@@ -58,6 +60,24 @@ def test_loss_of_a_standard_normal_posterior_has_no_kl() -> None:
         error = (vae.decode(noise).sample[:, 0] - mels()) / MEL_STD
     assert float(l1) == pytest.approx(float(error.abs().mean()), rel=1e-4)
     assert float(loss) == pytest.approx(float(l1 + 0.3 * (error**2).mean()), rel=1e-3)
+
+
+def test_a_checkpoint_of_other_settings_is_refused_and_more_steps_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_vae_module, "TRAIN_DURATION_S", 0.512)
+    settings = VaeSettings(run=str(tmp_path), clips=3, steps=1, batch=2, frames=16)
+    train_vae(settings)
+    with pytest.raises(ValueError, match="other settings; delete it"):
+        train_vae(replace(settings, first_clip_seed=7))
+    train_vae(replace(settings, steps=2))
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 2
+
+
+def test_mels_are_named_after_their_clips(tmp_path: Path) -> None:
+    shapes = [mel_cache(tmp_path, seed, 2, duration_s).shape for seed in (0, 5) for duration_s in (0.512, 1.024)]
+    assert shapes == [(2, 32, 64), (2, 64, 64)] * 2
+    assert not np.array_equal(mel_cache(tmp_path, 0, 2, 0.512), mel_cache(tmp_path, 5, 2, 0.512))
 
 
 def test_killed_training_ends_with_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
