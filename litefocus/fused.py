@@ -1,4 +1,4 @@
-"""What the levers of `litefocus.optimize` put in place of a module's forward: the same function in fewer passes.
+"""What the levers (`litefocus.levers`) put in place of a module's forward: the same function in fewer passes.
 
 Shapes: B batch, N = T * F tokens, T time frames, F frequency bins, C channels, L text tokens, I and O layer widths.
 """

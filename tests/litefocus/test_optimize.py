@@ -1,6 +1,7 @@
 """Levers around the sites: equal output, alone and together, with LiteFocus in and out, and nothing left behind."""
 
 import copy
+import pkgutil
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -11,9 +12,10 @@ import torch.nn.functional as F
 from conftest import Run
 from diffusers.models.upsampling import Upsample2D
 
+import litefocus
 from litefocus import LiteFocusConfig, disable_lite_focus, fused, inject_lite_focus
 from litefocus.fused import GatedFeedForward, PhasedUpsampling
-from litefocus.optimize import DEFAULT_LEVERS, LEVERS, compile_blocks, optimize, optimized, restore
+from litefocus.levers import DEFAULT_LEVERS, LEVERS, compile_blocks, optimize, optimized, restore
 from litefocus.packed import PackedLinear, PlainLinear, unavailable
 
 EAGER = tuple(lever for lever in LEVERS if lever != "compiled_blocks")
@@ -137,6 +139,12 @@ def test_phased_upsampling_against_float64(size: Any) -> None:
     expected = F.conv2d(stretched, upsampler.conv.weight.double(), upsampler.conv.bias.double(), padding=1)
     output = PhasedUpsampling(upsampler)(x, size)
     torch.testing.assert_close(output.double(), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_no_public_name_is_also_a_module() -> None:
+    modules = {module.name for module in pkgutil.iter_modules(litefocus.__path__)}
+    assert "levers" in modules
+    assert not modules & set(litefocus.__all__)
 
 
 def test_changed_weights_and_gradients_are_refused(audioldm2_unet: Any, run: Run) -> None:
