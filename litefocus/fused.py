@@ -18,8 +18,16 @@ BuildLinear = Callable[[torch.Tensor, torch.Tensor | None], Linear]
 CHUNK_ROWS = 8192
 
 
+def is_exactly(layer: Any, kind: type[nn.Module]) -> bool:
+    """A layer whose weight alone says what it computes: no subclass, no adapter (LoRA) around it, no quantised weight.
+
+    Names do not tell: peft's wrapper of a linear layer is called Linear and shows the weight without its adapters.
+    """
+    return type(layer) is kind and type(layer.weight) is nn.Parameter
+
+
 def is_plain(attention: Any) -> bool:
-    """Attention of AudioLDM's kind: nothing between the projections, the product and the output."""
+    """Attention of AudioLDM's kind: nothing in or between the projections, the product and the output."""
     options = (
         "spatial_norm",
         "group_norm",
@@ -29,7 +37,12 @@ def is_plain(attention: Any) -> bool:
         "residual_connection",
         "added_kv_proj_dim",
     )
-    return not any(getattr(attention, name, None) for name in options) and attention.rescale_output_factor == 1
+    layers = (attention.to_q, attention.to_k, attention.to_v)
+    return (
+        all(is_exactly(layer, nn.Linear) for layer in layers)
+        and not any(getattr(attention, name, None) for name in options)
+        and attention.rescale_output_factor == 1
+    )
 
 
 class FusedProjection:
@@ -91,8 +104,9 @@ def is_gated(module: Any) -> bool:
     """A FeedForward of one GEGLU, an idle dropout and one linear layer."""
     if type(module).__name__ != "FeedForward":
         return False
-    kinds = [type(layer).__name__ for layer in module.net]
-    return kinds == ["GEGLU", "Dropout", "Linear"] and module.net[1].p == 0
+    if [type(layer).__name__ for layer in module.net] != ["GEGLU", "Dropout", "Linear"] or module.net[1].p != 0:
+        return False
+    return is_exactly(module.net[0].proj, nn.Linear) and is_exactly(module.net[2], nn.Linear)
 
 
 class GatedFeedForward:
@@ -128,8 +142,14 @@ def is_nearest_upsampler(module: Any) -> bool:
         return False
     layer = getattr(module, "conv", None)
     return (
-        module.interpolate and isinstance(layer, nn.Conv2d) and (layer.kernel_size, layer.padding) == ((3, 3), (1, 1))
+        module.interpolate and is_exactly(layer, nn.Conv2d) and (layer.kernel_size, layer.padding) == ((3, 3), (1, 1))
     )
+
+
+def is_projected_by_convolutions(module: Any) -> bool:
+    """A Transformer2DModel between two 1x1 convolutions."""
+    ends = (getattr(module, "proj_in", None), getattr(module, "proj_out", None))
+    return hasattr(module, "transformer_blocks") and all(is_exactly(layer, nn.Conv2d) for layer in ends)
 
 
 class PhasedUpsampling:

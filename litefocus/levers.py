@@ -22,9 +22,11 @@ from litefocus.fused import (
     PhasedUpsampling,
     TokensIn,
     TokensOut,
+    is_exactly,
     is_gated,
     is_nearest_upsampler,
     is_plain,
+    is_projected_by_convolutions,
 )
 from litefocus.packed import PackedLinear, PlainLinear, unavailable
 from litefocus.sites import find_unet
@@ -37,7 +39,8 @@ _ATTRIBUTE = "_litefocus_optimization"
 def optimize(pipe_or_unet: Any, levers: Sequence[str] | None = None) -> tuple[str, ...]:
     """Make a diffusers UNet faster at equal output, with or without LiteFocus in it, until `restore`.
 
-    Call it after weights, device and dtype are final; inference only. Calling again replaces the levers.
+    Call it after weights, device and dtype are final; inference only. Calling again replaces the levers. A layer that
+    is not exactly a Linear or Conv2d with a plain weight (LoRA adapters, quantised layers) stays as it is.
 
     Args:
         pipe_or_unet: a diffusers AudioLDM2, AudioLDM or MusicLDM pipeline or its UNet.
@@ -144,20 +147,21 @@ class _Optimization:
 
     def install(self) -> None:
         linear: BuildLinear = PackedLinear if "packed_linears" in self.levers else PlainLinear
-        replaced_whole: set[nn.Module] = set()
+        # An adapter's base layer is left alone: merging writes to its weight, and the fingerprint cannot see how.
+        left = {inner for module in self.unet.modules() if hasattr(module, "base_layer") for inner in module.modules()}
         for module in self.unet.modules():
-            if "token_projections" in self.levers and hasattr(module, "transformer_blocks"):
+            if "token_projections" in self.levers and is_projected_by_convolutions(module):
                 self._token_projections(module, linear)
             if "fused_attention" in self.levers and hasattr(module, "to_q") and is_plain(module):
                 self._replace(module, "forward", FusedAttention(module, linear))
             if "fused_feed_forward" in self.levers and is_gated(module):
                 self._replace(module, "forward", GatedFeedForward(module.net, linear))
-                replaced_whole.update(module.modules())
+                left.update(module.modules())
             if "phased_upsampling" in self.levers and is_nearest_upsampler(module):
                 self._replace(module, "forward", PhasedUpsampling(module))
-            if "packed_linears" in self.levers and type(module) is nn.Linear and module not in replaced_whole:
+            if "packed_linears" in self.levers and is_exactly(module, nn.Linear) and module not in left:
                 self._replace(module, "forward", PackedLinear(module.weight, module.bias))
-            if "channels_last" in self.levers and type(module) is nn.Conv2d:
+            if "channels_last" in self.levers and is_exactly(module, nn.Conv2d) and module not in left:
                 self._replace(module, "forward", ChannelsLastConvolution(module))
         if "compiled_blocks" in self.levers:
             self._compiled = compile_blocks(self.unet)
@@ -178,8 +182,6 @@ class _Optimization:
         self._replaced.append((module, name))
 
     def _token_projections(self, transformer: Any, linear: BuildLinear) -> None:
-        if not isinstance(transformer.proj_in, nn.Conv2d):
-            return
         self._replace(transformer, "_operate_on_continuous_inputs", TokensIn(transformer, linear))
         self._replace(transformer, "_get_output_for_continuous_inputs", TokensOut(transformer, linear))
 

@@ -51,6 +51,51 @@ def test_levers_keep_the_output_and_restore_gives_it_back_bit_for_bit(
     restore(audioldm2_unet)
 
 
+class Linear(torch.nn.Module):
+    """An adapter as peft's: named Linear, shows the base layer's weight and adds a product of its own to its output."""
+
+    def __init__(self, base_layer: torch.nn.Module) -> None:
+        super().__init__()
+        self.base_layer = base_layer
+        self.scale = 0.5
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("base_layer"), name)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.base_layer(x) * (1 + self.scale)
+
+
+def adapted(unet: Any, names: tuple[str, ...]) -> int:
+    """Wrap the layers whose name ends in one of `names`; returns how many."""
+    wrapped = [name for name, _ in unet.named_modules() if name.endswith(names)]
+    for name in wrapped:
+        unet.set_submodule(name, Linear(unet.get_submodule(name)))
+    return len(wrapped)
+
+
+@needs_packing
+@pytest.mark.parametrize("levers", [*((lever,) for lever in EAGER), None], ids=str)
+@pytest.mark.parametrize("names", [("to_q", "to_v"), ("0.proj", "net.2"), ("proj_in", "proj_out"), (".conv",)], ids=str)
+def test_adapters_are_kept(audioldm2_unet: Any, run: Run, names: tuple[str, ...], levers: Any) -> None:
+    plain = run(audioldm2_unet)
+    assert adapted(audioldm2_unet, names) > 2
+    expected = run(audioldm2_unet)
+    assert (expected - plain).abs().max() > 1e-3
+    with optimized(audioldm2_unet, levers):
+        torch.testing.assert_close(run(audioldm2_unet), expected, rtol=1e-4, atol=1e-5)
+        # Merging an adapter writes past autograd: a packed copy of the base weight would miss it.
+        for module in audioldm2_unet.modules():
+            if isinstance(module, Linear):
+                for parameter in module.base_layer.parameters():
+                    parameter.data.mul_(1.5)
+                module.scale = 0
+        torch.testing.assert_close(run(audioldm2_unet), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_audioldm_without_text_is_served(audioldm_unet: Any, run_audioldm: Run) -> None:
     before = run_audioldm(audioldm_unet)
     with optimized(audioldm_unet, EAGER[:3]):
