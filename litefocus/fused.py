@@ -140,7 +140,7 @@ def is_nearest_upsampler(module: Any) -> bool:
     """An Upsample2D that doubles by nearest neighbours and then convolves 3x3 with padding 1."""
     if type(module).__name__ != "Upsample2D" or module.norm is not None or module.use_conv_transpose:
         return False
-    layer = getattr(module, "conv", None)
+    layer: Any = getattr(module, "conv", None)
     return (
         module.interpolate and is_exactly(layer, nn.Conv2d) and (layer.kernel_size, layer.padding) == ((3, 3), (1, 1))
     )

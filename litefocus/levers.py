@@ -149,6 +149,7 @@ class _Optimization:
         linear: BuildLinear = PackedLinear if "packed_linears" in self.levers else PlainLinear
         # An adapter's base layer is left alone: merging writes to its weight, and the fingerprint cannot see how.
         left = {inner for module in self.unet.modules() if hasattr(module, "base_layer") for inner in module.modules()}
+        module: Any
         for module in self.unet.modules():
             if "token_projections" in self.levers and is_projected_by_convolutions(module):
                 self._token_projections(module, linear)
