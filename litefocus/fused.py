@@ -68,6 +68,7 @@ class FusedAttention:
 
     def __init__(self, attention: Any, linear: BuildLinear) -> None:
         self.attention = attention
+        self.stock = attention.forward
         layers = [attention.to_k, attention.to_v]
         self_attention = attention.to_q.in_features == attention.to_k.in_features
         self.query_key_value = FusedProjection([attention.to_q, *layers], linear) if self_attention else None
@@ -82,15 +83,17 @@ class FusedAttention:
     ) -> torch.Tensor:
         """(B, N, C), text (B, L, E) or None -> (B, N, C)."""
         attn = self.attention
+        if kwargs:  # the stock forward says which of them a processor takes
+            return self.stock(hidden_states, encoder_hidden_states, attention_mask, **kwargs)
         if type(attn.processor).__name__ != "AttnProcessor2_0" or hidden_states.ndim != 3:
-            return attn.processor(attn, hidden_states, encoder_hidden_states, attention_mask, **kwargs)
+            return attn.processor(attn, hidden_states, encoder_hidden_states, attention_mask)
         if self.query_key_value is not None and encoder_hidden_states is None:
             query, key, value = self.query_key_value(hidden_states)
         elif self.key_value is not None and encoder_hidden_states is not None:
             query = attn.to_q(hidden_states)
             key, value = self.key_value(encoder_hidden_states)
         else:
-            return attn.processor(attn, hidden_states, encoder_hidden_states, attention_mask, **kwargs)
+            return attn.processor(attn, hidden_states, encoder_hidden_states, attention_mask)
         batch, tokens, _ = hidden_states.shape
         if attention_mask is not None:
             attention_mask = attn.prepare_attention_mask(attention_mask, key.shape[1], batch)

@@ -59,11 +59,12 @@ def original_model() -> Any:
 def run() -> Run:
     """Forward of a small AudioLDM 2 UNet on seeded inputs: (batch, 4, time, 16)."""
 
-    def forward(unet: Any, time: int = 24, batch: int = 2, timestep: int = 5) -> torch.Tensor:
+    def forward(unet: Any, time: int = 24, batch: int = 2, timestep: int = 5, **options: Any) -> torch.Tensor:
         generator = torch.Generator().manual_seed(1)
         first, second = (torch.randn(batch, 3, width, generator=generator) for width in TEXT_WIDTHS)
         sample = latents(batch, time)
-        return unet(sample, timestep, encoder_hidden_states=first, encoder_hidden_states_1=second).sample
+        texts = {"encoder_hidden_states": first, "encoder_hidden_states_1": second}
+        return unet(sample, timestep, **texts, **options).sample
 
     return forward
 
