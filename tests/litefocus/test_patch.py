@@ -205,6 +205,24 @@ def test_grid_is_the_level_s_own_and_forgotten_after_the_forward(audioldm2_unet:
         find_sites(audioldm2_unet)[0].attention(torch.zeros(1, 136, 16))
 
 
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [(None, "not two forwards of one UNet at once"), (TokenGrid(20, 8), "of 96 tokens inside a forward of 20 x 8")],
+)
+def test_two_forwards_at_once_are_named_in_the_error(audioldm2_unet: Any, run: Run, grid: Any, message: str) -> None:
+    inject_lite_focus(audioldm2_unet)
+    site = find_sites(audioldm2_unet)[0]
+
+    def other_thread(*_: Any) -> None:
+        # Another forward has ended (None) or is inside the same transformer with another length.
+        site.attention.processor.tracker._grid = grid
+
+    site.transformer.transformer_blocks[0].register_forward_pre_hook(other_thread)
+    with pytest.raises(RuntimeError, match=message) as error:
+        run(audioldm2_unet)
+    assert "\n" not in str(error.value)
+
+
 def test_clip_alone_equals_clip_in_a_batch(audioldm2_unet: Any, run: Run) -> None:
     with lite_focus(audioldm2_unet, {"sparse_ratio": 0.2}):
         pair = run(audioldm2_unet, batch=2)
