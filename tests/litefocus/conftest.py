@@ -59,12 +59,11 @@ def original_model() -> Any:
 def run() -> Run:
     """Forward of a small AudioLDM 2 UNet on seeded inputs: (batch, 4, time, 16)."""
 
-    def forward(unet: Any, time: int = 24, batch: int = 2, timestep: int = 5, **options: Any) -> torch.Tensor:
+    def forward(unet: Any, time: int = 24, batch: int = 2, timestep: int = 5) -> torch.Tensor:
         generator = torch.Generator().manual_seed(1)
         first, second = (torch.randn(batch, 3, width, generator=generator) for width in TEXT_WIDTHS)
         sample = latents(batch, time)
-        texts = {"encoder_hidden_states": first, "encoder_hidden_states_1": second}
-        return unet(sample, timestep, **texts, **options).sample
+        return unet(sample, timestep, encoder_hidden_states=first, encoder_hidden_states_1=second).sample
 
     return forward
 
@@ -73,8 +72,8 @@ def run() -> Run:
 def run_audioldm() -> Run:
     """Forward of a small AudioLDM UNet, as its pipeline calls it."""
 
-    def forward(unet: Any, time: int = 24, batch: int = 2) -> torch.Tensor:
+    def forward(unet: Any, time: int = 24, batch: int = 2, **options: Any) -> torch.Tensor:
         labels = torch.randn(batch, 10, generator=torch.Generator().manual_seed(1))
-        return unet(latents(batch, time), 5, encoder_hidden_states=None, class_labels=labels).sample
+        return unet(latents(batch, time), 5, encoder_hidden_states=None, class_labels=labels, **options).sample
 
     return forward

@@ -151,13 +151,13 @@ def test_an_optimized_model_is_not_copied(audioldm2_unet: Any, run: Run, levers:
 @pytest.mark.parametrize("focused", [False, True])
 @pytest.mark.parametrize("options", [{"scale": 0.5}, {"foo": 1}, {"ip_adapter_masks": None}], ids=str)
 def test_attention_options_are_filtered_as_in_stock_diffusers(
-    audioldm2_unet: Any, run: Run, focused: bool, options: dict[str, Any]
+    audioldm_unet: Any, run_audioldm: Run, focused: bool, options: dict[str, Any]
 ) -> None:
     if focused:
-        inject_lite_focus(audioldm2_unet, {"resample": "fixed"})
-    expected = run(audioldm2_unet, cross_attention_kwargs=options)
-    optimize(audioldm2_unet)
-    got = run(audioldm2_unet, cross_attention_kwargs=options)
+        inject_lite_focus(audioldm_unet, {"resample": "fixed"})
+    expected = run_audioldm(audioldm_unet, cross_attention_kwargs=options)
+    optimize(audioldm_unet)
+    got = run_audioldm(audioldm_unet, cross_attention_kwargs=options)
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
 
 
