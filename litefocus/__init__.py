@@ -4,7 +4,7 @@ from litefocus.attention import lite_focus_attention
 from litefocus.config import LiteFocusConfig
 from litefocus.grid import TokenGrid
 from litefocus.keys import sample_cross_keys
-from litefocus.optimize import optimize, optimized, restore
+from litefocus.levers import optimize, optimized, restore
 from litefocus.patch import disable_lite_focus, inject_lite_focus, lite_focus
 from litefocus.schedule import LengthRule, LengthSchedule, scheduled_focus
 from litefocus.windowed import window_focus_attention

@@ -102,11 +102,41 @@ def _lse_obstacle(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -
     """Why the log-sum-exp merge cannot serve these tensors; None if it can."""
     if torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad):
         return "gradients: torch's log-sum-exp is not differentiable"
-    if query.device.type not in ("cpu", "cuda"):
+    if query.device.type == "cpu":
+        return None
+    if query.device.type != "cuda":
         return f"device {query.device.type}: torch returns a log-sum-exp on cpu and cuda"
-    if query.device.type == "cuda" and (query.dtype == torch.float64 or query.shape[-1] % 8 or query.shape[-1] > 256):
+    if query.dtype == torch.float64 or query.shape[-1] % 8 or query.shape[-1] > 256:
         return f"{query.dtype} with head_dim {query.shape[-1]} on cuda: needs <= 32 bits and a multiple of 8 up to 256"
+    if _kernel(query) is None:
+        return f"{query.dtype} on this GPU: torch's kernels take it from compute capability 8.0 on"
     return None
+
+
+def lse_kernel(device: str, capability: tuple[int, int], dtype: torch.dtype, flash_enabled: bool) -> str | None:
+    """Which of torch's attention kernels that return a log-sum-exp serves: "cpu", "flash", "efficient", or None.
+
+    Args:
+        device: its type. capability: of a CUDA device; flash attention and bfloat16 need (8, 0), so not on T4 or V100.
+        flash_enabled: torch's switch for flash attention on CUDA.
+    """
+    if device == "cpu":
+        return "cpu"
+    half, ampere = dtype in (torch.float16, torch.bfloat16), capability >= (8, 0)
+    if device != "cuda" or not (half or dtype == torch.float32) or (dtype == torch.bfloat16 and not ampere):
+        return None
+    return "flash" if half and ampere and flash_enabled else "efficient"
+
+
+def _kernel(query: torch.Tensor) -> str | None:
+    device = query.device
+    capability, flash_enabled = _cuda_state(device.index) if device.type == "cuda" else ((0, 0), False)
+    return lse_kernel(device.type, capability, query.dtype, flash_enabled)
+
+
+@torch.compiler.assume_constant_result  # torch's compiler cannot trace the switch
+def _cuda_state(index: int | None) -> tuple[tuple[int, int], bool]:
+    return torch.cuda.get_device_capability(index), torch.backends.cuda.flash_sdp_enabled()
 
 
 def _resolve_backend(backend: str, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> str:
@@ -219,7 +249,7 @@ def _flash_with_lse(
     aten = torch.ops.aten
     if query.device.type == "cpu":
         output, lse = aten._scaled_dot_product_flash_attention_for_cpu(query, key, value, scale=scale)
-    elif query.dtype in (torch.float16, torch.bfloat16):
+    elif _kernel(query) == "flash":
         output, lse = aten._scaled_dot_product_flash_attention(query, key, value, scale=scale)[:2]
     else:
         output, lse = aten._scaled_dot_product_efficient_attention(query, key, value, None, True, scale=scale)[:2]

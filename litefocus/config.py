@@ -1,7 +1,7 @@
 """The options of LiteFocus: one frozen, validated record."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -52,6 +52,8 @@ class LiteFocusConfig:
         check_choice("duplicates", self.duplicates, DUPLICATES)
         check_choice("resample", self.resample, RESAMPLE)
         check_choice("backend", self.backend, BACKENDS)
+        if self.duplicates == "union" and self.backend == "lse":
+            raise ValueError("backend='lse' with duplicates='union': accepted are backend='append' and 'auto'")
         check_ratio(self.sparse_ratio)
         check_budget(self.max_cross_keys)
         if self.window_frames is not None:
@@ -64,12 +66,6 @@ class LiteFocusConfig:
                 f"same_frequency=False with cross_frequency={self.cross_frequency} and sparse_ratio="
                 f"{self.sparse_ratio:g} leaves no keys: turn one mechanism on, or leave the model unpatched"
             )
-
-    @property
-    def linear(self) -> bool:
-        """Whether the attention's cost grows linearly with the clip: both the window and the sample are bounded."""
-        sampled = self.cross_frequency and self.sparse_ratio > 0
-        return self.window_frames is not None and (not sampled or self.max_cross_keys is not None)
 
     def _check_windowed(self) -> None:
         for name, wanted in (("same_frequency", True), ("duplicates", "count_twice")):
@@ -110,7 +106,7 @@ def check_budget(keys: object) -> None:
 
 def check_levels(levels: Any) -> tuple[int, ...]:
     """Levels as a sorted tuple of distinct non-negative integers, or ValueError."""
-    wanted = (levels,) if isinstance(levels, int) else tuple(levels)
+    wanted = tuple(levels) if isinstance(levels, Iterable) else (levels,)
     if not wanted or any(isinstance(x, bool) or not isinstance(x, int) or x < 0 for x in wanted):
         raise ValueError(
             f"levels={levels!r}: accepted are whole numbers from 0 (the finest level with attention), like (0,)"

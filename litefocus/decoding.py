@@ -133,15 +133,16 @@ def _vocoder_in_chunks(
 
 
 def _vae_in_chunks(decode: Callable[..., Any], chunks: DecodingChunks) -> Callable[..., Any]:
-    def run(latents: torch.Tensor, return_dict: bool = True, **kwargs: Any) -> Any:
+    # Names and order are those of AutoencoderKL.decode.
+    def run(z: torch.Tensor, return_dict: bool = True, *args: Any, **kwargs: Any) -> Any:
         """(B, C, T, F) -> an output whose sample is (B, 1, M, mels)."""
-        frames = latents.shape[2]
+        frames = z.shape[2]
         if frames <= chunks.beyond_frames:
-            return decode(latents, return_dict=return_dict, **kwargs)
+            return decode(z, return_dict, *args, **kwargs)
         sample = None
         for start, stop in cores(frames, chunks):
             low, high = max(0, start - chunks.overlap_frames), min(frames, stop + chunks.overlap_frames)
-            output = decode(latents[:, :, low:high], return_dict=return_dict, **kwargs)
+            output = decode(z[:, :, low:high], return_dict, *args, **kwargs)
             part = output[0]
             scale = part.shape[2] // (high - low)
             if sample is None:

@@ -1,4 +1,4 @@
-"""What the levers of `litefocus.optimize` put in place of a module's forward: the same function in fewer passes.
+"""What the levers (`litefocus.levers`) put in place of a module's forward: the same function in fewer passes.
 
 Shapes: B batch, N = T * F tokens, T time frames, F frequency bins, C channels, L text tokens, I and O layer widths.
 """
@@ -18,8 +18,16 @@ BuildLinear = Callable[[torch.Tensor, torch.Tensor | None], Linear]
 CHUNK_ROWS = 8192
 
 
+def is_exactly(layer: Any, kind: type[nn.Module]) -> bool:
+    """A layer whose weight alone says what it computes: no subclass, no adapter (LoRA) around it, no quantised weight.
+
+    Names do not tell: peft's wrapper of a linear layer is called Linear and shows the weight without its adapters.
+    """
+    return type(layer) is kind and type(layer.weight) is nn.Parameter
+
+
 def is_plain(attention: Any) -> bool:
-    """Attention of AudioLDM's kind: nothing between the projections, the product and the output."""
+    """Attention of AudioLDM's kind: nothing in or between the projections, the product and the output."""
     options = (
         "spatial_norm",
         "group_norm",
@@ -29,7 +37,12 @@ def is_plain(attention: Any) -> bool:
         "residual_connection",
         "added_kv_proj_dim",
     )
-    return not any(getattr(attention, name, None) for name in options) and attention.rescale_output_factor == 1
+    layers = (attention.to_q, attention.to_k, attention.to_v)
+    return (
+        all(is_exactly(layer, nn.Linear) for layer in layers)
+        and not any(getattr(attention, name, None) for name in options)
+        and attention.rescale_output_factor == 1
+    )
 
 
 class FusedProjection:
@@ -55,6 +68,7 @@ class FusedAttention:
 
     def __init__(self, attention: Any, linear: BuildLinear) -> None:
         self.attention = attention
+        self.stock = attention.forward
         layers = [attention.to_k, attention.to_v]
         self_attention = attention.to_q.in_features == attention.to_k.in_features
         self.query_key_value = FusedProjection([attention.to_q, *layers], linear) if self_attention else None
@@ -69,15 +83,17 @@ class FusedAttention:
     ) -> torch.Tensor:
         """(B, N, C), text (B, L, E) or None -> (B, N, C)."""
         attn = self.attention
+        if kwargs:  # the stock forward says which of them a processor takes
+            return self.stock(hidden_states, encoder_hidden_states, attention_mask, **kwargs)
         if type(attn.processor).__name__ != "AttnProcessor2_0" or hidden_states.ndim != 3:
-            return attn.processor(attn, hidden_states, encoder_hidden_states, attention_mask, **kwargs)
+            return attn.processor(attn, hidden_states, encoder_hidden_states, attention_mask)
         if self.query_key_value is not None and encoder_hidden_states is None:
             query, key, value = self.query_key_value(hidden_states)
         elif self.key_value is not None and encoder_hidden_states is not None:
             query = attn.to_q(hidden_states)
             key, value = self.key_value(encoder_hidden_states)
         else:
-            return attn.processor(attn, hidden_states, encoder_hidden_states, attention_mask, **kwargs)
+            return attn.processor(attn, hidden_states, encoder_hidden_states, attention_mask)
         batch, tokens, _ = hidden_states.shape
         if attention_mask is not None:
             attention_mask = attn.prepare_attention_mask(attention_mask, key.shape[1], batch)
@@ -91,8 +107,9 @@ def is_gated(module: Any) -> bool:
     """A FeedForward of one GEGLU, an idle dropout and one linear layer."""
     if type(module).__name__ != "FeedForward":
         return False
-    kinds = [type(layer).__name__ for layer in module.net]
-    return kinds == ["GEGLU", "Dropout", "Linear"] and module.net[1].p == 0
+    if [type(layer).__name__ for layer in module.net] != ["GEGLU", "Dropout", "Linear"] or module.net[1].p != 0:
+        return False
+    return is_exactly(module.net[0].proj, nn.Linear) and is_exactly(module.net[2], nn.Linear)
 
 
 class GatedFeedForward:
@@ -126,10 +143,16 @@ def is_nearest_upsampler(module: Any) -> bool:
     """An Upsample2D that doubles by nearest neighbours and then convolves 3x3 with padding 1."""
     if type(module).__name__ != "Upsample2D" or module.norm is not None or module.use_conv_transpose:
         return False
-    layer = getattr(module, "conv", None)
+    layer: Any = getattr(module, "conv", None)
     return (
-        module.interpolate and isinstance(layer, nn.Conv2d) and (layer.kernel_size, layer.padding) == ((3, 3), (1, 1))
+        module.interpolate and is_exactly(layer, nn.Conv2d) and (layer.kernel_size, layer.padding) == ((3, 3), (1, 1))
     )
+
+
+def is_projected_by_convolutions(module: Any) -> bool:
+    """A Transformer2DModel between two 1x1 convolutions."""
+    ends = (getattr(module, "proj_in", None), getattr(module, "proj_out", None))
+    return hasattr(module, "transformer_blocks") and all(is_exactly(layer, nn.Conv2d) for layer in ends)
 
 
 class PhasedUpsampling:

@@ -36,7 +36,8 @@ class GridTracker:
 
     The tokens of an attention do not tell T from F, so the grid is read from the transformer's 4-D input
     (B, C, T, F). Outside the forward it is unknown, so that a stale grid can never be used. Only where gradients are
-    recorded is it kept until the next forward: gradient checkpointing recomputes the attention during backward.
+    recorded is it kept until the next forward: gradient checkpointing recomputes the attention during backward, which
+    must therefore come before the next forward and before the patch is removed.
     """
 
     def __init__(self, transformer: nn.Module) -> None:
@@ -59,18 +60,24 @@ class GridTracker:
         if not torch.is_grad_enabled():
             self._grid = None
 
-    def grid(self) -> TokenGrid:
-        """The grid of the running forward.
+    def grid(self, tokens: int | None = None) -> TokenGrid:
+        """The grid of the running forward, which must hold `tokens` tokens if they are given.
 
         Raises:
-            RuntimeError: called outside the forward of the tracked transformer.
+            RuntimeError: called outside the forward of the tracked transformer, or inside another one.
         """
-        if self._grid is None:
+        grid = self._grid
+        if grid is None:
             raise RuntimeError(
-                "a LiteFocus attention was called outside its transformer's forward, so its grid is unknown; "
-                "call the UNet, or disable_lite_focus() first"
+                "a LiteFocus attention was called outside its transformer's forward, so its grid is unknown: call the "
+                "UNet, not two forwards of one UNet at once (threads need copies); or disable_lite_focus() first"
             )
-        return self._grid
+        if tokens is not None and tokens != grid.tokens:
+            raise RuntimeError(
+                f"a LiteFocus attention of {tokens} tokens inside a forward of {grid.time} x {grid.freq}: one UNet "
+                f"serves one forward at a time, give every thread a copy.deepcopy of it"
+            )
+        return grid
 
     def remove(self) -> None:
         """Take the hooks off the transformer."""

@@ -69,7 +69,8 @@ class KeySource:
     """The stream of sampled keys of one patched model.
 
     Draw number (step, site) comes from a private generator seeded with (config.seed, step, site), so the keys do not
-    depend on the order of the calls, and a recomputed forward (gradient checkpointing) sees the same keys.
+    depend on the order of the calls, and gradient checkpointing recomputes with the same keys, as long as the backward
+    comes before the next forward.
 
     Under resample="step" or "fixed" an inference reads its keys from a static buffer on its device, which `advance`
     refills before the forward: one draw and one small copy a step, none of it inside a compiled block or a CUDA graph.
@@ -78,7 +79,9 @@ class KeySource:
 
     def __init__(self, config: LiteFocusConfig) -> None:
         self.config = config
-        self._step = torch.zeros((), dtype=torch.int64, device="cpu")
+        # A normal tensor, whatever mode the model is patched in: `advance` writes to it in any.
+        with torch.inference_mode(False):
+            self._step = torch.zeros((), dtype=torch.int64, device="cpu")
         self._buffers: dict[tuple[int, int, str], torch.Tensor] = {}
 
     def advance(self) -> None:

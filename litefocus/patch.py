@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+import torch
 from torch import nn
 
 from litefocus.config import LiteFocusConfig, as_config
@@ -27,6 +28,9 @@ class SitePatch:
         sites: from `find_sites`.
         build: called once per site.
         before_forward: called at the start of every forward of the UNet.
+
+    Attributes:
+        over: its context was left, so that a context that is left out of order does not bring it back.
     """
 
     def __init__(
@@ -40,23 +44,36 @@ class SitePatch:
         self.sites = sites
         self.build = build
         self.before_forward = before_forward
-        self._originals: list[tuple[Any, Any]] = []
+        self.over = False
+        self._replaced: list[tuple[AttentionSite, Any, Any]] = []
         self._trackers: list[GridTracker] = []
         self._handle: Any = None
 
     def install(self) -> None:
-        """Replace the sites' attention."""
-        trackers = {transformer: GridTracker(transformer) for transformer in {site.transformer for site in self.sites}}
-        self._trackers = list(trackers.values())
-        for number, site in enumerate(self.sites):
-            self._replace(site.attention, self.build(number), trackers[site.transformer])
-        if self.before_forward is not None:
-            self._handle = self.unet.register_forward_pre_hook(self._on_forward)
+        """Replace the sites' attention; if that fails, nothing is replaced."""
+        functions = [self.build(number) for number in range(len(self.sites))]
         setattr(self.unet, _ATTRIBUTE, self)
+        try:
+            trackers = {module: GridTracker(module) for module in {site.transformer for site in self.sites}}
+            self._trackers = list(trackers.values())
+            for site, function in zip(self.sites, functions, strict=True):
+                self._replace(site, function, trackers[site.transformer])
+            self._handle = self.unet.register_forward_pre_hook(self._on_forward)
+        except BaseException:
+            self.remove()
+            raise
 
     def remove(self) -> None:
-        """Restore the original processors and take all hooks off."""
-        for attention, original in self._originals:
+        """Restore the original processors, where ours are still in place, and take all hooks off.
+
+        Does nothing on a patch that is not the UNet's active one.
+        """
+        if active_patch(self.unet) is not self:
+            return
+        for site, ours, original in self._replaced:
+            attention: Any = site.attention
+            if _current(attention) is not ours:
+                continue
             if original is None:
                 del attention.forward
             else:
@@ -65,21 +82,39 @@ class SitePatch:
             tracker.remove()
         if self._handle is not None:
             self._handle.remove()
-        self._originals, self._trackers, self._handle = [], [], None
+        self._replaced, self._trackers, self._handle = [], [], None
         delattr(self.unet, _ATTRIBUTE)
 
     def _on_forward(self, *_: Any) -> None:
-        assert self.before_forward is not None
-        self.before_forward()
+        if not torch.compiler.is_compiling():
+            self._check_processors()
+        if self.before_forward is not None:
+            self.before_forward()
 
-    def _replace(self, attention: Any, function: SiteFunction, tracker: GridTracker) -> None:
+    def _check_processors(self) -> None:
+        for site, ours, original in self._replaced:
+            if original is not None and _current(site.attention) is not ours:
+                raise RuntimeError(
+                    f"the processor of {site.name} was replaced after inject_lite_focus (attention slicing, "
+                    f"set_attn_processor): inject again, or disable_lite_focus()"
+                )
+
+    def _replace(self, site: AttentionSite, function: SiteFunction, tracker: GridTracker) -> None:
+        attention: Any = site.attention
+        ours: SelfAttentionProcessor | SelfAttentionForward
         if hasattr(attention, "set_processor"):
             original = attention.processor
-            attention.set_processor(SelfAttentionProcessor(function, tracker, original))
-            self._originals.append((attention, original))
+            ours = SelfAttentionProcessor(function, tracker, original)
+            attention.set_processor(ours)
         else:
-            attention.forward = SelfAttentionForward(function, tracker, attention)
-            self._originals.append((attention, None))
+            original = None
+            ours = attention.forward = SelfAttentionForward(function, tracker, attention)
+        self._replaced.append((site, ours, original))
+
+
+def _current(attention: Any) -> Any:
+    """What is in the place that a patch replaces: a diffusers attention's processor, the original package's forward."""
+    return vars(attention).get("processor" if hasattr(attention, "set_processor") else "forward")
 
 
 def active_patch(unet: nn.Module) -> SitePatch | None:
@@ -95,14 +130,19 @@ def patched(patch: SitePatch) -> Iterator[int]:
         the number of patched sites.
     """
     previous = active_patch(patch.unet)
-    if previous is not None:
-        previous.remove()
-    patch.install()
+    patch.over = False
     try:
+        if previous is not None:
+            previous.remove()
+        patch.install()
         yield len(patch.sites)
     finally:
-        patch.remove()
-        if previous is not None:
+        patch.over = True
+        # Not always ours: the body may have injected another patch, or disabled this one.
+        current = active_patch(patch.unet)
+        if current is not None:
+            current.remove()
+        if previous is not None and not previous.over:
             previous.install()
 
 

@@ -99,33 +99,17 @@ class SelfAttentionProcessor:
         hidden_states: torch.Tensor,
         encoder_hidden_states: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        temb: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """(B, N, C) or (B, C, T, F) -> the same shape.
+        """(B, N, C) -> (B, N, C).
 
         Raises:
-            ValueError: an attention mask on a self-attention, or tokens that do not fill the grid.
-            RuntimeError: called outside the forward of the tracked transformer.
+            ValueError: an attention mask on a self-attention.
+            RuntimeError: called outside the forward of the tracked transformer, or tokens that do not fill its grid.
         """
         if encoder_hidden_states is not None:
-            return self.original(attn, hidden_states, encoder_hidden_states, attention_mask, temb)
+            return self.original(attn, hidden_states, encoder_hidden_states, attention_mask)
         refuse_mask(attention_mask)
-        residual = hidden_states
-        if attn.spatial_norm is not None:
-            hidden_states = attn.spatial_norm(hidden_states, temb)
-        shape = hidden_states.shape
-        if hidden_states.ndim == 4:
-            hidden_states = hidden_states.flatten(2).transpose(1, 2)
-        if attn.group_norm is not None:
-            hidden_states = attn.group_norm(hidden_states.transpose(1, 2)).transpose(1, 2)
-        grid = self.tracker.grid()
-        grid.check(hidden_states.shape[1])
-        output = self.function(attn, hidden_states, grid)
-        if len(shape) == 4:
-            output = output.transpose(-1, -2).reshape(shape)
-        if attn.residual_connection:
-            output = output + residual
-        return output if attn.rescale_output_factor == 1 else output / attn.rescale_output_factor
+        return self.function(attn, hidden_states, self.tracker.grid(hidden_states.shape[1]))
 
 
 class SelfAttentionForward:
@@ -144,9 +128,7 @@ class SelfAttentionForward:
         if context is not None:
             return self.original(x, context=context, mask=mask)
         refuse_mask(mask)
-        grid = self.tracker.grid()
-        grid.check(x.shape[1])
-        return self.function(self.attention, x, grid)
+        return self.function(self.attention, x, self.tracker.grid(x.shape[1]))
 
 
 def refuse_mask(mask: torch.Tensor | None) -> None:

@@ -25,10 +25,24 @@ class LengthRule:
     """The options for clips of up to `max_frames` token frames of the patched level; None serves any length.
 
     `config` is a LiteFocusConfig, or None for dense attention.
+
+    Raises:
+        ValueError: `max_frames` that is not a whole number.
+        TypeError: a config of another type.
     """
 
     max_frames: int | None
     config: LiteFocusConfig | None
+
+    def __post_init__(self) -> None:
+        limit = self.max_frames
+        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int)):
+            raise ValueError(f"max_frames={limit!r}: accepted are whole numbers from 1, or None for any length")
+        if self.config is not None and not isinstance(self.config, LiteFocusConfig):
+            raise TypeError(
+                f"config of type {type(self.config).__name__} in a LengthRule: accepted are LiteFocusConfig(...), and "
+                f"None for dense attention"
+            )
 
 
 @dataclass(frozen=True)
@@ -39,7 +53,8 @@ class LengthSchedule:
         rules: ascending in `max_frames`; the last one has None.
 
     Raises:
-        ValueError: no rules, lengths that do not ascend, a last rule with a limit, or rules that patch other levels.
+        ValueError: no rules, lengths that do not ascend, a last rule with a limit, or rules that patch other levels
+            than one and the same: `max_frames` counts the frames of that level.
     """
 
     rules: tuple[LengthRule, ...]
@@ -53,7 +68,11 @@ class LengthSchedule:
         if bounds != sorted(set(bounds)) or any(bound < 1 for bound in bounds):
             raise ValueError(f"schedule with max_frames {limits}: accepted are ascending whole numbers from 1")
         if len({rule.config.levels for rule in self.rules if rule.config is not None}) > 1:
-            raise ValueError("schedule whose rules patch different levels: give every rule the same levels")
+            raise ValueError("schedule whose rules patch different levels: give every rule the same level")
+        if len(self.levels) > 1:
+            raise ValueError(
+                f"schedule with levels={self.levels}: accepted is one level, whose frames max_frames counts"
+            )
 
     def select(self, frames: int) -> LiteFocusConfig | None:
         """The options for a clip of `frames` token frames; None means dense attention."""
@@ -83,6 +102,22 @@ class ScheduledSite(ProjectedSite):
         return self.sites[config].attend(query, key, value, grid, scale)
 
 
+class _Streams:
+    """A schedule's sources of keys. Its methods, unlike closures, follow a copy of the patched model."""
+
+    def __init__(self, schedule: LengthSchedule) -> None:
+        self.schedule = schedule
+        configs = dict.fromkeys(rule.config for rule in schedule.rules if rule.config is not None)
+        self.sources = [KeySource(config) for config in configs]
+
+    def site(self, number: int) -> ScheduledSite:
+        return ScheduledSite(self.schedule, self.sources, number)
+
+    def advance(self) -> None:
+        for source in self.sources:
+            source.advance()
+
+
 @contextmanager
 def scheduled_focus(pipe_or_unet: Any, schedule: LengthSchedule) -> Iterator[int]:
     """LiteFocus by clip length inside the context; yields the number of patched sites.
@@ -93,15 +128,6 @@ def scheduled_focus(pipe_or_unet: Any, schedule: LengthSchedule) -> Iterator[int
         TypeError, ValueError: as `lite_focus`.
     """
     unet = find_unet(pipe_or_unet)
-    configs = dict.fromkeys(rule.config for rule in schedule.rules if rule.config is not None)
-    sources = [KeySource(config) for config in configs]
-
-    def advance() -> None:
-        for source in sources:
-            source.advance()
-
-    patch = SitePatch(
-        unet, find_sites(unet, schedule.levels), lambda number: ScheduledSite(schedule, sources, number), advance
-    )
-    with patched(patch) as sites:
+    streams = _Streams(schedule)
+    with patched(SitePatch(unet, find_sites(unet, schedule.levels), streams.site, streams.advance)) as sites:
         yield sites

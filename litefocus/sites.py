@@ -19,13 +19,11 @@ class AttentionSite:
         name: module path inside the UNet.
         attention: the module that holds to_q, to_k, to_v, to_out and heads.
         transformer: the enclosing module, whose 4-D input (B, C, T, F) gives the grid.
-        level: attention-bearing level, 0 the finest.
     """
 
     name: str
     attention: nn.Module
     transformer: nn.Module
-    level: int
 
 
 def find_unet(model: Any) -> nn.Module:
@@ -64,7 +62,7 @@ def find_sites(unet: nn.Module, levels: tuple[int, ...] = (0,)) -> list[Attentio
     names = {module: name for name, module in unet.named_modules()}
     context_free = _is_context_free([transformer for _, transformer in found])
     return [
-        AttentionSite(names[attention], attention, transformer, depths.index(depth))
+        AttentionSite(names[attention], attention, transformer)
         for depth, transformer in found
         if depths.index(depth) in levels
         for attention in _attentions(transformer)

@@ -23,7 +23,7 @@ from experiments.pipelines import Pipeline
 from experiments.prompts import Prompt
 from experiments.timing import unet_step
 from litefocus import TokenGrid
-from litefocus.optimize import compile_blocks
+from litefocus.levers import compile_blocks
 from litefocus.processor import SelfAttentionProcessor
 from litefocus.reference import reference_attention
 from litefocus.sites import find_sites

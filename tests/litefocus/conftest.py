@@ -72,8 +72,8 @@ def run() -> Run:
 def run_audioldm() -> Run:
     """Forward of a small AudioLDM UNet, as its pipeline calls it."""
 
-    def forward(unet: Any, time: int = 24, batch: int = 2) -> torch.Tensor:
+    def forward(unet: Any, time: int = 24, batch: int = 2, **options: Any) -> torch.Tensor:
         labels = torch.randn(batch, 10, generator=torch.Generator().manual_seed(1))
-        return unet(latents(batch, time), 5, encoder_hidden_states=None, class_labels=labels).sample
+        return unet(latents(batch, time), 5, encoder_hidden_states=None, class_labels=labels, **options).sample
 
     return forward

@@ -5,7 +5,6 @@ Shapes: B batch, H heads, N = T * F tokens, T time frames, F frequency bins, D h
 
 import re
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +15,6 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from litefocus import TokenGrid, lite_focus_attention, sample_cross_keys
-from litefocus.attention import _lse_obstacle, _resolve_backend
 from litefocus.reference import key_multiplicity, reference_attention
 
 SMALL_GRIDS = [TokenGrid(t, f) for t in (1, 7) for f in (1, 2, 8, 16)]
@@ -286,22 +284,3 @@ def test_unsupported_request_is_one_clear_line(change: dict[str, Any], message: 
 def test_key_outside_the_grid_is_an_error() -> None:
     with pytest.raises((IndexError, RuntimeError), match="out of"):
         lite_focus_attention(*tokens(E_GRID), E_GRID, torch.tensor([8]))
-
-
-@pytest.mark.parametrize(
-    ("dtype", "dim", "served"),
-    [
-        (torch.float16, 32, True), (torch.float32, 256, True), (torch.float64, 32, False), (torch.float16, 36, False),
-        (torch.float16, 264, False),
-    ],
-)  # fmt: skip
-def test_what_the_log_sum_exp_serves_on_cuda_is_told_without_a_gpu(dtype, dim, served):
-    device = SimpleNamespace(type="cuda")
-    fake = SimpleNamespace(device=device, dtype=dtype, shape=(1, 8, 64, dim), requires_grad=False)
-    obstacle = _lse_obstacle(fake, fake, fake)
-    assert (obstacle is None) == served
-    if served:
-        assert _resolve_backend("auto", fake, fake, fake) == "lse"
-    else:
-        assert _resolve_backend("auto", fake, fake, fake) == "append"
-        assert obstacle == f"{dtype} with head_dim {dim} on cuda: needs <= 32 bits and a multiple of 8 up to 256"

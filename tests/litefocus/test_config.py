@@ -25,11 +25,15 @@ from litefocus.config import as_config
         ({"backend": "flash"}, "backend='flash': accepted are 'auto', 'lse', 'append'"),
         ({"seed": 0.5}, "seed=0.5: accepted are whole numbers"),
         ({"levels": ()}, "levels=(): accepted are whole numbers from 0"),
+        ({"levels": None}, "levels=None: accepted are whole numbers from 0"),
+        ({"levels": 1.5}, "levels=1.5: accepted are whole numbers from 0"),
+        ({"levels": "0"}, "levels='0': accepted are whole numbers from 0"),
         ({"levels": (-1,)}, "levels=(-1,): accepted are whole numbers from 0"),
         ({"window_frames": 0}, "window_frames=0: accepted are whole numbers from 1, or None"),
         ({"window_frames": 2.5}, "window_frames=2.5: accepted are whole numbers from 1"),
         ({"max_cross_keys": 0}, "max_cross_keys=0: accepted are whole numbers from 1, or None"),
         ({"max_cross_keys": True}, "max_cross_keys=True: accepted are whole numbers from 1"),
+        ({"duplicates": "union", "backend": "lse"}, "backend='lse' with duplicates='union': accepted are backend='app"),
         ({"window_frames": 8, "duplicates": "union"}, "duplicates='union' with window_frames=8: accepted is"),
         ({"window_frames": 8, "same_frequency": False}, "same_frequency=False with window_frames=8: accepted is True"),
         ({"f_n": 8}, "unknown LiteFocus options ['f_n']: accepted are same_frequency,"),
@@ -44,15 +48,6 @@ def test_bad_option_is_one_clear_line(options: dict[str, Any], message: str) -> 
 def test_authors_dictionary_gives_the_default_config() -> None:
     authors = {"same_frequency": True, "cross_frequency": True, "sparse_ratio": 0.1}
     assert as_config(authors) == LiteFocusConfig() == as_config(None)
-
-
-def test_linear_means_a_bounded_window_and_a_bounded_sample() -> None:
-    assert LiteFocusConfig(window_frames=8, max_cross_keys=4).linear
-    assert LiteFocusConfig(window_frames=8, cross_frequency=False).linear
-    assert LiteFocusConfig(window_frames=8, sparse_ratio=0.0).linear
-    assert not LiteFocusConfig(window_frames=8).linear
-    assert not LiteFocusConfig(max_cross_keys=4).linear
-    assert not LiteFocusConfig().linear
 
 
 def test_config_of_another_type_is_refused() -> None:

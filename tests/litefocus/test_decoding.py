@@ -159,6 +159,16 @@ def test_vae_in_chunks_is_near_the_whole_and_keeps_its_type() -> None:
     assert error < (hard - whole.sample).abs().mean() / whole.sample.std()
 
 
+@pytest.mark.parametrize("frames", [8, 20])
+def test_decode_takes_what_the_original_takes(frames: int) -> None:
+    pipe = pipeline()
+    latents, generator = normal(1, 2, frames, 4), torch.Generator()
+    with decoding_in_chunks(pipe, DecodingChunks(beyond_frames=8, chunk_frames=8, overlap_frames=2)):
+        expected = pipe.vae.decode(latents).sample
+        assert torch.equal(pipe.vae.decode(z=latents, return_dict=True, generator=generator).sample, expected)
+        assert torch.equal(pipe.vae.decode(latents, False, generator)[0], expected)
+
+
 def _hard_cut(pipe: Any, latents: torch.Tensor) -> torch.Tensor:
     """The same chunks without overlap."""
     return torch.cat([pipe.vae.decode(part).sample for part in latents.split(32, dim=2)], dim=2)

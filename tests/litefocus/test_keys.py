@@ -111,6 +111,21 @@ def test_inference_reads_one_static_buffer_that_each_step_refills(resample: str)
     assert len({tuple(values) for _, values in seen}) == (3 if resample == "step" else 1)
 
 
+@pytest.mark.parametrize("resample", ["call", "step", "fixed"])
+def test_a_source_made_in_inference_mode_serves_everywhere(resample: str) -> None:
+    config = LiteFocusConfig(resample=resample)
+    with torch.inference_mode():
+        source = KeySource(config)
+    oracle = KeySource(config)
+    for mode in (torch.inference_mode, torch.no_grad, torch.enable_grad):
+        with mode():
+            keys = []
+            for each in (source, oracle):
+                each.advance()
+                keys.append(each.keys(1, TokenGrid(20, 4), CPU))
+            assert torch.equal(*keys)
+
+
 def test_many_lengths_keep_few_buffers() -> None:
     source = KeySource(LiteFocusConfig(resample="step"))
     with torch.no_grad():

@@ -1,6 +1,7 @@
 """Levers around the sites: equal output, alone and together, with LiteFocus in and out, and nothing left behind."""
 
 import copy
+import pkgutil
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -11,9 +12,10 @@ import torch.nn.functional as F
 from conftest import Run
 from diffusers.models.upsampling import Upsample2D
 
+import litefocus
 from litefocus import LiteFocusConfig, disable_lite_focus, fused, inject_lite_focus
 from litefocus.fused import GatedFeedForward, PhasedUpsampling
-from litefocus.optimize import DEFAULT_LEVERS, LEVERS, compile_blocks, optimize, optimized, restore
+from litefocus.levers import DEFAULT_LEVERS, LEVERS, compile_blocks, optimize, optimized, restore
 from litefocus.packed import PackedLinear, PlainLinear, unavailable
 
 EAGER = tuple(lever for lever in LEVERS if lever != "compiled_blocks")
@@ -139,12 +141,18 @@ def test_phased_upsampling_against_float64(size: Any) -> None:
     torch.testing.assert_close(output.double(), expected, rtol=1e-5, atol=1e-5)
 
 
+def test_no_public_name_is_also_a_module() -> None:
+    modules = {module.name for module in pkgutil.iter_modules(litefocus.__path__)}
+    assert "levers" in modules
+    assert not modules & set(litefocus.__all__)
+
+
 def test_changed_weights_and_gradients_are_refused(audioldm2_unet: Any, run: Run) -> None:
     optimize(audioldm2_unet)
     with torch.enable_grad(), pytest.raises(RuntimeError, match="is for inference"):
         run(audioldm2_unet)
     audioldm2_unet.conv_in.weight.mul_(2)
-    with pytest.raises(RuntimeError, match="weights changed since"):
+    with pytest.raises(RuntimeError, match="weights changed or moved since"):
         run(audioldm2_unet)
     optimize(audioldm2_unet)
     run(audioldm2_unet)
@@ -154,6 +162,8 @@ def test_changed_weights_and_gradients_are_refused(audioldm2_unet: Any, run: Run
 def test_requests_that_cannot_be_served(audioldm2_unet: Any, original_model: Any) -> None:
     with pytest.raises(ValueError, match=r"levers \['speed'\]: accepted are token_projections"):
         optimize(audioldm2_unet, ["speed"])
+    with pytest.raises(ValueError, match=r"levers='fused_attention': accepted is a list of names, like \['fused_att"):
+        optimize(audioldm2_unet, "fused_attention")
     with pytest.raises(TypeError, match="accepted are diffusers UNets"):
         optimize(original_model)
     with optimized(audioldm2_unet), pytest.raises(ValueError, match="optimized already"), optimized(audioldm2_unet):

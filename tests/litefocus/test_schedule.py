@@ -1,5 +1,7 @@
 """The length-aware schedule: which rule serves, on real UNets, and what is refused."""
 
+import copy
+import pickle
 import re
 from typing import Any
 
@@ -50,6 +52,17 @@ def test_keys_advance_with_the_forwards(audioldm2_unet: Any, run: Run) -> None:
         assert all(torch.equal(run(audioldm2_unet), x) for x in expected)
 
 
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda unet: pickle.loads(pickle.dumps(unet))])
+def test_a_copy_of_a_scheduled_model_draws_its_own_keys(audioldm2_unet: Any, run: Run, copied: Any) -> None:
+    with lite_focus(audioldm2_unet, PAPER):
+        expected = [run(audioldm2_unet) for _ in range(2)]
+    assert not torch.equal(*expected)
+    with scheduled_focus(audioldm2_unet, SCHEDULE):
+        twin = copied(audioldm2_unet)
+        for model in (twin, audioldm2_unet):
+            assert all(torch.equal(run(model), x) for x in expected)
+
+
 def test_cost_follows_the_schedule() -> None:
     # 8 frames dense: 64 keys. 12 frames: 12 + int(0.3 * 96). 100 frames: 3 * 2 + 5.
     assert [keys_per_query(TokenGrid(t, 8), SCHEDULE) for t in (8, 12, 100)] == [64, 40, 11]
@@ -66,8 +79,20 @@ def test_cost_follows_the_schedule() -> None:
             (LengthRule(8, LiteFocusConfig(levels=(0, 1))), LengthRule(None, PAPER)),
             "schedule whose rules patch different levels",
         ),
+        (
+            (LengthRule(8, None), LengthRule(None, LiteFocusConfig(levels=(0, 1)))),
+            "schedule with levels=(0, 1): accepted is one level, whose frames max_frames counts",
+        ),
     ],
 )
 def test_bad_schedule_is_one_clear_line(rules: tuple[LengthRule, ...], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         LengthSchedule(rules)
+
+
+def test_bad_rule_is_one_clear_line() -> None:
+    for limit in (10.5, "8", True):
+        with pytest.raises(ValueError, match=re.escape(f"max_frames={limit!r}: accepted are whole numbers from 1")):
+            LengthRule(limit, None)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"config of type dict in a LengthRule: accepted are LiteFocusConfig\(...\)"):
+        LengthRule(None, {"sparse_ratio": 0.1})  # type: ignore[arg-type]

@@ -3,13 +3,14 @@
 Each lever replaces the `forward` of some modules on the instance and leaves weights, processors and state dict alone,
 so that deleting the replacements restores the model bit for bit. Outputs agree with the stock UNet to rounding (fp32:
 1e-4). Levers hold copies of the weights they rearrange (`packed_linears`: every linear layer's; the others: what they
-fuse), so they refuse to run on weights that changed since.
+fuse), so they refuse to run on weights that changed or moved since. Not seen are writes through `.data` or to inference
+tensors, and nothing is checked inside a UNet that is compiled as a whole.
 """
 
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import nn
@@ -22,9 +23,11 @@ from litefocus.fused import (
     PhasedUpsampling,
     TokensIn,
     TokensOut,
+    is_exactly,
     is_gated,
     is_nearest_upsampler,
     is_plain,
+    is_projected_by_convolutions,
 )
 from litefocus.packed import PackedLinear, PlainLinear, unavailable
 from litefocus.sites import find_unet
@@ -37,7 +40,9 @@ _ATTRIBUTE = "_litefocus_optimization"
 def optimize(pipe_or_unet: Any, levers: Sequence[str] | None = None) -> tuple[str, ...]:
     """Make a diffusers UNet faster at equal output, with or without LiteFocus in it, until `restore`.
 
-    Call it after weights, device and dtype are final; inference only. Calling again replaces the levers.
+    Call it after weights, device and dtype are final; inference only. Calling again replaces the levers. A layer that
+    is not exactly a Linear or Conv2d with a plain weight (LoRA adapters, quantised layers) stays as it is. An error
+    leaves no lever half on. What wraps forwards, such as attention_reuse, goes on afterwards and off before `restore`.
 
     Args:
         pipe_or_unet: a diffusers AudioLDM2, AudioLDM or MusicLDM pipeline or its UNet.
@@ -57,11 +62,13 @@ def optimize(pipe_or_unet: Any, levers: Sequence[str] | None = None) -> tuple[st
     Raises:
         TypeError: a model without a diffusers UNet.
         ValueError: an unknown lever, or `packed_linears` or `compiled_blocks` asked for where it cannot serve.
+        RuntimeError: a module whose forward something else has replaced: offloading, layerwise casting, another lever.
     """
     unet: Any = find_unet(pipe_or_unet)
     if not hasattr(unet, "down_blocks"):
         raise TypeError(f"optimize({type(unet).__name__}): accepted are diffusers UNets")
     chosen = _chosen_levers(unet, levers)
+    _refuse_other_forwards(unet)
     restore(unet)
     optimization = _Optimization(unet, chosen)
     optimization.install()
@@ -69,10 +76,20 @@ def optimize(pipe_or_unet: Any, levers: Sequence[str] | None = None) -> tuple[st
 
 
 def restore(pipe_or_unet: Any) -> None:
-    """Take all levers back: the output is bit-equal to before. Does nothing on a model without them."""
-    optimization = getattr(find_unet(pipe_or_unet), _ATTRIBUTE, None)
+    """Take all levers back: the output is bit-equal to before. Does nothing on a model without them.
+
+    Raises:
+        RuntimeError: something wrapped a lever after `optimize`; deleting it would delete the wrapper.
+    """
+    optimization = active_optimization(find_unet(pipe_or_unet))
     if optimization is not None:
+        optimization.check_replaced()
         optimization.remove()
+
+
+def active_optimization(unet: nn.Module) -> "_Optimization | None":
+    """The levers that are on in a UNet, if any."""
+    return getattr(unet, _ATTRIBUTE, None)
 
 
 @contextmanager
@@ -82,7 +99,7 @@ def optimized(pipe_or_unet: Any, levers: Sequence[str] | None = None) -> Iterato
     Raises:
         ValueError: the model is optimized already.
     """
-    if hasattr(find_unet(pipe_or_unet), _ATTRIBUTE):
+    if active_optimization(find_unet(pipe_or_unet)) is not None:
         raise ValueError("this model is optimized already: restore() it first")
     chosen = optimize(pipe_or_unet, levers)
     try:
@@ -92,7 +109,9 @@ def optimized(pipe_or_unet: Any, levers: Sequence[str] | None = None) -> Iterato
 
 
 def _chosen_levers(unet: nn.Module, levers: Sequence[str] | None) -> tuple[str, ...]:
-    reason = unavailable(next(unet.parameters()))
+    if isinstance(levers, str):
+        raise ValueError(f"levers={levers!r}: accepted is a list of names, like [{levers!r}]")
+    reason = next(filter(None, map(unavailable, unet.parameters())), "")
     if levers is None:
         return tuple(lever for lever in DEFAULT_LEVERS if lever != "packed_linears" or not reason)
     if unknown := sorted(set(levers) - set(LEVERS)):
@@ -104,6 +123,18 @@ def _chosen_levers(unet: nn.Module, levers: Sequence[str] | None) -> tuple[str, 
     return tuple(lever for lever in LEVERS if lever in levers)
 
 
+def _refuse_other_forwards(unet: nn.Module) -> None:
+    """Levers and hooks both replace `forward` on the instance: a lever put over a hook would run without it."""
+    optimization = active_optimization(unet)
+    for name, module in unet.named_modules():
+        forward = vars(module).get("forward")
+        if forward is not None and (optimization is None or not optimization.owns(module, "forward", forward)):
+            raise RuntimeError(
+                f"{name or 'the UNet'} has a forward of its own (offloading, layerwise casting, another lever): "
+                f"optimize() without hooks, and enter levers such as attention_reuse after it"
+            )
+
+
 def compile_blocks(unet: nn.Module) -> list[nn.Module]:
     """Compile every transformer block of a UNet, each as one graph of its own; returns the blocks.
 
@@ -113,11 +144,16 @@ def compile_blocks(unet: nn.Module) -> list[nn.Module]:
     Raises:
         ValueError: a torch that cannot count per block, or packed linears, which torch's compiler cannot trace.
     """
-    _check_compiler(getattr(getattr(unet, _ATTRIBUTE, None), "levers", ()))
-    blocks = [module for module in unet.modules() if type(module).__name__ == "BasicTransformerBlock"]
+    optimization = active_optimization(unet)
+    _check_compiler(() if optimization is None else optimization.levers)
+    blocks = _transformer_blocks(unet)
     for block in blocks:
         block.compile(fullgraph=True, isolate_recompiles=True)
     return blocks
+
+
+def _transformer_blocks(unet: nn.Module) -> list[nn.Module]:
+    return [module for module in unet.modules() if type(module).__name__ == "BasicTransformerBlock"]
 
 
 def _check_compiler(levers: Sequence[str]) -> None:
@@ -137,49 +173,73 @@ class _Optimization:
     def __init__(self, unet: nn.Module, levers: tuple[str, ...]) -> None:
         self.unet = unet
         self.levers = levers
-        self._replaced: list[tuple[nn.Module, str]] = []
-        self._compiled: list[nn.Module] = []
+        self._replaced: list[tuple[nn.Module, str, Any]] = []
+        self._compiled: list[tuple[nn.Module, Any]] = []
         self._handle: Any = None
         self._weights = self._fingerprint()
 
     def install(self) -> None:
+        setattr(self.unet, _ATTRIBUTE, self)
+        try:
+            self._replace(self.unet, "__reduce_ex__", _refuse_copies)
+            self._install_levers()
+            self._handle = self.unet.register_forward_pre_hook(self._before_forward)
+        except BaseException:
+            self.remove()
+            raise
+
+    def remove(self) -> None:
+        for module, name, _ in self._replaced:
+            delattr(module, name)
+        for module, before in self._compiled:
+            module._compiled_call_impl = before
+        if self._handle is not None:
+            self._handle.remove()
+        delattr(self.unet, _ATTRIBUTE)
+
+    def owns(self, module: nn.Module, name: str, value: Any) -> bool:
+        """Whether `value` is what a lever put in place of `module.name`."""
+        return any(m is module and n == name and v is value for m, n, v in self._replaced)
+
+    def check_replaced(self) -> None:
+        """Raise RuntimeError if something else lies where a lever was put."""
+        names = {module: name for name, module in self.unet.named_modules()}
+        for module, name, value in self._replaced:
+            if vars(module).get(name) is not value:
+                raise RuntimeError(
+                    f"{name} of {names.get(module, type(module).__name__)} was replaced after optimize(): "
+                    f"take that hook or lever off, then restore()"
+                )
+
+    def _install_levers(self) -> None:
         linear: BuildLinear = PackedLinear if "packed_linears" in self.levers else PlainLinear
-        replaced_whole: set[nn.Module] = set()
+        # An adapter's base layer is left alone: merging writes to its weight, and the fingerprint cannot see how.
+        left = {inner for module in self.unet.modules() if hasattr(module, "base_layer") for inner in module.modules()}
+        module: Any
         for module in self.unet.modules():
-            if "token_projections" in self.levers and hasattr(module, "transformer_blocks"):
+            if "token_projections" in self.levers and is_projected_by_convolutions(module):
                 self._token_projections(module, linear)
             if "fused_attention" in self.levers and hasattr(module, "to_q") and is_plain(module):
                 self._replace(module, "forward", FusedAttention(module, linear))
             if "fused_feed_forward" in self.levers and is_gated(module):
                 self._replace(module, "forward", GatedFeedForward(module.net, linear))
-                replaced_whole.update(module.modules())
+                left.update(module.modules())
             if "phased_upsampling" in self.levers and is_nearest_upsampler(module):
                 self._replace(module, "forward", PhasedUpsampling(module))
-            if "packed_linears" in self.levers and type(module) is nn.Linear and module not in replaced_whole:
+            if "packed_linears" in self.levers and is_exactly(module, nn.Linear) and module not in left:
                 self._replace(module, "forward", PackedLinear(module.weight, module.bias))
-            if "channels_last" in self.levers and type(module) is nn.Conv2d:
+            if "channels_last" in self.levers and is_exactly(module, nn.Conv2d) and module not in left:
                 self._replace(module, "forward", ChannelsLastConvolution(module))
         if "compiled_blocks" in self.levers:
-            self._compiled = compile_blocks(self.unet)
-        self._handle = self.unet.register_forward_pre_hook(self._before_forward)
-        setattr(self.unet, _ATTRIBUTE, self)
-
-    def remove(self) -> None:
-        for module, name in self._replaced:
-            delattr(module, name)
-        for module in self._compiled:
-            module._compiled_call_impl = None
-        self._handle.remove()
-        delattr(self.unet, _ATTRIBUTE)
+            self._compiled = [(block, block._compiled_call_impl) for block in _transformer_blocks(self.unet)]
+            compile_blocks(self.unet)
 
     def _replace(self, module: nn.Module, name: str, value: Any) -> None:
         # Not nn.Module.__setattr__, which would register what it is given.
         object.__setattr__(module, name, value)
-        self._replaced.append((module, name))
+        self._replaced.append((module, name, value))
 
     def _token_projections(self, transformer: Any, linear: BuildLinear) -> None:
-        if not isinstance(transformer.proj_in, nn.Conv2d):
-            return
         self._replace(transformer, "_operate_on_continuous_inputs", TokensIn(transformer, linear))
         self._replace(transformer, "_get_output_for_continuous_inputs", TokensOut(transformer, linear))
 
@@ -188,9 +248,17 @@ class _Optimization:
             return
         if torch.is_grad_enabled():
             raise RuntimeError("an optimized UNet is for inference: use torch.inference_mode(), or restore() it first")
+        if "packed_linears" in self.levers and torch.is_autocast_enabled("cpu"):
+            raise RuntimeError(
+                "packed_linears under torch.autocast: they compute in float32 only, leave one of both out"
+            )
         if self._weights != self._fingerprint():
-            raise RuntimeError("the UNet's weights changed since optimize(): call optimize() again, or restore()")
+            raise RuntimeError("the UNet's weights changed or moved since optimize(): optimize() again, or restore()")
 
     def _fingerprint(self) -> list[tuple[int, int]]:
         """Where each weight lies and how often it was written to."""
         return [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in self.unet.parameters()]
+
+
+def _refuse_copies(_: int) -> NoReturn:
+    raise RuntimeError("an optimized UNet cannot be copied or pickled: restore() it first, optimize() the copy")

@@ -1,0 +1,171 @@
+"""Levers beside adapters, hooks, copies and errors: nothing that is not ours is dropped, deleted or half replaced."""
+
+import copy
+import pickle
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from conftest import Run
+
+from litefocus import inject_lite_focus
+from litefocus.levers import DEFAULT_LEVERS, LEVERS, optimize, optimized, restore
+from litefocus.packed import unavailable
+from litefocus.replace import replaced
+from litefocus.sites import find_sites
+
+EAGER = tuple(lever for lever in LEVERS if lever != "compiled_blocks")
+needs_packing = pytest.mark.skipif(bool(unavailable(torch.zeros(1))), reason=unavailable(torch.zeros(1)))
+
+
+@pytest.fixture(autouse=True)
+def without_gradients() -> Any:
+    with torch.no_grad():
+        yield
+
+
+def named(unet: Any) -> dict[str, str]:
+    """What each module would run: equal before and after means that nothing is left behind."""
+    return {name: repr(sorted(set(vars(module)) - {"training"})) for name, module in unet.named_modules()}
+
+
+class Linear(torch.nn.Module):
+    """An adapter as peft's: named Linear, shows the base layer's weight and adds a product of its own to its output."""
+
+    def __init__(self, base_layer: torch.nn.Module) -> None:
+        super().__init__()
+        self.base_layer = base_layer
+        self.scale = 0.5
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("base_layer"), name)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.base_layer(x) * (1 + self.scale)
+
+
+def adapted(unet: Any, names: tuple[str, ...]) -> int:
+    """Wrap the layers whose name ends in one of `names`; returns how many."""
+    wrapped = [name for name, _ in unet.named_modules() if name.endswith(names)]
+    for name in wrapped:
+        unet.set_submodule(name, Linear(unet.get_submodule(name)))
+    return len(wrapped)
+
+
+@needs_packing
+@pytest.mark.parametrize("levers", [*((lever,) for lever in EAGER), None], ids=str)
+@pytest.mark.parametrize("names", [("to_q", "to_v"), ("0.proj", "net.2"), ("proj_in", "proj_out"), (".conv",)], ids=str)
+def test_adapters_are_kept(audioldm2_unet: Any, run: Run, names: tuple[str, ...], levers: Any) -> None:
+    plain = run(audioldm2_unet)
+    assert adapted(audioldm2_unet, names) > 2
+    expected = run(audioldm2_unet)
+    assert (expected - plain).abs().max() > 1e-3
+    with optimized(audioldm2_unet, levers):
+        torch.testing.assert_close(run(audioldm2_unet), expected, rtol=1e-4, atol=1e-5)
+        # Merging an adapter writes past autograd: a packed copy of the base weight would miss it.
+        for module in audioldm2_unet.modules():
+            if isinstance(module, Linear):
+                for parameter in module.base_layer.parameters():
+                    parameter.data.mul_(1.5)
+                module.scale = 0
+        torch.testing.assert_close(run(audioldm2_unet), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["mid_block.attentions.0", "up_blocks.1.attentions.0.proj_in", "down_blocks.1", ""])
+def test_a_forward_that_is_not_ours_is_refused_and_stays(audioldm2_unet: Any, run: Run, name: str) -> None:
+    """Offloading, layerwise casting and attention_reuse all replace `forward` on the instance."""
+    before, module = run(audioldm2_unet), audioldm2_unet.get_submodule(name)
+    inner, calls = module.forward, []
+    with replaced(module, "forward", lambda forward: lambda *a, **k: calls.append(name) or forward(*a, **k)):
+        hook = module.forward
+        with pytest.raises(
+            RuntimeError, match=f"^{name or 'the UNet'} has a forward of its own .*attention_reuse after"
+        ):
+            optimize(audioldm2_unet)
+        assert module.forward is hook
+        assert torch.equal(run(audioldm2_unet), before)
+        assert calls == [name]
+    assert module.forward == inner
+    assert optimize(audioldm2_unet) == DEFAULT_LEVERS
+
+
+def test_a_lever_over_ours_comes_off_first(audioldm2_unet: Any, run: Run) -> None:
+    before = run(audioldm2_unet)
+    attention = find_sites(audioldm2_unet)[0].attention
+    optimize(audioldm2_unet)
+    with replaced(attention, "forward", lambda forward: lambda *args, **kwargs: forward(*args, **kwargs)):
+        theirs = attention.forward
+        torch.testing.assert_close(run(audioldm2_unet), before, rtol=1e-4, atol=1e-5)
+        with pytest.raises(RuntimeError, match="forward of down_blocks.1.*attn1 was replaced after optimize"):
+            restore(audioldm2_unet)
+        with pytest.raises(RuntimeError, match="attn1 has a forward of its own"):
+            optimize(audioldm2_unet)
+        assert attention.forward is theirs
+    restore(audioldm2_unet)
+    assert torch.equal(run(audioldm2_unet), before)
+
+
+@needs_packing
+def test_an_error_leaves_no_lever_half_on(audioldm2_unet: Any, run: Run, monkeypatch: Any) -> None:
+    before, state = run(audioldm2_unet), named(audioldm2_unet)
+    monkeypatch.setattr("litefocus.levers.PhasedUpsampling", lambda module: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        optimize(audioldm2_unet)
+    assert named(audioldm2_unet) == state
+    assert torch.equal(run(audioldm2_unet), before)
+
+
+@needs_packing
+def test_one_weight_that_cannot_be_packed_is_seen_beforehand(audioldm2_unet: Any) -> None:
+    audioldm2_unet.mid_block.to(torch.bfloat16)
+    state = named(audioldm2_unet)
+    with pytest.raises(ValueError, match="weights are torch.bfloat16 on cpu"):
+        optimize(audioldm2_unet, ["packed_linears"])
+    assert named(audioldm2_unet) == state
+    assert "packed_linears" not in optimize(audioldm2_unet)
+
+
+@needs_packing
+def test_autocast_is_refused_by_packed_linears_alone(audioldm2_unet: Any, run: Run) -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = run(audioldm2_unet)
+        with optimized(audioldm2_unet), pytest.raises(RuntimeError, match="packed_linears under torch.autocast"):
+            run(audioldm2_unet)
+        with optimized(audioldm2_unet, ["fused_attention"]):
+            torch.testing.assert_close(run(audioldm2_unet), expected, rtol=0.05, atol=0.02)
+
+
+@pytest.mark.parametrize("levers", [["fused_attention"], None])
+def test_an_optimized_model_is_not_copied(audioldm2_unet: Any, run: Run, levers: Any) -> None:
+    with optimized(audioldm2_unet, levers):
+        for copied in (copy.deepcopy, pickle.dumps):
+            with pytest.raises(RuntimeError, match=r"cannot be copied or pickled: restore\(\) it first"):
+                copied(SimpleNamespace(unet=audioldm2_unet))
+    assert torch.equal(run(copy.deepcopy(audioldm2_unet)), run(audioldm2_unet))
+
+
+@pytest.mark.parametrize("focused", [False, True])
+@pytest.mark.parametrize("options", [{"scale": 0.5}, {"foo": 1}, {"ip_adapter_masks": None}], ids=str)
+def test_attention_options_are_filtered_as_in_stock_diffusers(
+    audioldm_unet: Any, run_audioldm: Run, focused: bool, options: dict[str, Any]
+) -> None:
+    if focused:
+        inject_lite_focus(audioldm_unet, {"resample": "fixed"})
+    expected = run_audioldm(audioldm_unet, cross_attention_kwargs=options)
+    optimize(audioldm_unet)
+    got = run_audioldm(audioldm_unet, cross_attention_kwargs=options)
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_restore_brings_back_a_block_that_was_compiled_before(audioldm2_unet: Any, monkeypatch: Any) -> None:
+    blocks = [module for module in audioldm2_unet.modules() if type(module).__name__ == "BasicTransformerBlock"]
+    for block in blocks:
+        block.compile(backend="eager")
+    theirs = [block._compiled_call_impl for block in blocks]
+    with optimized(audioldm2_unet, ["compiled_blocks"]):
+        assert not any(block._compiled_call_impl is x for block, x in zip(blocks, theirs, strict=True))
+    assert all(block._compiled_call_impl is x for block, x in zip(blocks, theirs, strict=True))
