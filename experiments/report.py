@@ -19,6 +19,7 @@ from experiments.records import ClipRecord, ProbeRunRecord, RunRecord, StartReco
 from experiments.tables.formats import to_markdown
 from experiments.tables.quality_tables import write_tables
 from experiments.tables.speed_rows import speed_rows
+from experiments.testbed.gate_figures import gate_figure
 from experiments.testbed.training_figures import training_figure
 
 logger = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ def report(run_dir: Path) -> str:
     quality_figures(records, figures)
     probe_figures(records, figures)
     training_figure(run_dir, figures / "training")
+    gate_figure(run_dir, figures / "gate")
     if any((run_dir / clip.audio).exists() for clip in of_kind(records, ClipRecord)):
         spectrogram_figure(run_dir, figures / "spectrograms")
         write_listening_page(run_dir)

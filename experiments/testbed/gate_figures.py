@@ -1,29 +1,20 @@
-"""Figures of the gate, from its record only: the probe against training steps, and attention by offset.
-
-python -m experiments.testbed.gate_figures record=results/testbed/gate.jsonl out=results/testbed
-"""
+"""Figures of the gate, from the readings of a folder's gate.jsonl only: against training steps, attention by offset."""
 
 from __future__ import annotations
 
 import json
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
+from experiments.figures.panels import finish, panel_grid
+from experiments.figures.style import RC
 from experiments.testbed.gate import DELETION_SHARE, ENTROPY_GAP_NAT, MASS_RATIO, TOKEN_FRAMES_PER_SECOND
-from experiments.testbed.settings import parse_settings
 
-
-@dataclass(frozen=True)
-class FigureSettings:
-    """`record` is what gate.py appended; the figures go to `out`."""
-
-    record: str = "results/testbed/gate.jsonl"
-    out: str = "results/testbed"
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000")
+LENGTH_STYLES = {1: "-", 2: "--", 4: "-.", 8: ":"}
 
 
 def read_record(path: Path) -> list[dict[str, Any]]:
@@ -58,35 +49,41 @@ def plot_steps(readings: list[dict[str, Any]], axes: list[Axes]) -> None:
 
 
 def plot_offsets(readings: list[dict[str, Any]], axes: list[Axes]) -> None:
-    """Attention by frequency and time offset over that of uniform attention, newest reading of each length."""
+    """Attention by frequency and time offset over that of uniform attention: a colour per run, a line style per length.
+
+    Of a run its newest reading of each length counts; runs read at one length only are left out.
+    """
     newest = {(r["label"], r["length"]): r for r in sorted(readings, key=lambda r: r["step"])}
-    for (label, length), reading in newest.items():
-        name = f"{label} {length}x, step {reading['step']}"
-        axes[0].plot(range(len(reading["frequency_mass"])), reading["frequency_mass"], marker="o", label=name)
-        seconds = [0.0, *(2.0**k / TOKEN_FRAMES_PER_SECOND for k in range(len(reading["time_mass"]) - 1))]
-        axes[1].plot(seconds, reading["time_mass"], marker="o", label=name)
-    axes[0].set_xlabel("|frequency offset| (bins)")
-    axes[1].set_xlabel("|time offset| (s, octaves)")
+    lengths = sorted({length for _, length in newest})
+    runs = [run for run in dict.fromkeys(label for label, _ in newest) if sum(run == key[0] for key in newest) > 1]
+    for run, colour in zip(runs, COLOURS, strict=False):
+        for number, reading in enumerate(newest[run, length] for length in lengths if (run, length) in newest):
+            label = f"{run.replace('_', ' ')}, step {reading['step']}" if number == 0 else None
+            look: Any = {"color": colour, "ls": LENGTH_STYLES.get(reading["length"], "-"), "marker": "o", "ms": 3}
+            axes[0].plot(range(len(reading["frequency_mass"])), reading["frequency_mass"], label=label, **look)
+            seconds = [0.0, *(2.0**k / TOKEN_FRAMES_PER_SECOND for k in range(len(reading["time_mass"]) - 1))]
+            axes[1].plot(seconds, reading["time_mass"], **look)
+    for length in lengths:
+        axes[0].plot([], [], color="#666666", ls=LENGTH_STYLES.get(length, "-"), label=f"{length}x")
+    axes[0].set_xlabel("frequency offset (bins)")
+    axes[1].set_xlabel("time offset (s, octaves)")
     axes[1].set_xscale("symlog", linthresh=1 / TOKEN_FRAMES_PER_SECOND)
     for ax in axes:
-        ax.axhline(1.0, color="grey", linestyle=":")
-        ax.set_ylabel("attention mass / uniform")
-        ax.legend(fontsize=7)
+        ax.axhline(1.0, color="#000000", lw=0.8, ls=":")
+        ax.set_ylabel("attention over uniform")
 
 
-def draw(settings: FigureSettings) -> list[Path]:
-    """Writes gate_steps.png and gate_offsets.png."""
-    readings = read_record(Path(settings.record))
-    out = Path(settings.out)
-    out.mkdir(parents=True, exist_ok=True)
-    steps, offsets = Figure(figsize=(12, 3.5), layout="constrained"), Figure(figsize=(9, 3.5), layout="constrained")
-    plot_steps(readings, list(steps.subplots(1, 3)))
-    plot_offsets(readings, list(offsets.subplots(1, 2)))
-    paths = [out / "gate_steps.png", out / "gate_offsets.png"]
-    for figure, path in zip((steps, offsets), paths, strict=True):
-        figure.savefig(path, dpi=110)
-    return paths
+def gate_figure(folder: Path, path: Path) -> list[Path]:
+    """Where each run that the gate was read on looks.
 
-
-if __name__ == "__main__":
-    print(*draw(parse_settings(FigureSettings, sys.argv[1:])))
+    Returns:
+        The written files; none where the folder holds no readings at several lengths.
+    """
+    record = folder / "gate.jsonl"
+    readings = read_record(record) if record.exists() else []
+    if len({reading["length"] for reading in readings}) < 2:
+        return []
+    with plt.rc_context(RC):
+        figure, axes = panel_grid(2)
+        plot_offsets(readings, axes)
+        return finish(figure, axes, "Where self-attention looks, mean over the 12 sites", "", path)

@@ -15,9 +15,8 @@ from matplotlib.axes import Axes
 
 from experiments.figures.panels import MAX_COLUMNS, finish, panel_grid
 from experiments.figures.style import RC
-from experiments.testbed.gate_figures import plot_steps, read_record
+from experiments.testbed.gate_figures import COLOURS, plot_steps, read_record
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000")
 SMOOTHED_FROM, SMOOTHING_POINTS = 50, 9
 
 

@@ -5,6 +5,7 @@ import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -20,7 +21,7 @@ from experiments.testbed.gate import (
     load_unet,
     read_gate,
 )
-from experiments.testbed.gate_figures import FigureSettings, draw, read_record
+from experiments.testbed.gate_figures import gate_figure, plot_offsets, read_record
 from experiments.testbed.load import UNET_FILE, WEIGHTS, hash_file
 from experiments.testbed.train_text import load_text_parts
 from experiments.testbed.train_unet import make_scheduler
@@ -124,10 +125,28 @@ def test_the_gate_is_read_on_32_clips() -> None:
 
 def test_figures_are_drawn_from_the_record(tmp_path: Path) -> None:
     record = tmp_path / "gate.jsonl"
-    lines = [{"label": "tied", "step": step} | asdict(PASSING) for step in (100, 200, 200)]
+    one = asdict(PASSING)
+    lines = [{"label": "tied", "step": step} | one for step in (100, 200, 200)]
+    lines += [{"label": "tied", "step": 200} | one | {"length": 4}, {"label": "short", "step": 100} | one]
     record.write_text("\n".join(map(json.dumps, lines)) + "\n")
-    assert len(read_record(record)) == 2
-    for path in draw(FigureSettings(record=str(record), out=str(tmp_path))):
-        assert path.stat().st_size > 5000
+    assert len(read_record(record)) == 4
+    written = gate_figure(tmp_path, tmp_path / "figures" / "gate")
+    assert [path.name for path in written] == ["gate.svg", "gate.png"]
+    first = [path.read_bytes() for path in written]
+    assert [path.read_bytes() for path in gate_figure(tmp_path, tmp_path / "figures" / "gate")] == first
     with pytest.raises(FileNotFoundError, match="gate"):
         read_record(tmp_path / "missing.jsonl")
+    assert gate_figure(tmp_path / "figures", tmp_path / "none") == []
+
+
+def test_a_run_read_at_one_length_is_left_out_of_the_offsets() -> None:
+    one = asdict(PASSING)
+    readings = [{"label": "tied", "step": step} | one | {"length": n} for step, n in ((100, 1), (200, 1), (200, 4))]
+    figure, axes = plt.subplots(1, 2)
+    plot_offsets([*readings, {"label": "short", "step": 100} | one], list(axes))
+    drawn = {line.get_label(): line for line in axes[0].get_lines()}
+    assert "tied, step 200" in drawn
+    assert not any("short" in label for label in drawn)
+    assert drawn["tied, step 200"].get_ydata().tolist() == PASSING.frequency_mass
+    assert [line.get_linestyle() for line in axes[1].get_lines()[:2]] == ["-", "-."]
+    plt.close(figure)
