@@ -54,7 +54,12 @@ class Condition:
     @property
     def id(self) -> str:
         """A folder name: equal for equal conditions, different otherwise."""
-        return f"{self.method.name}_{self.duration_s:g}s_{self.steps}steps_g{self.guidance:g}"
+        return condition_id(self.method.name, self.duration_s, self.steps, self.guidance)
+
+
+def condition_id(method: str, duration_s: float, steps: int, guidance: float) -> str:
+    """The folder name of a condition."""
+    return f"{method}_{duration_s:g}s_{steps}steps_g{guidance:g}"
 
 
 def build_method(config: DictConfig) -> Method:

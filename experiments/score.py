@@ -149,7 +149,7 @@ def score_duration(
             append_record(run_dir, to_record(result, by_name[name], "", run_id, scores[name].per_clip()))
         for other in ordered[:number]:
             for result in compare(scores[other], scores[name], seed=scorer.seed):
-                append_record(run_dir, to_record(result, by_name[name], other, run_id))
+                append_record(run_dir, to_record(result, by_name[name], other, run_id, against=by_name[other].id))
 
 
 def _failure(run_id: str, condition: Condition, reason: str) -> FailureRecord:
@@ -175,17 +175,21 @@ def to_record(
     baseline: str,
     run_id: str,
     per_clip: Mapping[str, Mapping[str, float]] | None = None,
+    against: str = "",
 ) -> MetricRecord:
     """One result as a record.
 
     Args:
         baseline: the method that a paired difference is against; empty for a plain value.
         per_clip: clip id -> metric -> value; a headline keeps its own clips' values, for the listening page.
+        against: the baseline's condition, so that a table can tell whether it is the one that it shows.
     """
     details: dict[str, Any] = dict(result.details)
     values = {clip: scores[result.metric] for clip, scores in (per_clip or {}).items() if result.metric in scores}
     if values and result.window == WHOLE:
         details["per_clip"] = values
+    if against:
+        details["baseline_condition"] = against
     return MetricRecord(
         run_id=run_id,
         condition=condition.id,

@@ -16,6 +16,7 @@ from typing import Any
 from experiments.listen.data import Cell, Grid, gather
 from experiments.provenance import provenance, quality_notes
 from experiments.records import MetricRecord, Record, RunRecord, TimingRecord, of_kind, read_records
+from experiments.tables.current import current
 from experiments.tables.speed_rows import safe_cell, speed_rows
 
 logger = logging.getLogger(__name__)
@@ -98,7 +99,7 @@ def summary(records: list[Record]) -> dict[str, float]:
 
 
 def _whole(records: list[Record]) -> list[MetricRecord]:
-    return [record for record in of_kind(records, MetricRecord) if record.window < 0]
+    return [record for record in of_kind(current(records), MetricRecord) if record.window < 0]
 
 
 def _method(record: MetricRecord) -> str:

@@ -16,6 +16,7 @@ from experiments.figures.style import RC, style_of
 from experiments.figures.sweep_figures import is_sweep, sweep_figures
 from experiments.provenance import methods_of, quality_notes, where
 from experiments.records import MetricRecord, Record, RunRecord, of_kind
+from experiments.tables.current import current
 from experiments.tables.quality_rows import (
     Differences,
     QualityRow,
@@ -128,7 +129,9 @@ def plot_profile(records: Sequence[MetricRecord], window_s: float, labels: dict[
 
 def _profile_figure(records: list[Record], preset: str, path: Path, subtitle: str) -> list[Path]:
     """The longest length's curve over time of every metric that has one."""
-    curves = [m for m in of_kind(records, MetricRecord) if m.preset == preset and m.window >= 0 and not m.baseline]
+    curves = [
+        m for m in of_kind(current(records), MetricRecord) if m.preset == preset and m.window >= 0 and not m.baseline
+    ]
     runs = of_kind(records, RunRecord)
     if not curves or not runs:
         return []

@@ -7,10 +7,11 @@ import re
 import statistics
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from experiments.records import ClipRecord, FailureRecord, Record, TimingRecord, of_kind
+from experiments.tables.current import current, left_out
 
 MISSING = "–"
 NAIVE = "naive"
@@ -73,11 +74,16 @@ def share_of_limit(baseline: Sequence[float], arm: Sequence[float], limit: Seque
 
 def speed_rows(records: list[Record]) -> list[SpeedRow]:
     """One row per duration and arm; the newest timing of a duration counts."""
+    earlier, records = left_out(records), current(records)
     timings = {record.duration_s: record for record in of_kind(records, TimingRecord)}
     clips = of_kind(records, ClipRecord)
     failures = of_kind(records, FailureRecord)
     durations = sorted(set(timings) | {clip.duration_s for clip in clips} | {f.duration_s for f in failures})
-    return [row for duration in durations for row in _duration_rows(duration, timings.get(duration), clips, failures)]
+    rows = [row for duration in durations for row in _duration_rows(duration, timings.get(duration), clips, failures)]
+    return [
+        replace(row, note="; ".join(filter(None, [row.note, earlier.get((row.duration_s, row.method))])))
+        for row in rows
+    ]
 
 
 def _duration_rows(

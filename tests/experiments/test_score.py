@@ -61,6 +61,7 @@ def test_level_and_its_paired_difference_are_those_of_the_tones(scored):
     assert difference.value == pytest.approx(20 * math.log10(2), abs=0.01)
     assert difference.low <= difference.value <= difference.high
     assert (difference.n_scored, difference.n_failed, difference.preset) == (8, 0, "strict")
+    assert difference.details["baseline_condition"] == condition("dense").id
 
 
 def test_a_condition_without_clips_is_a_failure_with_its_reason(scored):

@@ -20,7 +20,14 @@ def run_record(methods=METHODS):
         name: {"name": name, "label": f"label {name}", "timing_only": False, "patch": {}, **extra}
         for name, extra in methods.items()
     }
-    config = {"methods": nodes, "steps": 200, "timing": {"baseline": "dense"}, "durations": [8], "seeds": [0]}
+    config = {
+        "methods": nodes,
+        "steps": 200,
+        "guidance": 3.0,
+        "timing": {"baseline": "dense"},
+        "durations": [8],
+        "seeds": [0],
+    }
     return RunRecord("r", "now", config, {}, {"name": "tiny", "trained": True}, ["p0", "p1"])
 
 
