@@ -34,8 +34,8 @@ from experiments.records import (
     read_records,
 )
 from experiments.report import report
-from experiments.resume import check_same_weights, locked
-from experiments.run import load_pipeline, load_prompts, start_record
+from experiments.resume import PROBE_KEYS, check_same_settings, check_same_weights, locked
+from experiments.run import load_pipeline, load_prompts, resolved, start_record
 from experiments.score import build_references
 from experiments.tables.probe_rows import structure_values
 from litefocus.sites import find_sites, find_unet
@@ -63,14 +63,16 @@ def probe(config: DictConfig) -> str:
     """Take the readings that the folder does not hold yet; returns the report's markdown.
 
     Raises:
-        ValueError: durations, references or a front end that do not suit the pipeline, or other weights than before.
+        ValueError: durations, references or a front end that do not suit the pipeline, or other settings or weights
+            than before.
     """
     run_dir = Path(config.out_dir)
     with locked(run_dir):
+        check_same_settings(of_kind(read_records(run_dir), ProbeRunRecord), resolved(config), PROBE_KEYS)
         prompts = load_prompts(config)
         pipeline = load_pipeline(config)
         check_same_weights(of_kind(read_records(run_dir), StartRecord), pipeline.weights)
-        losses, structures = _pending(config, prompts, run_dir)
+        losses, structures = _pending(config, prompts, run_dir, len(find_sites(find_unet(pipeline.pipe))))
         if losses or structures:
             clips = real_clips(config, pipeline, prompts)
             run_id = start_record(config, pipeline, prompts, run_dir, kind=ProbeRunRecord)
@@ -104,8 +106,13 @@ def _fresh_keys(config: DictConfig) -> dict[int, Method]:
     }
 
 
-def _pending(config: DictConfig, prompts: list[Prompt], run_dir: Path) -> tuple[list[LossJob], list[tuple[float, int]]]:
-    """Loss jobs and (length, level) of attention structures that the folder does not hold for these clips."""
+def _pending(
+    config: DictConfig, prompts: list[Prompt], run_dir: Path, sites: int
+) -> tuple[list[LossJob], list[tuple[float, int]]]:
+    """Loss jobs and (length, level) of attention structures that the folder does not hold for these clips.
+
+    A place whose records are fewer than the `sites` of the UNet was interrupted: all of its sites are taken again.
+    """
     records = read_records(run_dir)
     ids = [prompt.id for prompt in prompts]
     taken = {
@@ -113,17 +120,16 @@ def _pending(config: DictConfig, prompts: list[Prompt], run_dir: Path) -> tuple[
         for r in of_kind(records, ProbeLossRecord)
         if r.clip_ids == ids
     }
-    seen = {
-        (r.duration_s, r.structure["t"])
-        for r in of_kind(records, AttentionRecord)
-        if r.clip_ids == ids[: config.attention.clips]
-    }
+    seen: dict[tuple[float, int], set[str]] = {}
+    for r in of_kind(records, AttentionRecord):
+        if r.clip_ids == ids[: config.attention.clips]:
+            seen.setdefault((r.duration_s, r.structure["t"]), set()).add(r.structure["site"])
     places = [(float(d), t) for d in config.durations for t in config.attention.levels]
     jobs = list(loss_jobs(config))
     pending = [job for job in jobs if job.place not in taken]
     if len(pending) < len(jobs):
         logger.info("%d of %d readings are there already", len(jobs) - len(pending), len(jobs))
-    return pending, [place for place in places if place not in seen]
+    return pending, [place for place in places if len(seen.get(place, ())) < sites]
 
 
 def real_clips(config: DictConfig, pipeline: Pipeline, prompts: list[Prompt]) -> ProbeClips:

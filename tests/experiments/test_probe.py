@@ -10,7 +10,8 @@ from experiments.cli import CONF_DIR
 from experiments.latents import audioldm_log_mel, encode_files
 from experiments.probe import loss_jobs, probe, token_rate
 from experiments.records import AttentionRecord, ProbeLossRecord, ProbeRunRecord, of_kind, read_records
-from experiments.run import load_pipeline
+from experiments.resume import PROBE_KEYS, check_same_settings
+from experiments.run import load_pipeline, resolved
 
 SMALL = (
     *("data.count=2", "durations=[1.28,2.56]", "levels=[600]", "noise_seeds=[0,1]", "key_seeds=[7]"),
@@ -77,6 +78,34 @@ def test_running_again_takes_only_what_is_missing(finished):
     starts = of_kind(read_records(finished), ProbeRunRecord)
     taken = [record.run_id for record in of_kind(read_records(finished), ProbeLossRecord)]
     assert [taken.count(start.run_id) for start in starts] == [len(readings) - 1, 1]
+
+
+def test_a_place_that_was_interrupted_between_its_sites_is_taken_again(finished, tmp_path):
+    lines = (finished / "records.jsonl").read_bytes().splitlines(keepends=True)
+    of_sites = [line for line in lines if b'"kind": "attention"' in line]
+    others = [line for line in lines if line not in of_sites]
+    (tmp_path / "records.jsonl").write_bytes(b"".join([others[0], *of_sites[:5], *of_sites[12:], *others[1:]]))
+    probe(composed(*SMALL, f"out_dir={tmp_path}"))
+    sites = of_kind(read_records(tmp_path), AttentionRecord)
+    assert len({site.structure["site"] for site in sites if site.duration_s == 1.28}) == 12
+    assert len(sites) == 5 + 12 + 12
+
+
+def test_other_settings_than_the_readings_that_are_there_are_refused(finished):
+    before = (finished / "records.jsonl").read_bytes()
+    change = "methods.litefocus.patch.config.sparse_ratio=0.9"
+    with pytest.raises(
+        ValueError, match=r"method litefocus\.patch\.config\.sparse_ratio was 0\.1, now 0\.9; set another"
+    ):
+        probe(composed(*SMALL, change, f"out_dir={finished}"))
+    assert (finished / "records.jsonl").read_bytes() == before
+
+
+def test_the_study_takes_more_noise_draws():
+    starts = of_kind(read_records(CONF_DIR.parent / "results" / "testbed"), ProbeRunRecord)
+    for more in (["noise_seeds=[1,2]", "key_seeds=[]"], ["key_seeds=[3]", "out_dir=/tmp/elsewhere"]):
+        now = resolved(composed("data.count=64", "out_dir=results/testbed", *more))
+        check_same_settings(starts, now, PROBE_KEYS)
 
 
 def losses_of(folder):
