@@ -39,13 +39,14 @@ def check_scorable(config: DictConfig) -> None:
 def score_run(
     config: DictConfig, conditions: Sequence[Condition], prompts: Sequence[Prompt], run_dir: Path, run_id: str
 ) -> None:
-    """Score every generated condition and append metric records.
+    """Score every generated condition, on the clips of the configured prompts and seeds, and append metric records.
 
     Raises:
         ValueError: an untrained pipeline, or nothing generated yet.
     """
     check_scorable(config)
-    clips = of_kind(read_records(run_dir), ClipRecord)
+    wanted = {(prompt.id, seed) for prompt in prompts for seed in config.seeds}
+    clips = [c for c in of_kind(read_records(run_dir), ClipRecord) if (c.prompt_id, c.seed) in wanted]
     references = build_references(config)
     for duration in dict.fromkeys(condition.duration_s for condition in conditions):
         files, aligned = references(prompts, duration)

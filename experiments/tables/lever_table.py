@@ -22,12 +22,14 @@ MARGINS: Mapping[str, float] = {"clap": 0.05, "kl": 0.10, "fad": 0.10, "kad": 0.
 
 
 def has_factors(run: RunRecord) -> bool:
-    """Whether a run holds a method that is made of others."""
-    return any(node.get("parts") for node in methods_of(run))
+    """Whether a run holds a method that is made of others, and the baseline to set it against."""
+    nodes = methods_of(run)
+    baseline = run.config.get("timing", {}).get("baseline")
+    return any(node.get("parts") for node in nodes) and any(node["name"] == baseline for node in nodes)
 
 
 def lever_table(records: list[Record]) -> ResultTable:
-    """One row per duration and method against the run's timing baseline; records hold at least one run with clips.
+    """One row per duration and method against the run's timing baseline; the newest run `has_factors`.
 
     A method whose configuration names `parts` also gets the product of their speed-ups, beside its own.
     """

@@ -11,7 +11,7 @@ from experiments.conditions import Condition, Method
 from experiments.machine.audio_files import sha256_file, write_wav
 from experiments.prompts import Prompt
 from experiments.records import ClipRecord, FailureRecord, MetricRecord, append_record, of_kind, read_records
-from experiments.score import check_scorable, embed_clips, folder_references, score_duration, to_clips
+from experiments.score import check_scorable, embed_clips, folder_references, score_duration, score_run, to_clips
 
 PROMPTS = [Prompt(name, f"caption {name}") for name in "abcdefgh"]
 
@@ -73,6 +73,30 @@ def test_the_newest_record_of_a_file_counts_and_seeds_share_the_prompt(tmp_path)
     first = add_clip(tmp_path, condition("dense"), PROMPTS[0], 0.1)
     clips = to_clips([first, first], tmp_path)
     assert [(clip.id, clip.prompt, clip.caption) for clip in clips] == [("a_0", "a", "caption a")]
+
+
+def test_only_clips_of_the_configured_prompts_and_seeds_are_scored(tmp_path):
+    cond = condition("dense")
+    for prompt in PROMPTS:
+        add_clip(tmp_path, cond, prompt, 0.1)
+    config = OmegaConf.create(
+        {
+            "pipeline": {"name": "p", "trained": True, "training_length_s": 1.0},
+            "data": {"references": None},
+            "timing": {"baseline": "dense"},
+            "seeds": [0, 1],
+            "metrics": {
+                **{"preset": "strict", "metrics": ["level"], "window_s": None, "embedders": {}, "weights": {}},
+                **{"cache_dir": None, "labels": None, "device": "cpu", "batch_size": 8, "half": False},
+            },
+        }
+    )
+    score_run(config, [cond], PROMPTS[:3], tmp_path, "run")
+    found = metric(read_records(tmp_path), "dense")
+    assert (found.n_scored, sorted(found.details["per_clip"])) == (3, ["a_0", "b_0", "c_0"])
+    config.seeds = [1]
+    score_run(config, [cond], PROMPTS, tmp_path, "again")
+    assert read_records(tmp_path)[-1].reason == "no clips were generated"
 
 
 def test_untrained_pipelines_are_refused_by_name():

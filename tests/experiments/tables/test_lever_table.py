@@ -104,6 +104,10 @@ def test_only_a_run_with_a_combination_has_the_table():
     assert not has_factors(run_record({"dense": {}, "fast": {"steps": 25}}))
 
 
+def test_a_combination_alone_has_no_baseline_and_so_no_table():
+    assert not has_factors(run_record({"both": METHODS["both"], "fast": METHODS["fast"]}))
+
+
 def test_without_a_common_clip_there_is_no_ratio():
     assert speedup([clip("dense", "p0"), clip("fast", "p1")], "fast", "dense") is None
     assert speedup([clip("dense", "p0"), clip("fast", "p0")], "fast", "dense").median == pytest.approx(8.0)
