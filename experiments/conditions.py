@@ -137,21 +137,24 @@ def validate(config: DictConfig) -> None:
     check_steps(config.steps)
     if not math.isfinite(_number(config.guidance, "guidance")) or config.guidance < 0:
         raise ValueError(f"guidance {config.guidance}: accepted are finite numbers from 0 (1 turns guidance off)")
-    if not config.seeds or any(not _is_whole(seed) or seed < 0 for seed in config.seeds):
+    if not config.seeds or any(not is_whole(seed) or seed < 0 for seed in config.seeds):
         raise ValueError(f"seeds {list(config.seeds)!r}: give whole numbers from 0, like [0,1,2]")
+    if len(set(config.seeds)) != len(config.seeds):
+        raise ValueError(f"seeds {list(config.seeds)}: a seed is given twice; give each once")
     if unknown := [stage for stage in config.stages if stage not in STAGES]:
         raise ValueError(f"stages {unknown}: accepted are {', '.join(STAGES)}")
-    if not _is_whole(config.batch_size) or config.batch_size < 1:
+    if not is_whole(config.batch_size) or config.batch_size < 1:
         raise ValueError(f"batch_size {config.batch_size!r}: accepted are whole numbers from 1")
 
 
-def _is_whole(value: Any) -> bool:
+def is_whole(value: Any) -> bool:
+    """Whether a value of a configuration is a whole number, which true and false are not."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def check_steps(steps: Any) -> None:
     """Raise ValueError unless `steps` is a whole number from 1 to 1000."""
-    if not _is_whole(steps) or not 1 <= steps <= 1000:
+    if not is_whole(steps) or not 1 <= steps <= 1000:
         raise ValueError(f"steps {steps!r}: accepted are whole numbers from 1 to 1000")
 
 

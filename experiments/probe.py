@@ -18,7 +18,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.cli import CONF_DIR, check_overrides, one_line_errors
-from experiments.conditions import Method, build_method, build_methods
+from experiments.conditions import Method, build_method, build_methods, is_whole
 from experiments.latents import encode_files
 from experiments.machine.progress import progress
 from experiments.pipelines import Pipeline
@@ -34,7 +34,7 @@ from experiments.records import (
     read_records,
 )
 from experiments.report import report
-from experiments.resume import PROBE_KEYS, check_same_settings, check_same_weights, locked
+from experiments.resume import PROBE_KEYS, check_same_settings, check_same_weights, check_writable, locked
 from experiments.run import load_pipeline, load_prompts, resolved, start_record
 from experiments.score import build_references
 from experiments.tables.probe_rows import structure_values
@@ -63,14 +63,15 @@ def probe(config: DictConfig) -> str:
     """Take the readings that the folder does not hold yet; returns the report's markdown.
 
     Raises:
-        ValueError: durations, references or a front end that do not suit the pipeline, or other settings or weights
-            than before.
+        ValueError: durations, levels, references or a front end that do not suit the pipeline, or other settings or
+            weights than before.
     """
     run_dir = Path(config.out_dir)
     with locked(run_dir):
         check_same_settings(of_kind(read_records(run_dir), ProbeRunRecord), resolved(config), PROBE_KEYS)
         prompts = load_prompts(config)
         pipeline = load_pipeline(config)
+        _check_places(config, pipeline)
         check_same_weights(of_kind(read_records(run_dir), StartRecord), pipeline.weights)
         losses, structures = _pending(config, prompts, run_dir, len(find_sites(find_unet(pipeline.pipe))))
         if losses or structures:
@@ -79,6 +80,18 @@ def probe(config: DictConfig) -> str:
             take_structures(config, pipeline, clips, prompts, structures, run_dir, run_id)
             take_losses(config, pipeline, clips, prompts, losses, run_dir, run_id)
         return report(run_dir)
+
+
+def _check_places(config: DictConfig, pipeline: Pipeline) -> None:
+    """Raise ValueError for a length or a noise level that the pipeline does not have."""
+    for duration in config.durations:
+        pipeline.check_duration(float(duration))
+    count = int(pipeline.pipe.scheduler.config.num_train_timesteps)
+    for key, levels in (("levels", config.levels), ("attention.levels", config.attention.levels)):
+        if any(not is_whole(t) or not 0 <= t < count for t in levels):
+            raise ValueError(
+                f"{key} {list(levels)}: accepted are training timesteps, whole numbers from 0 to {count - 1}"
+            )
 
 
 def loss_jobs(config: DictConfig) -> Iterator[LossJob]:
@@ -223,9 +236,12 @@ def hydra_main(config: DictConfig) -> None:
 
 
 def main() -> None:
-    """Check the command line first: a mistake there is one line and exit code 2."""
-    check_overrides(sys.argv[1:], config_name="probe")
-    hydra_main()
+    """Check the command line and the run folder first: a mistake there is one line and exit code 2."""
+    with one_line_errors():
+        config = check_overrides(sys.argv[1:], config_name="probe")
+        if config is not None:
+            check_writable(Path(config.out_dir))  # Hydra's log would be the first to fail, with a traceback.
+        hydra_main()
 
 
 if __name__ == "__main__":

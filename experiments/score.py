@@ -28,11 +28,17 @@ References = Callable[[Sequence[Prompt], float], tuple[dict[str, Path], bool]]
 
 
 def check_scorable(config: DictConfig) -> None:
-    """Raise ValueError for a pipeline that declares itself untrained."""
+    """Raise ValueError for a pipeline that declares itself untrained, and for judges that know another one's sounds."""
     if not config.pipeline.trained:
         raise ValueError(
             f"stage score: pipeline {config.pipeline.name} has random weights, its audio is noise and has no quality; "
             "use a trained pipeline, or leave score out of stages"
+        )
+    name = str(config.pipeline.name)
+    if config.metrics.get("preset") == "testbed" and not name.startswith("testbed"):
+        raise ValueError(
+            f"stage score: preset testbed judges the testbed's sounds only, the pipeline is {name}; "
+            "set metrics=strict, or leave score out of stages"
         )
 
 

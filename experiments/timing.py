@@ -219,6 +219,6 @@ def _patched(pipeline: Pipeline, method: Method, step: Callable[[], torch.Tensor
         with method.patch(pipeline.pipe):
             output = step()
         if not math.isfinite(float(output.flatten()[0])):
-            raise FloatingPointError(f"{method.name}: the UNet step gave a non-finite value")
+            raise FloatingPointError(f"{method.name}: the UNet step gave a non-finite value; try dtype=float32")
 
     return call

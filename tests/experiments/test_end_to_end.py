@@ -164,8 +164,14 @@ def test_the_global_rng_is_left_alone(tmp_path):
         ("method.patch.config.sparse_ratio=1.5", "sparse_ratio=1.5: accepted are numbers from 0 to 1"),
         ("data=captions data.file=nowhere.txt", "no caption file at nowhere.txt"),
         ("data=captions", "data.file"),
-        ("pipeline=audioldm2 pipeline.path=nowhere", "no model_index.json in nowhere"),
+        ("pipeline=audioldm2 metrics=strict pipeline.path=nowhere", "no model_index.json in nowhere"),
+        ("pipeline=audioldm2", "the pipeline is audioldm2; set metrics=strict"),
         ("stages=[generate,score]", "pipeline tiny_untrained has random weights"),
+        ("device=0", "device 0: accepted are auto, cpu, cuda and cuda:N"),
+        ("device=cudafoo", "device 'cudafoo': accepted are auto, cpu, cuda and cuda:N"),
+        ("threads=0", "threads 0: accepted are whole numbers from 1, or null"),
+        ("seeds=[0,0]", "seeds [0, 0]: a seed is given twice"),
+        ("tracking=wandb tracking.mode=foo", "tracking.mode 'foo': accepted are online, offline"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys, override, message):
@@ -185,6 +191,7 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys, ov
     assert exit_info.value.code == 2
     assert error.startswith("error: ")
     assert message in error
+    assert not (tmp_path / "run" / "records.jsonl").exists(), "said before anything is generated"
 
 
 @pytest.mark.slow

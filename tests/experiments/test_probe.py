@@ -1,6 +1,7 @@
 """The probe command on the shipped testbed: what it writes, and that it resumes without doing anything twice."""
 
 import re
+import sys
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from hydra import compose, initialize_config_dir
 
 from experiments.cli import CONF_DIR
 from experiments.latents import audioldm_log_mel, encode_files
-from experiments.probe import loss_jobs, probe, token_rate
+from experiments.probe import loss_jobs, main, probe, token_rate
 from experiments.records import AttentionRecord, ProbeLossRecord, ProbeRunRecord, of_kind, read_records
 from experiments.resume import PROBE_KEYS, check_same_settings
 from experiments.run import load_pipeline, resolved
@@ -115,6 +116,25 @@ def losses_of(folder):
 def test_wrong_inputs_are_named(tmp_path):
     with pytest.raises(ValueError, match="probes need real audio: set data.references"):
         probe(composed(*SMALL, "data.references=null", f"out_dir={tmp_path}"))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("levels=[5000]", "levels [5000]: accepted are training timesteps, whole numbers from 0 to 999"),
+        ("attention.levels=[500,-1]", "attention.levels [500, -1]: accepted are training timesteps"),
+        ("durations=[0.001]", "clips of at least"),
+        ("device=0", "device 0: accepted are auto, cpu, cuda and cuda:N"),
+        ("out_dir=/proc/nowhere", "/proc/nowhere cannot be written"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys, override, message):
+    monkeypatch.setattr(sys, "argv", ["probe", *SMALL, f"out_dir={tmp_path}", override])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err.strip().splitlines()[-1]
+    assert not (tmp_path / "records.jsonl").exists()
 
 
 def test_latents_are_of_the_pipelines_own_grid(finished):

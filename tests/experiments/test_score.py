@@ -105,6 +105,14 @@ def test_untrained_pipelines_are_refused_by_name():
         check_scorable(config)
 
 
+def test_the_testbeds_judges_are_refused_for_another_pipeline():
+    config = OmegaConf.create({"pipeline": {"name": "audioldm2", "trained": True}, "metrics": {"preset": "testbed"}})
+    with pytest.raises(ValueError, match="the pipeline is audioldm2; set metrics=strict, or leave score out of stages"):
+        check_scorable(config)
+    for change in ({"metrics": {"preset": "strict"}}, {"pipeline": {"name": "testbed_seed1", "trained": True}}):
+        check_scorable(OmegaConf.merge(config, change))
+
+
 def test_folder_references(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no reference folder at .*nowhere; set data\.references"):
         folder_references(tmp_path / "nowhere", PROMPTS)
