@@ -13,7 +13,7 @@ from experiments.figures.quality_figures import quality_figures
 from experiments.figures.speed_figures import speed_figures
 from experiments.figures.step_time_figure import step_time_figure
 from experiments.listen.page import write_listening_page
-from experiments.provenance import provenance, where
+from experiments.provenance import places, provenance
 from experiments.readme import tables_of
 from experiments.records import ClipRecord, ProbeRunRecord, RunRecord, StartRecord, TimingRecord, of_kind, read_records
 from experiments.tables.formats import to_markdown
@@ -46,8 +46,8 @@ def report(run_dir: Path) -> str:
     text = "\n".join([f"# {title}\n", *(shown or [provenance(starts)])])
     (run_dir / "report.md").write_text(text, encoding="utf-8")
     figures = run_dir / "figures"
-    if of_kind(records, TimingRecord):
-        speed_figures(speed_rows(records), figures, where(starts[-1]))
+    if timings := of_kind(records, TimingRecord):
+        speed_figures(speed_rows(records), figures, places(timings, starts))
     step_time_figure(records, figures / "step_time")
     quality_figures(records, figures)
     probe_figures(records, figures)

@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from experiments.figures.panels import finish, interval_line, metric_axis, panel_grid, panels
 from experiments.figures.style import RC, style_of
 from experiments.figures.sweep_figures import is_sweep, sweep_figures
-from experiments.provenance import methods_of, quality_notes, where
-from experiments.records import MetricRecord, Record, RunRecord, of_kind
+from experiments.provenance import methods_of, places, quality_notes
+from experiments.records import ClipRecord, MetricRecord, Record, RunRecord, of_kind
 from experiments.tables.current import current
 from experiments.tables.quality_rows import (
     Differences,
@@ -36,7 +36,7 @@ def quality_figures(records: list[Record], folder: Path) -> list[Path]:
         The written files: quality, difference, sparsity, pareto, profile (each per preset where there are several).
     """
     runs = of_kind(records, RunRecord)
-    subtitle = _subtitle(runs)
+    subtitle = "\n".join([places(of_kind(records, ClipRecord), runs), *quality_notes(runs[-1])]) if runs else ""
     written: list[Path] = []
     found = presets(records)
     for preset in found:
@@ -74,10 +74,6 @@ def against_baseline(rows: Sequence[QualityRow], paired: Differences) -> tuple[s
 
 def _key(row: QualityRow, baseline: str, metric: str) -> tuple[float, str, str, str]:
     return row.duration_s, row.method, baseline, metric
-
-
-def _subtitle(runs: Sequence[RunRecord]) -> str:
-    return "\n".join([where(runs[-1]), *quality_notes(runs[-1])]) if runs else ""
 
 
 def plot_quality(rows: Sequence[QualityRow], metric: str, ax: Axes) -> Axes:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from experiments.conditions import condition_id
 from experiments.provenance import methods_of
-from experiments.records import ClipRecord, MetricRecord, Record, RunRecord, of_kind
+from experiments.records import ClipRecord, FailureRecord, MetricRecord, Record, RunRecord, TimingRecord, of_kind
 
 # (length, method): a row of a table.
 Key = tuple[float, str]
@@ -46,10 +46,31 @@ def newest_conditions(records: list[Record]) -> dict[Key, Asked]:
 
 
 def current(records: list[Record]) -> list[Record]:
-    """The records without those about earlier conditions, and without differences to one."""
+    """The records without those about earlier conditions, differences to one, and failures that were overcome."""
+    records = _without_overcome(records)
     gone = {asked.condition for superseded in _superseded(records).values() for asked in superseded}
     starts = {run.run_id: run for run in of_kind(records, RunRecord)} if gone else {}
     return [r for r in records if getattr(r, "condition", "") not in gone and _baseline_of(r, starts) not in gone]
+
+
+def _without_overcome(records: list[Record]) -> list[Record]:
+    """Without failures of an arm that was timed later, or of a condition that was made or scored later.
+
+    A clip that failed and was made later is dropped where records are read.
+    """
+    done: set[tuple[str, float | str]] = set()
+    kept: list[Record] = []
+    for record in reversed(records):
+        if isinstance(record, TimingRecord):
+            done |= {(arm, record.duration_s) for arm in record.latencies_s}
+        elif isinstance(record, ClipRecord | MetricRecord):
+            done.add(("score", record.condition))
+        elif isinstance(record, FailureRecord):
+            what = ("score", record.condition) if record.stage == "score" else (record.method, record.duration_s)
+            if record.stage != "generate" and what in done:
+                continue
+        kept.append(record)
+    return kept[::-1]
 
 
 def _superseded(records: list[Record]) -> dict[Key, set[Asked]]:

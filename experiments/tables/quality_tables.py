@@ -104,9 +104,8 @@ def all_metrics_table(rows: Sequence[QualityRow], name: str, title: str, notes: 
         for metric, record in row.metrics.items()
     ]
     header = ["length (s)", "method", "metric", "value", "scored", "not scored"]
-    return ResultTable(
-        name, title, header, ["duration_s", "method", "metric", "value", "n_scored", "n_failed"], body, notes
-    )
+    keys = ["duration_s", "method", "metric", "value", "n_scored", "n_failed"]
+    return ResultTable(name, title, header, keys, body, notes, max_decimals=8, own_decimals=True)
 
 
 def difference_tables(
@@ -166,10 +165,6 @@ def _detectable(difference: MetricRecord | None) -> float | None:
     if difference is None or not math.isfinite(difference.high - difference.low):
         return None
     return float(f"{detectable_from_interval(difference.low, difference.high):.2g}")
-
-
-def _speedup(row: QualityRow) -> Estimate | None:
-    return None if row.speedup is None else Estimate(row.speedup.median, row.speedup.low, row.speedup.high)
 
 
 def sparsity_table(rows: Sequence[QualityRow], paired: Differences, name: str, notes: Sequence[str]) -> ResultTable:

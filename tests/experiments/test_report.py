@@ -1,10 +1,12 @@
 """A report is a function of the records: drawn again it has the same bytes, with or without the audio."""
 
 import json
+import re
 import shutil
+from dataclasses import replace
 
 import pytest
-from listen_material import make_run, metric, timing
+from listen_material import make_run, metric, run_record, timing
 from probe_material import attention, loss, probe_run
 
 from experiments.records import append_record
@@ -59,6 +61,28 @@ def test_without_audio_the_same_tables_and_figures_are_drawn(study, tmp_path):
     (copy / "report.md").unlink()
     report(copy)
     assert snapshot(copy) == snapshot(study)
+
+
+def test_figures_name_the_machine_that_made_their_numbers(tmp_path):
+    make_run(tmp_path, {"a": "Rain"}, [0.1])
+    for run_id, device, record in (
+        ("timed", "BIG GPU", timing(0.1, dense=[4.0], litefocus=[2.0], no_attention=[1.0])),
+        ("probed", "OLD GPU", loss("dense", [1.0, 1.1])),
+    ):
+        start = run_record(["a"], [0.1], stages=["timing"]) if run_id == "timed" else probe_run()
+        append_record(tmp_path, replace(start, run_id=run_id, environment={**start.environment, "device": device}))
+        append_record(tmp_path, replace(record, run_id=run_id))
+    report(tmp_path)
+    named = {
+        "latency": "BIG GPU",
+        "speedup": "BIG GPU",
+        "step_time": "BIG GPU",
+        "quality": "CPU",
+        "denoising_loss": "OLD GPU",
+    }
+    for figure, device in named.items():
+        drawn = (tmp_path / "figures" / f"{figure}.svg").read_text()
+        assert re.findall("BIG GPU|OLD GPU|CPU", drawn) == [device], figure
 
 
 def test_a_folder_of_probes_alone_has_a_report(tmp_path):

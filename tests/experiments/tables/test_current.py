@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from listen_material import METHODS, clip, run_record
+from listen_material import METHODS, clip, run_record, timing
 from quality_material import DENSE, LITE, value
 
-from experiments.records import ClipRecord, MetricRecord
+from experiments.records import ClipRecord, FailureRecord, MetricRecord
 from experiments.tables.current import current, left_out
 from experiments.tables.lever_table import lever_table
 from experiments.tables.quality_rows import differences, is_best, quality_rows
@@ -115,6 +115,19 @@ def test_a_difference_to_an_earlier_condition_is_left_out_though_its_own_is_show
         "litefocus_10s_200steps_g3.5"
     }
     assert [r for r in current(mixed) if isinstance(r, MetricRecord) and r.baseline] == []
+
+
+def test_failures_that_were_overcome_leave_no_note():
+    short = FailureRecord("one", "timing", "", "naive", 10.0, "needs 30 GiB")
+    timed = timing(dense=[2.0], naive=[4.0])
+    assert [row.note for row in speed_rows([short, timed])] == ["", ""]
+    again = {row.method: row.note for row in speed_rows([timed, short])}
+    assert again == {"dense": "", "naive": "timing: needs 30 GiB"}
+    elsewhere = {row.method: row.note for row in speed_rows([replace(short, duration_s=20.0), timed])}
+    assert elsewhere["naive"] == "timing: needs 30 GiB"
+    unmade = FailureRecord("one", "score", "dense_10s_200steps_g3.5", DENSE, 10.0, "no clips were generated")
+    assert notes([COMPLETE[0], unmade, *COMPLETE[1:]])[DENSE] == ""
+    assert speed_rows([COMPLETE[0], unmade, *COMPLETE[1:]])[0].note == ""
 
 
 def test_a_start_that_only_timed_changes_nothing():
