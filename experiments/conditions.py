@@ -30,6 +30,7 @@ class Method:
         approximate: it computes neither dense attention nor the paper's LiteFocus; tables and figures label it so.
         steps: denoising steps that it samples with, in place of the run's; None keeps the run's.
         same_output_as: the method whose output it must give up to rounding; empty for none.
+        needs_schedule: it works across the steps of a denoising loop, so that the time of one step alone tells nothing.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Method:
     approximate: bool = False
     steps: int | None = None
     same_output_as: str = ""
+    needs_schedule: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ def build_method(config: DictConfig) -> Method:
         approximate=bool(config.get("approximate", False)),
         steps=config.get("steps"),
         same_output_as=str(config.get("same_output_as", "")),
+        needs_schedule=bool(config.get("needs_schedule", False)),
     )
 
 
@@ -111,11 +114,15 @@ def expand_conditions(config: DictConfig, methods: dict[str, Method]) -> list[Co
         ValueError: durations, steps, guidance or seeds out of range, or an unknown stage.
     """
     validate(config)
-    return [
+    conditions = [
         Condition(method, float(duration), int(method.steps or config.steps), float(config.guidance))
         for duration in config.durations
         for method in methods.values()
     ]
+    ids = [condition.id for condition in conditions]
+    if twice := sorted({name for name in ids if ids.count(name) > 1}):
+        raise ValueError(f"two conditions would share the name {twice[0]}: give lengths that differ in six digits")
+    return conditions
 
 
 def validate(config: DictConfig) -> None:

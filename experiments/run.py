@@ -34,7 +34,7 @@ from experiments.report import report
 from experiments.resume import check_same_settings, check_same_weights, check_writable, locked
 from experiments.score import check_scorable, embed_clips, score_run
 from experiments.shards import Shard
-from experiments.timing import time_duration
+from experiments.timing import is_timed, time_duration
 from experiments.tracking import check_tracker, track
 from litefocus.decoding import DecodingChunks
 
@@ -95,7 +95,8 @@ def _run_pipeline(
     pipeline = load_pipeline(config, config.shard.index)
     for duration in config.durations:
         pipeline.check_duration(float(duration))
-    check_same_weights(of_kind(read_records(run_dir), RunRecord), pipeline.weights)
+    before = read_records(run_dir)
+    check_same_weights(of_kind(before, RunRecord), pipeline.weights)
     run_id = start_record(config, pipeline, prompts, run_dir, shard.records_file)
     if "generate" in config.stages:
         clips = shard.select(plan_clips(conditions, prompts, list(config.seeds)))
@@ -106,6 +107,10 @@ def _run_pipeline(
     if "timing" in config.stages:
         for duration in shard.deal(list(config.durations)):
             stop_if_asked()
+            here = describe(pipeline.device, pipeline.dtype)
+            if is_timed(before, float(duration), arms, resolved(config), here):
+                logger.info("%g s is timed already; other timing.rounds or another out_dir time it again", duration)
+                continue
             time_duration(pipeline, arms, float(duration), config.timing, run_id, run_dir, shard.records_file)
 
 

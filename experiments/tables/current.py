@@ -54,7 +54,7 @@ def current(records: list[Record]) -> list[Record]:
 
 
 def _without_overcome(records: list[Record]) -> list[Record]:
-    """Without failures of an arm that was timed later, or of a condition that was made or scored later.
+    """Without failures of an arm that was timed or failed later, or of a condition that was made or scored later.
 
     A clip that failed and was made later is dropped where records are read.
     """
@@ -69,6 +69,8 @@ def _without_overcome(records: list[Record]) -> list[Record]:
             what = ("score", record.condition) if record.stage == "score" else (record.method, record.duration_s)
             if record.stage != "generate" and what in done:
                 continue
+            if record.stage == "timing":  # The newest says it; every start says it again.
+                done.add(what)
         kept.append(record)
     return kept[::-1]
 

@@ -102,6 +102,13 @@ def test_running_again_generates_nothing_and_changes_no_wav(finished):
     assert {path: path.stat().st_mtime_ns for path in run_dir.rglob("*.wav")} == before
 
 
+def test_timing_again_times_only_what_is_missing(tmp_path):
+    few = ("stages=[timing]", "timing.rounds=1", "timing.warmup=0")
+    for durations in ("[0.64]", "[0.64,1.28]"):
+        run(smoke(tmp_path, *few, f"durations={durations}"))
+    assert [r.duration_s for r in of_kind(read_records(tmp_path), TimingRecord)] == [0.64, 1.28]
+
+
 def wavs(run_dir):
     return {str(path.relative_to(run_dir)): path.read_bytes() for path in run_dir.rglob("*.wav")}
 
