@@ -18,7 +18,7 @@ from experiments.readme import tables_of
 from experiments.records import ClipRecord, ProbeRunRecord, RunRecord, StartRecord, TimingRecord, of_kind, read_records
 from experiments.tables.formats import to_markdown
 from experiments.tables.quality_tables import write_tables
-from experiments.tables.speed_rows import speed_rows
+from experiments.tables.speed_rows import plain_line, speed_rows
 from experiments.testbed.training_figures import training_figure
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ def report(run_dir: Path) -> str:
     write_tables(tables.values(), run_dir / "tables")
     title = starts[-1].config.get("name", run_dir.name)
     shown = [to_markdown(table) for name, table in tables.items() if not name.startswith(DETAIL)]
-    text = "\n".join([f"# {title}\n", *(shown or [provenance(starts)])])
+    text = "\n".join([f"# {plain_line(str(title))}\n", *(shown or map(plain_line, provenance(starts).splitlines()))])
     (run_dir / "report.md").write_text(text, encoding="utf-8")
     figures = run_dir / "figures"
     if timings := of_kind(records, TimingRecord):

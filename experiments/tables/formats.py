@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from experiments.tables.speed_rows import MISSING, markdown_table, printable, safe_cell
+from experiments.tables.speed_rows import MISSING, markdown_table, plain_line, printable, safe_cell
 
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -76,8 +76,8 @@ def to_markdown(table: ResultTable) -> str:
         [_plain(cell, d, "**", "**") for cell, d in zip(row, digits, strict=True)]
         for row, digits in zip(table.rows, _digits(table), strict=True)
     ]
-    notes = "".join(f"\n{_one_line(note)}\n" for note in table.notes)
-    return f"**{_one_line(table.title)}**\n\n{markdown_table(table.header, rows)}{notes}"
+    notes = "".join(f"\n{plain_line(note)}\n" for note in table.notes)
+    return f"**{plain_line(table.title)}**\n\n{markdown_table(table.header, rows)}{notes}"
 
 
 def to_csv(table: ResultTable) -> str:

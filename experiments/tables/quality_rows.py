@@ -191,6 +191,17 @@ def differences(records: Sequence[Record], preset: str) -> Differences:
     return {key: m for key, m in newest.items() if covers(m)}
 
 
+def timing_baseline(runs: Sequence[RunRecord]) -> str:
+    """The method that the newest run sets the others against; empty where its record does not say."""
+    return str(runs[-1].config.get("timing", {}).get("baseline", "")) if runs else ""
+
+
+def main_baseline(paired: Differences, preferred: str) -> str:
+    """The preferred baseline where there are differences to it, else the first; empty without differences."""
+    found = list(dict.fromkeys(key[2] for key in paired))
+    return preferred if preferred in found else next(iter(found), "")
+
+
 def beats(difference: MetricRecord | None, reverse: bool = False) -> bool:
     """Whether a paired difference shows, its interval excluding zero, that the method is better (reverse: worse)."""
     return difference is not None and verdict(difference) == ("worse" if reverse else "better")

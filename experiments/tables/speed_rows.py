@@ -3,7 +3,6 @@
 Every ratio is the median of ratios taken within a timing round, with the smallest and the largest.
 """
 
-import re
 import statistics
 import unicodedata
 from collections.abc import Sequence
@@ -154,8 +153,13 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _escape(cell: str) -> str:
     """Keep a cell in its cell: no pipe, no line break, no html, no picture to fetch."""
-    flat = " ".join(printable(cell).split())
-    return re.sub(r"([\\|]|!(?=\[))", r"\\\1", flat).replace("<", "&lt;")
+    return plain_line(cell).replace("|", "\\|")
+
+
+def plain_line(text: str) -> str:
+    """One line of markdown that holds no html and fetches no picture."""
+    flat = " ".join(printable(text).split()).replace("\\", "\\\\")
+    return flat.replace("![", "\\![").replace("<", "&lt;")
 
 
 def printable(text: str) -> str:

@@ -85,6 +85,17 @@ def test_figures_name_the_machine_that_made_their_numbers(tmp_path):
         assert re.findall("BIG GPU|OLD GPU|CPU", drawn) == [device], figure
 
 
+def test_names_and_machines_of_a_strangers_records_are_text_in_the_report(tmp_path):
+    start = run_record(["a"], [0.1], name="<img src=x onerror=alert(1)>\n## injected \\![x](http://y)")
+    append_record(tmp_path, replace(start, environment={**start.environment, "device": "<b>dev</b>"}))
+    bare = report(tmp_path)
+    append_record(tmp_path, timing(0.1, dense=[4.0]))
+    for text in (bare, report(tmp_path)):
+        assert text.splitlines()[0] == r"# &lt;img src=x onerror=alert(1)> ## injected \\\![x](http://y)"
+        assert "&lt;b>dev&lt;/b>" in text
+        assert not re.search(r"<(img|b)\b", text)
+
+
 def test_a_folder_of_probes_alone_has_a_report(tmp_path):
     append_record(tmp_path, probe_run())
     append_record(tmp_path, loss("dense", [1.0, 1.1]))
