@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from experiments.records import ClipRecord, FailureRecord, Record, TimingRecord, of_kind
+from experiments.provenance import method_labels
+from experiments.records import ClipRecord, FailureRecord, Record, RunRecord, TimingRecord, of_kind
 from experiments.tables.current import current, left_out
 
 MISSING = "–"
@@ -79,6 +80,9 @@ def speed_rows(records: list[Record]) -> list[SpeedRow]:
     failures = of_kind(records, FailureRecord)
     durations = sorted(set(timings) | {clip.duration_s for clip in clips} | {f.duration_s for f in failures})
     rows = [row for duration in durations for row in _duration_rows(duration, timings.get(duration), clips, failures)]
+    # A timing says its own labels; an arm that it left out has the configuration's.
+    labels = method_labels(of_kind(records, RunRecord))
+    rows = [replace(row, label=labels.get(row.method, row.label)) if row.step_s is None else row for row in rows]
     return [
         replace(row, note="; ".join(filter(None, [row.note, earlier.get((row.duration_s, row.method))])))
         for row in rows

@@ -124,6 +124,7 @@ def test_failures_that_were_overcome_leave_no_note():
     again = {row.method: row.note for row in speed_rows([timed, short])}
     assert again == {"dense": "", "naive": "timing: needs 30 GiB"}
     assert [row.note for row in speed_rows([short, short])] == ["timing: needs 30 GiB"]
+    assert [row.label for row in speed_rows([start("one"), replace(short, method=LITE)])] == ["LiteFocus"]
     elsewhere = {row.method: row.note for row in speed_rows([replace(short, duration_s=20.0), timed])}
     assert elsewhere["naive"] == "timing: needs 30 GiB"
     unmade = FailureRecord("one", "score", "dense_10s_200steps_g3.5", DENSE, 10.0, "no clips were generated")
