@@ -5,6 +5,7 @@ python -m experiments.report runs/durations
 
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.cli import one_folder, one_line_errors
@@ -25,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 # Tables that are written as files but not shown in the report.
 DETAIL = "all_metrics"
+QUALITY_FIGURES = ("quality", "difference", "sparsity", "pareto", "profile")
+RENDERED = (".md", ".csv", ".tex", ".svg", ".png")
 
 
 def report(run_dir: Path) -> str:
@@ -40,7 +43,7 @@ def report(run_dir: Path) -> str:
     if not starts:
         raise ValueError(f"{run_dir}: no records to report; run the generate or timing stage first")
     tables = tables_of(run_dir)
-    write_tables(tables.values(), run_dir / "tables")
+    _drop_stale(run_dir / "tables", write_tables(tables.values(), run_dir / "tables"), "")
     title = starts[-1].config.get("name", run_dir.name)
     shown = [to_markdown(table) for name, table in tables.items() if not name.startswith(DETAIL)]
     text = "\n".join([f"# {plain_line(str(title))}\n", *(shown or map(plain_line, provenance(starts).splitlines()))])
@@ -49,13 +52,20 @@ def report(run_dir: Path) -> str:
     if timings := of_kind(records, TimingRecord):
         speed_figures(speed_rows(records), figures, places(timings, starts))
     step_time_figure(records, figures / "step_time")
-    quality_figures(records, figures)
+    _drop_stale(figures, quality_figures(records, figures), QUALITY_FIGURES)
     probe_figures(records, figures)
     training_figure(run_dir, figures / "training")
     if any((run_dir / clip.audio).exists() for clip in of_kind(records, ClipRecord)):
         spectrogram_figure(run_dir, figures / "spectrograms")
         write_listening_page(run_dir)
     return text
+
+
+def _drop_stale(folder: Path, written: Sequence[Path], names: str | tuple[str, ...]) -> None:
+    """Remove what an earlier report wrote under some names and this one did not: its records say otherwise by now."""
+    for path in folder.glob("*"):
+        if path.stem.startswith(names) and path.suffix in RENDERED and path not in written:
+            path.unlink()
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from listen_material import make_run, metric, run_record, timing
+from listen_material import clip, make_run, metric, run_record, timing
 from probe_material import attention, loss, probe_run
 
 from experiments.records import append_record
@@ -54,6 +54,21 @@ def test_a_second_rendering_has_the_same_bytes(study, tmp_path):
         (copy / name).unlink()
     report(copy)
     assert snapshot(copy) == snapshot(study)
+
+
+def test_what_the_records_no_longer_hold_is_removed_and_nothing_else(study, tmp_path):
+    copy = shutil.copytree(study, tmp_path / study.name)
+    condition = "litefocus_0.1s_2steps_g3.5"
+    for seed in range(8):  # The difference was of 8 clips; now there are 10.
+        audio = f"audio/{condition}/c_{seed}.wav"
+        append_record(copy, clip(condition, "litefocus", 0.1, "c", "Snow", seed, audio, b"x"))
+    kept = copy / "figures" / "spectrograms.svg"
+    before = kept.read_bytes()
+    report(copy)
+    gone = set(snapshot(study)) - set(snapshot(copy))
+    tables = {f"tables/{name}.{end}" for name in ("difference_dense", "power") for end in ("md", "csv", "tex")}
+    assert gone == tables | {"figures/difference.svg", "figures/difference.png"}
+    assert kept.read_bytes() == before
 
 
 def test_without_audio_the_same_tables_and_figures_are_drawn(study, tmp_path):
