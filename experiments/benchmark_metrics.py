@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments.cli import one_line_errors
 from experiments.testbed.settings import parse_settings
 
 CLIP_S = 10.0
@@ -163,9 +164,15 @@ def run(settings: BenchmarkSettings) -> dict[str, Any]:
     return results
 
 
+def main() -> None:
+    """The command line: key=value words."""
+    with one_line_errors():
+        chosen = parse_settings(BenchmarkSettings, sys.argv[1:])
+        text = json.dumps(run(chosen), indent=1)
+        if chosen.out:
+            Path(chosen.out).write_text(text + "\n", encoding="utf-8")
+        print(text)
+
+
 if __name__ == "__main__":
-    chosen = parse_settings(BenchmarkSettings, sys.argv[1:])
-    text = json.dumps(run(chosen), indent=1)
-    if chosen.out:
-        Path(chosen.out).write_text(text + "\n", encoding="utf-8")
-    print(text)
+    main()

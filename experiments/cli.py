@@ -18,7 +18,11 @@ logger = logging.getLogger(__name__)
 
 CONF_DIR = Path(__file__).resolve().parents[1] / "conf"
 USAGE_ERROR = 2
-USER_ERRORS = (ValueError, TypeError, OSError, HydraException, OmegaConfBaseException)
+# ImportError: an extra that is not installed. FloatingPointError: a precision that the model cannot take.
+USER_ERRORS = (
+    *(ValueError, TypeError, OSError, ImportError, FloatingPointError),
+    *(HydraException, OmegaConfBaseException),
+)
 
 
 @contextmanager
@@ -28,6 +32,10 @@ def one_line_errors() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         fail("interrupted; finished clips are kept, the same command resumes", 130)
+    except SystemExit as stop:
+        if isinstance(stop.code, str):  # a message; Python's own exit code for one is 1
+            fail(stop.code, USAGE_ERROR)
+        raise
     except USER_ERRORS as error:
         logger.debug("the full error", exc_info=True)
         if os.environ.get("LITEFOCUS_TRACEBACK"):

@@ -30,6 +30,7 @@ class Method:
         approximate: it computes neither dense attention nor the paper's LiteFocus; tables and figures label it so.
         steps: denoising steps that it samples with, in place of the run's; None keeps the run's.
         same_output_as: the method whose output it must give up to rounding; empty for none.
+        needs_schedule: it works across the steps of a denoising loop, so that the time of one step alone tells nothing.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Method:
     approximate: bool = False
     steps: int | None = None
     same_output_as: str = ""
+    needs_schedule: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,12 @@ class Condition:
     @property
     def id(self) -> str:
         """A folder name: equal for equal conditions, different otherwise."""
-        return f"{self.method.name}_{self.duration_s:g}s_{self.steps}steps_g{self.guidance:g}"
+        return condition_id(self.method.name, self.duration_s, self.steps, self.guidance)
+
+
+def condition_id(method: str, duration_s: float, steps: int, guidance: float) -> str:
+    """The folder name of a condition."""
+    return f"{method}_{duration_s:g}s_{steps}steps_g{guidance:g}"
 
 
 def build_method(config: DictConfig) -> Method:
@@ -77,6 +84,7 @@ def build_method(config: DictConfig) -> Method:
         approximate=bool(config.get("approximate", False)),
         steps=config.get("steps"),
         same_output_as=str(config.get("same_output_as", "")),
+        needs_schedule=bool(config.get("needs_schedule", False)),
     )
 
 
@@ -106,11 +114,15 @@ def expand_conditions(config: DictConfig, methods: dict[str, Method]) -> list[Co
         ValueError: durations, steps, guidance or seeds out of range, or an unknown stage.
     """
     validate(config)
-    return [
+    conditions = [
         Condition(method, float(duration), int(method.steps or config.steps), float(config.guidance))
         for duration in config.durations
         for method in methods.values()
     ]
+    ids = [condition.id for condition in conditions]
+    if twice := sorted({name for name in ids if ids.count(name) > 1}):
+        raise ValueError(f"two conditions would share the name {twice[0]}: give lengths that differ in six digits")
+    return conditions
 
 
 def validate(config: DictConfig) -> None:
@@ -132,21 +144,24 @@ def validate(config: DictConfig) -> None:
     check_steps(config.steps)
     if not math.isfinite(_number(config.guidance, "guidance")) or config.guidance < 0:
         raise ValueError(f"guidance {config.guidance}: accepted are finite numbers from 0 (1 turns guidance off)")
-    if not config.seeds or any(not _is_whole(seed) or seed < 0 for seed in config.seeds):
+    if not config.seeds or any(not is_whole(seed) or seed < 0 for seed in config.seeds):
         raise ValueError(f"seeds {list(config.seeds)!r}: give whole numbers from 0, like [0,1,2]")
+    if len(set(config.seeds)) != len(config.seeds):
+        raise ValueError(f"seeds {list(config.seeds)}: a seed is given twice; give each once")
     if unknown := [stage for stage in config.stages if stage not in STAGES]:
         raise ValueError(f"stages {unknown}: accepted are {', '.join(STAGES)}")
-    if not _is_whole(config.batch_size) or config.batch_size < 1:
+    if not is_whole(config.batch_size) or config.batch_size < 1:
         raise ValueError(f"batch_size {config.batch_size!r}: accepted are whole numbers from 1")
 
 
-def _is_whole(value: Any) -> bool:
+def is_whole(value: Any) -> bool:
+    """Whether a value of a configuration is a whole number, which true and false are not."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def check_steps(steps: Any) -> None:
     """Raise ValueError unless `steps` is a whole number from 1 to 1000."""
-    if not _is_whole(steps) or not 1 <= steps <= 1000:
+    if not is_whole(steps) or not 1 <= steps <= 1000:
         raise ValueError(f"steps {steps!r}: accepted are whole numbers from 1 to 1000")
 
 

@@ -195,11 +195,13 @@ def select_device(name: str, shard: int = 0) -> torch.device:
             if torch.cuda.is_available()
             else torch.device("cpu")
         )
-    if name != "cpu" and not name.startswith("cuda"):
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", str(name)):
         raise ValueError(f"device {name!r}: accepted are auto, cpu, cuda and cuda:N")
     device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device {name!r}: torch sees no CUDA device here; use device=cpu")
+    if device.index is not None and device.index >= torch.cuda.device_count():
+        raise ValueError(f"device {name!r}: torch sees {torch.cuda.device_count()} CUDA devices here, counted from 0")
     return device
 
 

@@ -6,6 +6,7 @@ loading, timing, scoring and queueing are not in it.
 
 import logging
 import math
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -78,7 +79,7 @@ def calibrate(config: DictConfig, conditions: Sequence[Condition]) -> Calibratio
         records = of_kind(read_records(folder), ClipRecord)
         if not records:
             raise ValueError(f"plan.calibration {folder}: no clip records there; name a folder of the generate stage")
-        return Calibration(samples_of(records), records[-1].sample_rate)
+        return Calibration(samples_of(records, conditions), records[-1].sample_rate)
     durations = options.durations or sorted({condition.duration_s for condition in conditions})[:2]
     pipeline = load_pipeline(config)
     samples = measure(pipeline, conditions, [float(d) for d in durations], int(options.steps), int(options.rounds))
@@ -107,12 +108,13 @@ def render(plan: Plan, conditions: Sequence[Condition], samples: Sequence[Sample
     )
 
 
-def command_lines(overrides: Sequence[str], count: int, launcher: str) -> str:
-    """The commands that run the plan: shards, then tables from what all of them left."""
-    own = " ".join(f"'{word}'" if set(word) & set("[](){}$* ") else word for word in overrides)
+def command_lines(overrides: Sequence[str], count: int, launcher: str, trained: bool) -> str:
+    """The commands that run the plan: shards, then tables from what all of them left; noise is not scored."""
+    own = " ".join(map(shlex.quote, overrides))
+    last = "[score,report]" if trained else "[report]"
     shards = f"hydra/launcher={launcher} shard.count={count} 'shard.index=range({count})' " if count > 1 else ""
     first = f"python -m experiments.run {'-m ' if count > 1 else ''}{own} {shards}'stages=[generate]'"
-    return f"{first}\npython -m experiments.run {own} 'stages=[score,report]'"
+    return f"{first}\npython -m experiments.run {own} 'stages={last}'"
 
 
 def main() -> None:
@@ -129,7 +131,10 @@ def main() -> None:
         plan = plan_run(clips, calibration, float(config.plan.shard_hours))
         run_overrides = [word for word in overrides if not word.lstrip("+~").startswith("plan.")]
         print(render(plan, conditions, calibration.samples))
-        print(f"\n{command_lines(run_overrides, len(plan.shard_hours), config.plan.launcher)}")
+        commands = command_lines(
+            run_overrides, len(plan.shard_hours), config.plan.launcher, trained=bool(config.pipeline.trained)
+        )
+        print(f"\n{commands}")
 
 
 if __name__ == "__main__":

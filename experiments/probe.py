@@ -18,7 +18,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.cli import CONF_DIR, check_overrides, one_line_errors
-from experiments.conditions import Method, build_method, build_methods
+from experiments.conditions import Method, build_method, build_methods, is_whole
 from experiments.latents import encode_files
 from experiments.machine.progress import progress
 from experiments.pipelines import Pipeline
@@ -34,8 +34,8 @@ from experiments.records import (
     read_records,
 )
 from experiments.report import report
-from experiments.resume import check_same_weights, locked
-from experiments.run import load_pipeline, load_prompts, start_record
+from experiments.resume import PROBE_KEYS, check_same_settings, check_same_weights, check_writable, locked
+from experiments.run import load_pipeline, load_prompts, resolved, start_record
 from experiments.score import build_references
 from experiments.tables.probe_rows import structure_values
 from litefocus.sites import find_sites, find_unet
@@ -63,20 +63,35 @@ def probe(config: DictConfig) -> str:
     """Take the readings that the folder does not hold yet; returns the report's markdown.
 
     Raises:
-        ValueError: durations, references or a front end that do not suit the pipeline, or other weights than before.
+        ValueError: durations, levels, references or a front end that do not suit the pipeline, or other settings or
+            weights than before.
     """
     run_dir = Path(config.out_dir)
     with locked(run_dir):
+        check_same_settings(of_kind(read_records(run_dir), ProbeRunRecord), resolved(config), PROBE_KEYS)
         prompts = load_prompts(config)
         pipeline = load_pipeline(config)
+        _check_places(config, pipeline)
         check_same_weights(of_kind(read_records(run_dir), StartRecord), pipeline.weights)
-        losses, structures = _pending(config, prompts, run_dir)
+        losses, structures = _pending(config, prompts, run_dir, len(find_sites(find_unet(pipeline.pipe))))
         if losses or structures:
             clips = real_clips(config, pipeline, prompts)
             run_id = start_record(config, pipeline, prompts, run_dir, kind=ProbeRunRecord)
             take_structures(config, pipeline, clips, prompts, structures, run_dir, run_id)
             take_losses(config, pipeline, clips, prompts, losses, run_dir, run_id)
         return report(run_dir)
+
+
+def _check_places(config: DictConfig, pipeline: Pipeline) -> None:
+    """Raise ValueError for a length or a noise level that the pipeline does not have."""
+    for duration in config.durations:
+        pipeline.check_duration(float(duration))
+    count = int(pipeline.pipe.scheduler.config.num_train_timesteps)
+    for key, levels in (("levels", config.levels), ("attention.levels", config.attention.levels)):
+        if any(not is_whole(t) or not 0 <= t < count for t in levels):
+            raise ValueError(
+                f"{key} {list(levels)}: accepted are training timesteps, whole numbers from 0 to {count - 1}"
+            )
 
 
 def loss_jobs(config: DictConfig) -> Iterator[LossJob]:
@@ -104,8 +119,13 @@ def _fresh_keys(config: DictConfig) -> dict[int, Method]:
     }
 
 
-def _pending(config: DictConfig, prompts: list[Prompt], run_dir: Path) -> tuple[list[LossJob], list[tuple[float, int]]]:
-    """Loss jobs and (length, level) of attention structures that the folder does not hold for these clips."""
+def _pending(
+    config: DictConfig, prompts: list[Prompt], run_dir: Path, sites: int
+) -> tuple[list[LossJob], list[tuple[float, int]]]:
+    """Loss jobs and (length, level) of attention structures that the folder does not hold for these clips.
+
+    A place whose records are fewer than the `sites` of the UNet was interrupted: all of its sites are taken again.
+    """
     records = read_records(run_dir)
     ids = [prompt.id for prompt in prompts]
     taken = {
@@ -113,17 +133,16 @@ def _pending(config: DictConfig, prompts: list[Prompt], run_dir: Path) -> tuple[
         for r in of_kind(records, ProbeLossRecord)
         if r.clip_ids == ids
     }
-    seen = {
-        (r.duration_s, r.structure["t"])
-        for r in of_kind(records, AttentionRecord)
-        if r.clip_ids == ids[: config.attention.clips]
-    }
+    seen: dict[tuple[float, int], set[str]] = {}
+    for r in of_kind(records, AttentionRecord):
+        if r.clip_ids == ids[: config.attention.clips]:
+            seen.setdefault((r.duration_s, r.structure["t"]), set()).add(r.structure["site"])
     places = [(float(d), t) for d in config.durations for t in config.attention.levels]
     jobs = list(loss_jobs(config))
     pending = [job for job in jobs if job.place not in taken]
     if len(pending) < len(jobs):
         logger.info("%d of %d readings are there already", len(jobs) - len(pending), len(jobs))
-    return pending, [place for place in places if place not in seen]
+    return pending, [place for place in places if len(seen.get(place, ())) < sites]
 
 
 def real_clips(config: DictConfig, pipeline: Pipeline, prompts: list[Prompt]) -> ProbeClips:
@@ -217,9 +236,12 @@ def hydra_main(config: DictConfig) -> None:
 
 
 def main() -> None:
-    """Check the command line first: a mistake there is one line and exit code 2."""
-    check_overrides(sys.argv[1:], config_name="probe")
-    hydra_main()
+    """Check the command line and the run folder first: a mistake there is one line and exit code 2."""
+    with one_line_errors():
+        config = check_overrides(sys.argv[1:], config_name="probe")
+        if config is not None:
+            check_writable(Path(config.out_dir))  # Hydra's log would be the first to fail, with a traceback.
+        hydra_main()
 
 
 if __name__ == "__main__":

@@ -160,18 +160,6 @@ def losses_by_method(
     }
 
 
-def key_seed_spread(
-    unet: Any, scheduler: Any, clips: ProbeClips, t: int, key_seeds: Sequence[int], **options: Any
-) -> np.ndarray:
-    """LiteFocus losses (len(key_seeds), B) under fresh samples of cross-frequency keys."""
-    return np.stack(
-        [
-            denoising_loss(unet, scheduler, clips, t, lite_focus_method(seed=key_seed), **options)
-            for key_seed in key_seeds
-        ]
-    )
-
-
 @dataclass
 class SiteStructure:
     """Where one site looks, averaged over clips, heads and queries at one noise level.

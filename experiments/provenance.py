@@ -15,10 +15,11 @@ def provenance(runs: Sequence[StartRecord]) -> str:
     Args:
         runs: the starts that the numbers came from, oldest first, at least one; each commit and machine is named.
     """
-    places = "; ".join(dict.fromkeys(where(run) for run in runs))
     commits = list(dict.fromkeys(commit(run) for run in runs))
     started = " to ".join(dict.fromkeys((runs[0].started_at, runs[-1].started_at)))
-    lines = [f"Measured on {places}, commit{'s' * (len(commits) > 1)} {', '.join(commits)}, started {started}."]
+    lines = [
+        f"Measured on {places([], runs)}, commit{'s' * (len(commits) > 1)} {', '.join(commits)}, started {started}."
+    ]
     run = runs[-1]
     if not run.pipeline["trained"]:
         lines.append(
@@ -32,6 +33,11 @@ def starts_of(records: Sequence[Any], starts: Sequence[Start]) -> list[Start]:
     """Those of `starts` that made some of `records`; all of them where no record says which start made it."""
     made = {record.run_id for record in records}
     return [start for start in starts if start.run_id in made] or list(starts)
+
+
+def places(records: Sequence[Any], starts: Sequence[StartRecord]) -> str:
+    """Where some records were made, each place once."""
+    return "; ".join(dict.fromkeys(where(start) for start in starts_of(records, starts)))
 
 
 def where(run: StartRecord) -> str:

@@ -5,6 +5,7 @@ python -m experiments.report runs/durations
 
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.cli import one_folder, one_line_errors
@@ -13,12 +14,12 @@ from experiments.figures.quality_figures import quality_figures
 from experiments.figures.speed_figures import speed_figures
 from experiments.figures.step_time_figure import step_time_figure
 from experiments.listen.page import write_listening_page
-from experiments.provenance import provenance, where
+from experiments.provenance import places, provenance
 from experiments.readme import tables_of
 from experiments.records import ClipRecord, ProbeRunRecord, RunRecord, StartRecord, TimingRecord, of_kind, read_records
 from experiments.tables.formats import to_markdown
 from experiments.tables.quality_tables import write_tables
-from experiments.tables.speed_rows import speed_rows
+from experiments.tables.speed_rows import plain_line, speed_rows
 from experiments.testbed.gate_figures import gate_figure
 from experiments.testbed.training_figures import training_figure
 
@@ -26,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 # Tables that are written as files but not shown in the report.
 DETAIL = "all_metrics"
+QUALITY_FIGURES = ("quality", "difference", "sparsity", "pareto", "profile")
+RENDERED = (".md", ".csv", ".tex", ".svg", ".png")
 
 
 def report(run_dir: Path) -> str:
@@ -41,16 +44,16 @@ def report(run_dir: Path) -> str:
     if not starts:
         raise ValueError(f"{run_dir}: no records to report; run the generate or timing stage first")
     tables = tables_of(run_dir)
-    write_tables(tables.values(), run_dir / "tables")
+    _drop_stale(run_dir / "tables", write_tables(tables.values(), run_dir / "tables"), "")
     title = starts[-1].config.get("name", run_dir.name)
     shown = [to_markdown(table) for name, table in tables.items() if not name.startswith(DETAIL)]
-    text = "\n".join([f"# {title}\n", *(shown or [provenance(starts)])])
+    text = "\n".join([f"# {plain_line(str(title))}\n", *(shown or map(plain_line, provenance(starts).splitlines()))])
     (run_dir / "report.md").write_text(text, encoding="utf-8")
     figures = run_dir / "figures"
-    if of_kind(records, TimingRecord):
-        speed_figures(speed_rows(records), figures, where(starts[-1]))
+    if timings := of_kind(records, TimingRecord):
+        speed_figures(speed_rows(records), figures, places(timings, starts))
     step_time_figure(records, figures / "step_time")
-    quality_figures(records, figures)
+    _drop_stale(figures, quality_figures(records, figures), QUALITY_FIGURES)
     probe_figures(records, figures)
     training_figure(run_dir, figures / "training")
     gate_figure(run_dir, figures / "gate")
@@ -58,6 +61,13 @@ def report(run_dir: Path) -> str:
         spectrogram_figure(run_dir, figures / "spectrograms")
         write_listening_page(run_dir)
     return text
+
+
+def _drop_stale(folder: Path, written: Sequence[Path], names: str | tuple[str, ...]) -> None:
+    """Remove what an earlier report wrote under some names and this one did not: its records say otherwise by now."""
+    for path in folder.glob("*"):
+        if path.stem.startswith(names) and path.suffix in RENDERED and path not in written:
+            path.unlink()
 
 
 def main() -> None:

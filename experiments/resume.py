@@ -9,19 +9,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from experiments.records import RunRecord, StartRecord
+from experiments.records import StartRecord
 
 LOCK_FILE = ".lock"
-# Settings that change a clip without showing in its condition's name, with what is tuning of other stages left out.
-SHARED_KEYS = ("pipeline", "dtype", "exact_batches", "decode_in_chunks")
-NOT_AUDIO = (
-    "pipeline.durations",
-    "pipeline.steps",
-    "pipeline.guidance",
-    "pipeline.timing_rounds",
-    "pipeline.stages",
-    "pipeline.max_duration_s",
-)
+# Settings that change a clip without showing in its condition's name, and those that change a probe's reading, with
+# what is tuning of other stages or says nothing about the result left out.
+CLIP_KEYS = ("pipeline", "dtype", "exact_batches", "decode_in_chunks")
+PROBE_KEYS = ("pipeline", "dtype", "front_end", "data.references")
+NOT_SHARED = {
+    "pipeline": ("durations", "steps", "guidance", "timing_rounds", "stages", "max_duration_s"),
+    "data.references": ("folder",),  # where references that are rendered are kept
+}
+NOT_OF_METHOD = ("label", "parts", "needs_schedule")
 SHOWN = 5
 
 
@@ -82,17 +81,20 @@ def check_writable(run_dir: Path) -> None:
         raise OSError(f"{run_dir} cannot be written ({error.strerror}); set out_dir to a folder that can") from error
 
 
-def check_same_settings(previous: list[RunRecord], config: Mapping[str, Any]) -> None:
-    """Refuse to resume a run whose clips were made under other settings.
+def check_same_settings(
+    previous: Sequence[StartRecord], config: Mapping[str, Any], keys: Sequence[str] = CLIP_KEYS
+) -> None:
+    """Refuse to resume a run whose clips, or a probe whose readings, were made under other settings.
 
     Args:
-        previous: run records of the folder, oldest first.
+        previous: records of the folder's starts, oldest first.
         config: the resolved configuration of this start.
+        keys: of the configuration that must be equal, besides the methods that both have.
     Raises:
         ValueError: naming what differs, before and now.
     """
     for record in previous:
-        differences = list(_differences(audio_settings(record.config), audio_settings(config)))
+        differences = list(_differences(shared_settings(record.config, keys), shared_settings(config, keys)))
         if differences:
             shown = "; ".join(differences[:SHOWN]) + ("; ..." if len(differences) > SHOWN else "")
             raise ValueError(f"this run folder was made with other settings: {shown}; set another name or out_dir")
@@ -108,26 +110,36 @@ def check_same_weights(previous: Sequence[StartRecord], weights: str) -> None:
             )
 
 
-def audio_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Flat `key -> value` of everything that shapes a clip besides its condition's name; methods go by name."""
-    flat: dict[str, Any] = {}
-    for key in SHARED_KEYS:
-        flat.update(_flatten(key, config.get(key)))
+Settings = dict[str, dict[str, Any]]
+
+
+def shared_settings(config: Mapping[str, Any], keys: Sequence[str] = CLIP_KEYS) -> Settings:
+    """Group -> flat key -> value: a group for each of `keys` that the configuration has, and one per method's name."""
+    groups: Settings = {}
+    for name in keys:
+        parent, _, key = name.rpartition(".")
+        node = config.get(parent, {}) if parent else config
+        if key in node:
+            groups[name] = {k: v for k, v in _flatten(node[key]).items() if k not in NOT_SHARED.get(name, ())}
     for method in (config["methods"] or {"method": config["method"]}).values():
-        flat.update(_flatten(f"method {method['name']}", {k: v for k, v in method.items() if k != "label"}))
-    return {key: value for key, value in flat.items() if key not in NOT_AUDIO}
+        groups[f"method {method['name']}"] = _flatten({k: v for k, v in method.items() if k not in NOT_OF_METHOD})
+    return groups
 
 
-def _flatten(prefix: str, value: Any) -> dict[str, Any]:
+def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(value, Mapping):
         return {prefix: value}
-    return {k: v for key, inner in value.items() for k, v in _flatten(f"{prefix}.{key}", inner).items()}
+    flat: dict[str, Any] = {}
+    for key, inner in value.items():
+        flat |= _flatten(inner, f"{prefix}.{key}" if prefix else str(key))
+    return flat
 
 
-def _differences(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
-    """Changed values; a method that only one of them has is not a difference."""
-    for key in sorted(set(before) | set(now)):
-        method = key.split(".")[0] + "."
-        shared = all(any(k.startswith(method) for k in side) for side in (before, now)) or "." not in key
-        if shared and before.get(key) != now.get(key):
-            yield f"{key} was {before.get(key)!r}, now {now.get(key)!r}"
+def _differences(before: Settings, now: Settings) -> Iterator[str]:
+    """Changed values; a group (a method, a setting that is new in the program) that only one has is no difference."""
+    for group in sorted(set(before) & set(now)):
+        old, new = before[group], now[group]
+        for key in sorted(set(old) | set(new)):
+            if old.get(key) != new.get(key):
+                name = f"{group}.{key}" if key else group
+                yield f"{name} was {old.get(key)!r}, now {new.get(key)!r}"

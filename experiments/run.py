@@ -21,7 +21,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.cli import CONF_DIR, check_overrides, one_line_errors
-from experiments.conditions import Condition, Method, build_methods, build_timing_arms, expand_conditions
+from experiments.conditions import Condition, Method, build_methods, build_timing_arms, expand_conditions, is_whole
 from experiments.generate import generate_clips, plan_clips
 from experiments.machine.environment import describe
 from experiments.machine.memory import keep_freed_memory
@@ -34,8 +34,8 @@ from experiments.report import report
 from experiments.resume import check_same_settings, check_same_weights, check_writable, locked
 from experiments.score import check_scorable, embed_clips, score_run
 from experiments.shards import Shard
-from experiments.timing import time_duration
-from experiments.tracking import track
+from experiments.timing import is_timed, time_duration
+from experiments.tracking import check_tracker, track
 from litefocus.decoding import DecodingChunks
 
 logger = logging.getLogger(__name__)
@@ -60,6 +60,8 @@ def _run_stages(
 ) -> str:
     if "score" in config.stages:
         check_scorable(config)
+    if "report" in config.stages and shard.is_whole:
+        check_tracker(config.tracking)
     if any(stage in NEEDS_PIPELINE for stage in config.stages):
         with signals_held_back() as stop_if_asked:
             _run_pipeline(config, conditions, arms, run_dir, shard, stop_if_asked)
@@ -93,7 +95,8 @@ def _run_pipeline(
     pipeline = load_pipeline(config, config.shard.index)
     for duration in config.durations:
         pipeline.check_duration(float(duration))
-    check_same_weights(of_kind(read_records(run_dir), RunRecord), pipeline.weights)
+    before = read_records(run_dir)
+    check_same_weights(of_kind(before, RunRecord), pipeline.weights)
     run_id = start_record(config, pipeline, prompts, run_dir, shard.records_file)
     if "generate" in config.stages:
         clips = shard.select(plan_clips(conditions, prompts, list(config.seeds)))
@@ -104,6 +107,10 @@ def _run_pipeline(
     if "timing" in config.stages:
         for duration in shard.deal(list(config.durations)):
             stop_if_asked()
+            here = describe(pipeline.device, pipeline.dtype)
+            if is_timed(before, float(duration), arms, resolved(config), here):
+                logger.info("%g s is timed already; other timing.rounds or another out_dir time it again", duration)
+                continue
             time_duration(pipeline, arms, float(duration), config.timing, run_id, run_dir, shard.records_file)
 
 
@@ -123,14 +130,16 @@ def load_pipeline(config: DictConfig, shard: int = 0) -> Pipeline:
     """Load the configured pipeline on its device; with `auto`, shards on one machine take its CUDA devices in turn.
 
     Raises:
-        ValueError: an unknown dtype or device. Loading errors pass through.
+        ValueError: an unknown dtype or device, or threads below 1. Loading errors pass through.
     """
     if config.dtype not in DTYPES:
         raise ValueError(f"dtype {config.dtype!r}: accepted are {', '.join(DTYPES)}")
     if config.keep_freed_memory:
         keep_freed_memory()
     if config.threads is not None:
-        torch.set_num_threads(int(config.threads))
+        if not is_whole(config.threads) or config.threads < 1:
+            raise ValueError(f"threads {config.threads!r}: accepted are whole numbers from 1, or null for torch's own")
+        torch.set_num_threads(config.threads)
     arguments = {key: value for key, value in config.pipeline.items() if key not in PIPELINE_SETTINGS}
     logger.info("loading %s", config.pipeline.name)
     pipeline: Pipeline = instantiate(arguments, device=select_device(config.device, shard), dtype=DTYPES[config.dtype])

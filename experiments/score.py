@@ -28,24 +28,31 @@ References = Callable[[Sequence[Prompt], float], tuple[dict[str, Path], bool]]
 
 
 def check_scorable(config: DictConfig) -> None:
-    """Raise ValueError for a pipeline that declares itself untrained."""
+    """Raise ValueError for a pipeline that declares itself untrained, and for judges that know another one's sounds."""
     if not config.pipeline.trained:
         raise ValueError(
             f"stage score: pipeline {config.pipeline.name} has random weights, its audio is noise and has no quality; "
             "use a trained pipeline, or leave score out of stages"
+        )
+    name = str(config.pipeline.name)
+    if config.metrics.get("preset") == "testbed" and not name.startswith("testbed"):
+        raise ValueError(
+            f"stage score: preset testbed judges the testbed's sounds only, the pipeline is {name}; "
+            "set metrics=strict, or leave score out of stages"
         )
 
 
 def score_run(
     config: DictConfig, conditions: Sequence[Condition], prompts: Sequence[Prompt], run_dir: Path, run_id: str
 ) -> None:
-    """Score every generated condition and append metric records.
+    """Score every generated condition, on the clips of the configured prompts and seeds, and append metric records.
 
     Raises:
         ValueError: an untrained pipeline, or nothing generated yet.
     """
     check_scorable(config)
-    clips = of_kind(read_records(run_dir), ClipRecord)
+    wanted = {(prompt.id, seed) for prompt in prompts for seed in config.seeds}
+    clips = [c for c in of_kind(read_records(run_dir), ClipRecord) if (c.prompt_id, c.seed) in wanted]
     references = build_references(config)
     for duration in dict.fromkeys(condition.duration_s for condition in conditions):
         files, aligned = references(prompts, duration)
@@ -149,7 +156,7 @@ def score_duration(
             append_record(run_dir, to_record(result, by_name[name], "", run_id, scores[name].per_clip()))
         for other in ordered[:number]:
             for result in compare(scores[other], scores[name], seed=scorer.seed):
-                append_record(run_dir, to_record(result, by_name[name], other, run_id))
+                append_record(run_dir, to_record(result, by_name[name], other, run_id, against=by_name[other].id))
 
 
 def _failure(run_id: str, condition: Condition, reason: str) -> FailureRecord:
@@ -175,17 +182,21 @@ def to_record(
     baseline: str,
     run_id: str,
     per_clip: Mapping[str, Mapping[str, float]] | None = None,
+    against: str = "",
 ) -> MetricRecord:
     """One result as a record.
 
     Args:
         baseline: the method that a paired difference is against; empty for a plain value.
         per_clip: clip id -> metric -> value; a headline keeps its own clips' values, for the listening page.
+        against: the baseline's condition, so that a table can tell whether it is the one that it shows.
     """
     details: dict[str, Any] = dict(result.details)
     values = {clip: scores[result.metric] for clip, scores in (per_clip or {}).items() if result.metric in scores}
     if values and result.window == WHOLE:
         details["per_clip"] = values
+    if against:
+        details["baseline_condition"] = against
     return MetricRecord(
         run_id=run_id,
         condition=condition.id,

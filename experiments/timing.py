@@ -21,7 +21,16 @@ from experiments.conditions import Method
 from experiments.machine.memory import GIB, MEMORY_ERRORS, available_gib, out_of_memory, peak_memory_gib
 from experiments.machine.progress import progress
 from experiments.pipelines import Pipeline
-from experiments.records import AA_SUFFIX, RECORDS_FILE, FailureRecord, TimingRecord, append_record
+from experiments.records import (
+    AA_SUFFIX,
+    RECORDS_FILE,
+    FailureRecord,
+    Record,
+    RunRecord,
+    TimingRecord,
+    append_record,
+    of_kind,
+)
 from litefocus import TokenGrid
 from litefocus.cost import unet_step_cost
 from litefocus.sites import find_sites, find_unet
@@ -29,6 +38,7 @@ from litefocus.sites import find_sites, find_unet
 logger = logging.getLogger(__name__)
 
 TEXT_TOKENS = 16
+NEEDS_SCHEDULE = "works across the steps, one step alone tells nothing; experiments.benchmark levels=[loop] times it"
 
 
 def interleave(
@@ -133,7 +143,7 @@ def time_duration(
     run_dir: Path,
     file_name: str = RECORDS_FILE,
 ) -> None:
-    """Time all arms at one duration and append a timing record; an arm that cannot fit is recorded as a failure.
+    """Time all arms at one duration and append a timing record; an arm that is left out is recorded as a failure.
 
     Args:
         methods: arm name -> method.
@@ -142,7 +152,7 @@ def time_duration(
     step = unet_step(pipeline, duration_s)
     arms = {}
     for name, method in methods.items():
-        reason = _does_not_fit(pipeline, method, duration_s)
+        reason = NEEDS_SCHEDULE if method.needs_schedule else _does_not_fit(pipeline, method, duration_s)
         if reason:
             logger.warning("timing %s at %g s: %s", name, duration_s, reason)
             append_record(run_dir, FailureRecord(run_id, "timing", "", name, duration_s, reason), file_name)
@@ -182,6 +192,28 @@ def time_duration(
     )
 
 
+def is_timed(
+    records: list[Record], duration_s: float, arms: Mapping[str, Method], config: Mapping[str, Any], here: Any
+) -> bool:
+    """Whether the newest timing of a length is what this start would take: same arms, rounds and environment.
+
+    Args:
+        config: the resolved configuration. here: the environment (`experiments.machine.environment.describe`).
+    """
+    timing = next((r for r in reversed(of_kind(records, TimingRecord)) if r.duration_s == duration_s), None)
+    start = next((r for r in of_kind(records, RunRecord) if timing and r.run_id == timing.run_id), None)
+    if timing is None or start is None:
+        return False
+    failed = {
+        f.method
+        for f in of_kind(records, FailureRecord)
+        if (f.stage, f.run_id, f.duration_s) == ("timing", timing.run_id, duration_s)
+    }
+    there = {name for name in timing.latencies_s if not name.endswith(AA_SUFFIX)} | failed
+    same = all(start.config.get(key) == config.get(key) for key in ("timing", "keep_freed_memory"))
+    return there == set(arms) and same and start.environment == here
+
+
 def _measure_memory(
     calls: Mapping[str, Callable[[], object]],
     pipeline: Pipeline,
@@ -219,6 +251,6 @@ def _patched(pipeline: Pipeline, method: Method, step: Callable[[], torch.Tensor
         with method.patch(pipeline.pipe):
             output = step()
         if not math.isfinite(float(output.flatten()[0])):
-            raise FloatingPointError(f"{method.name}: the UNet step gave a non-finite value")
+            raise FloatingPointError(f"{method.name}: the UNet step gave a non-finite value; try dtype=float32")
 
     return call

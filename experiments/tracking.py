@@ -16,6 +16,7 @@ from typing import Any
 from experiments.listen.data import Cell, Grid, gather
 from experiments.provenance import provenance, quality_notes
 from experiments.records import MetricRecord, Record, RunRecord, TimingRecord, of_kind, read_records
+from experiments.tables.current import current
 from experiments.tables.speed_rows import safe_cell, speed_rows
 
 logger = logging.getLogger(__name__)
@@ -30,27 +31,57 @@ def track(run_dir: Path, config: Mapping[str, Any]) -> None:
     Args:
         config: the run's configuration; `config["tracking"]` names the tracker and its options.
     Raises:
-        ValueError: an unknown tracker or mode, or a folder without records.
-        ModuleNotFoundError: wandb is not installed; names the extra.
+        ValueError: as `check_tracker`, or a folder without records.
+        ImportError: as `check_tracker`.
+        ConnectionError: W&B refused or was not reached.
     """
     options = config["tracking"]
-    if options["name"] not in TRACKERS:
-        raise ValueError(f"tracking.name {options['name']!r}: accepted are {', '.join(TRACKERS)}")
+    check_tracker(options)
     if options["name"] == "none":
         return
-    if options["mode"] not in MODES:
-        raise ValueError(f"tracking.mode {options['mode']!r}: accepted are {', '.join(MODES)}")
     records = read_records(run_dir)
     if not of_kind(records, RunRecord):
         raise ValueError(f"{run_dir}: no records to track; run the generate or timing stage first")
     _send(run_dir, records, options)
 
 
-def _send(run_dir: Path, records: list[Record], options: Mapping[str, Any]) -> None:
+def check_tracker(options: Mapping[str, Any]) -> None:
+    """Raise what would stop tracking in the end, so that a run can ask before it generates.
+
+    Raises:
+        ValueError: an unknown tracker or mode, or no API key for mode online.
+        ImportError: wandb is not installed; names the extra.
+    """
+    if options["name"] not in TRACKERS:
+        raise ValueError(f"tracking.name {options['name']!r}: accepted are {', '.join(TRACKERS)}")
+    if options["name"] == "none":
+        return
+    if options["mode"] not in MODES:
+        raise ValueError(f"tracking.mode {options['mode']!r}: accepted are {', '.join(MODES)}")
+    # Looks for a key and asks nobody, neither the user nor the network.
+    if options["mode"] == "online" and not _wandb().login(prompt=False, verify=False):
+        raise ValueError("tracking.mode online: no W&B API key here; run wandb login, or use tracking.mode=offline")
+    _wandb()
+
+
+def _wandb() -> Any:
     try:
         import wandb
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("tracking=wandb needs wandb: pip install 'litefocus[wandb]'") from error
+    except ImportError as error:
+        raise ImportError("tracking=wandb needs wandb: pip install 'litefocus[wandb]'") from error
+    return wandb
+
+
+def _send(run_dir: Path, records: list[Record], options: Mapping[str, Any]) -> None:
+    wandb = _wandb()
+    try:
+        _send_to(wandb, run_dir, records, options)
+    except wandb.Error as error:
+        reason = " ".join(str(error).split())
+        raise ConnectionError(f"not tracked ({reason}); the report is written, stages=[report] tracks it") from error
+
+
+def _send_to(wandb: Any, run_dir: Path, records: list[Record], options: Mapping[str, Any]) -> None:
     newest = of_kind(records, RunRecord)[-1]
     # Neither console output, code, git state, host name nor folders are uploaded: the records hold what is needed.
     settings = wandb.Settings(
@@ -98,7 +129,7 @@ def summary(records: list[Record]) -> dict[str, float]:
 
 
 def _whole(records: list[Record]) -> list[MetricRecord]:
-    return [record for record in of_kind(records, MetricRecord) if record.window < 0]
+    return [record for record in of_kind(current(records), MetricRecord) if record.window < 0]
 
 
 def _method(record: MetricRecord) -> str:

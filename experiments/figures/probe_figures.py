@@ -26,8 +26,8 @@ from experiments.listen.spectrograms import (
     read_recorded,
 )
 from experiments.probes import SiteStructure, octaves
-from experiments.provenance import quality_notes, where
-from experiments.records import ProbeRunRecord, Record, of_kind, read_records
+from experiments.provenance import places, quality_notes
+from experiments.records import AttentionRecord, ProbeLossRecord, ProbeRunRecord, Record, of_kind, read_records
 from experiments.tables.probe_rows import LossRow, loss_rows, structures_by_length
 
 OFFSET_LABELS = {"frequency": "|frequency offset| (bins)", "time": "|time offset| (token frames)"}
@@ -39,11 +39,13 @@ def probe_figures(records: list[Record], folder: Path) -> list[Path]:
     starts = of_kind(records, ProbeRunRecord)
     if not starts:
         return []
-    subtitle = "\n".join([where(starts[-1]), *quality_notes(starts[-1])])
+    notes = quality_notes(starts[-1])
     written = []
     if structures := structures_by_length(records):
+        subtitle = "\n".join([places(of_kind(records, AttentionRecord), starts), *notes])
         written += attention_figure(structures, folder / "attention", subtitle)
     if rows := loss_rows(records):
+        subtitle = "\n".join([places(of_kind(records, ProbeLossRecord), starts), *notes])
         written += loss_figure(rows, folder / "denoising_loss", subtitle)
     return written
 

@@ -14,17 +14,20 @@ from matplotlib.axes import Axes
 from experiments.figures.panels import finish, interval_line, metric_axis, panel_grid, panels
 from experiments.figures.style import RC, style_of
 from experiments.figures.sweep_figures import is_sweep, sweep_figures
-from experiments.provenance import methods_of, quality_notes, where
-from experiments.records import MetricRecord, Record, RunRecord, of_kind
+from experiments.provenance import methods_of, places, quality_notes, starts_of
+from experiments.records import ClipRecord, MetricRecord, Record, RunRecord, of_kind
+from experiments.tables.current import current
 from experiments.tables.quality_rows import (
     Differences,
     QualityRow,
     differences,
     headline,
+    main_baseline,
     metric_label,
     metric_names,
     presets,
     quality_rows,
+    timing_baseline,
 )
 
 
@@ -35,7 +38,7 @@ def quality_figures(records: list[Record], folder: Path) -> list[Path]:
         The written files: quality, difference, sparsity, pareto, profile (each per preset where there are several).
     """
     runs = of_kind(records, RunRecord)
-    subtitle = _subtitle(runs)
+    subtitle = "\n".join([places(of_kind(records, ClipRecord), runs), *quality_notes(runs[-1])]) if runs else ""
     written: list[Path] = []
     found = presets(records)
     for preset in found:
@@ -43,7 +46,7 @@ def quality_figures(records: list[Record], folder: Path) -> list[Path]:
         rows = quality_rows(records, preset)
         metrics = headline(metric_names(record for row in rows for record in row.metrics.values()))
         durations = {row.duration_s for row in rows if row.metrics}
-        baseline, against = against_baseline(rows, differences(records, preset))
+        baseline, against = against_baseline(rows, differences(records, preset), timing_baseline(runs))
         shown = [metric for metric in metrics if any(metric in row.metrics for row in against)]
         if is_sweep(rows):
             written += sweep_figures(folder, suffix, subtitle, baseline, shown, against)
@@ -56,13 +59,15 @@ def quality_figures(records: list[Record], folder: Path) -> list[Path]:
     return written
 
 
-def against_baseline(rows: Sequence[QualityRow], paired: Differences) -> tuple[str, list[QualityRow]]:
-    """The first baseline's label, and the rows with paired differences to it as their metrics; empty without any.
+def against_baseline(
+    rows: Sequence[QualityRow], paired: Differences, preferred: str = ""
+) -> tuple[str, list[QualityRow]]:
+    """The main baseline's label, and the rows with paired differences to it as their metrics; empty without any.
 
     A difference without an interval is left out: of two clips, say, it shows nothing.
     """
     paired = {key: difference for key, difference in paired.items() if not math.isnan(difference.low)}
-    baseline = next(iter(dict.fromkeys(key[2] for key in paired)), "")
+    baseline = main_baseline(paired, preferred)
     label = next((row.label for row in rows if row.method == baseline), baseline)
     against = [
         replace(row, metrics={m: paired[key] for m in row.metrics if (key := _key(row, baseline, m)) in paired})
@@ -73,10 +78,6 @@ def against_baseline(rows: Sequence[QualityRow], paired: Differences) -> tuple[s
 
 def _key(row: QualityRow, baseline: str, metric: str) -> tuple[float, str, str, str]:
     return row.duration_s, row.method, baseline, metric
-
-
-def _subtitle(runs: Sequence[RunRecord]) -> str:
-    return "\n".join([where(runs[-1]), *quality_notes(runs[-1])]) if runs else ""
 
 
 def plot_quality(rows: Sequence[QualityRow], metric: str, ax: Axes) -> Axes:
@@ -126,16 +127,24 @@ def plot_profile(records: Sequence[MetricRecord], window_s: float, labels: dict[
     return ax
 
 
+def _window_s(start: RunRecord, duration_s: float, windows: int) -> float:
+    """Seconds of a window, from what scored; a clip may be longer than its whole windows."""
+    own = start.config.get("metrics", {}).get("window_s") or start.pipeline.get("training_length_s")
+    return min(float(own), duration_s) if own else duration_s / windows
+
+
 def _profile_figure(records: list[Record], preset: str, path: Path, subtitle: str) -> list[Path]:
     """The longest length's curve over time of every metric that has one."""
-    curves = [m for m in of_kind(records, MetricRecord) if m.preset == preset and m.window >= 0 and not m.baseline]
+    curves = [
+        m for m in of_kind(current(records), MetricRecord) if m.preset == preset and m.window >= 0 and not m.baseline
+    ]
     runs = of_kind(records, RunRecord)
     if not curves or not runs:
         return []
     longest = max(record.duration_s for record in curves)
     here = [record for record in curves if record.duration_s == longest]
     metrics = headline(dict.fromkeys(record.metric for record in here))
-    window_s = longest / (max(record.window for record in here) + 1)
+    window_s = _window_s(starts_of(here, runs)[-1], longest, max(record.window for record in here) + 1)
     labels = {node["name"]: node["label"] for run in runs for node in methods_of(run)}
     with plt.rc_context(RC):
         figure, axes = panel_grid(len(metrics))

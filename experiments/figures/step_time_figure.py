@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 
 from experiments.figures.panels import finish
 from experiments.figures.style import RC
-from experiments.provenance import where
+from experiments.provenance import places
 from experiments.records import Record, RunRecord, TimingRecord, of_kind
 from experiments.timing import AA_SUFFIX
 
@@ -44,7 +44,7 @@ def step_time_figure(records: list[Record], path: Path) -> list[Path]:
             plot_step_time(here, ax)
         for ax in axes[len(by_length) :]:
             ax.remove()
-        subtitle = where(runs[-1]) if runs else ""
+        subtitle = places(of_kind(records, TimingRecord), runs)
         return finish(figure, axes[: len(by_length)], "Where a step's time goes", subtitle, path)
 
 

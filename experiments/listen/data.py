@@ -82,7 +82,7 @@ def asked_cells(run: RunRecord) -> Iterable[Cell]:
     config = run.config
     if "generate" not in config.get("stages", ["generate"]):
         return []
-    arms = [Arm(m["name"], config["steps"], config["guidance"]) for m in methods_of(run)]
+    arms = [Arm(m["name"], int(m.get("steps") or config["steps"]), config["guidance"]) for m in methods_of(run)]
     durations = [float(duration) for duration in config["durations"]]
     return [Cell(*cell) for cell in product(run.prompt_ids, durations, arms, config["seeds"])]
 
@@ -125,12 +125,19 @@ def clip_scores(
     """Scores of single clips: metric records whose `details["per_clip"]` maps a wav's stem to a value.
 
     Returns:
-        cell -> metric -> value, and metric -> higher_is_better.
+        cell -> metric -> value, and metric -> higher_is_better. Of several presets each has its own metrics.
     """
     plain = [r for r in of_kind(records, MetricRecord) if "per_clip" in r.details and not r.baseline and r.window < 0]
-    values = {(r.condition, stem, r.metric): value for r in plain for stem, value in r.details["per_clip"].items()}
-    better = {record.metric: record.higher_is_better for record in plain}
-    metrics = {metric: better[metric] for metric in dict.fromkeys([*headline(better), *better])}
+    presets = list(dict.fromkeys(record.preset for record in plain))
+    values: dict[tuple[str, str, str], float] = {}
+    metrics: dict[str, bool | None] = {}
+    for preset in presets:
+        own = [record for record in plain if record.preset == preset]
+        suffix = f"_({preset})" if len(presets) > 1 else ""
+        better = {record.metric: record.higher_is_better for record in own}
+        metrics |= {metric + suffix: better[metric] for metric in dict.fromkeys([*headline(better), *better])}
+        for r in own:
+            values |= {(r.condition, stem, r.metric + suffix): value for stem, value in r.details["per_clip"].items()}
     scores: dict[Cell, dict[str, float]] = {}
     for cell, clip in clips.items():
         keys = {metric: (clip.condition, PurePosixPath(clip.audio).stem, metric) for metric in metrics}

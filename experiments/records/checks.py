@@ -13,7 +13,8 @@ from typing import Any
 
 # Fields that become parts of file names somewhere. An empty one says that there is none.
 NAMES = ("run_id", "condition", "method", "preset", "metric", "baseline", "limit", "prompt_id")
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,199}|")
+# As free at the start as `prompts.safe_id`: ids of YouTube begin with "-" or "_" now and then.
+NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._+-]{0,199}|")
 
 
 def problems(record: Any) -> Iterator[str]:

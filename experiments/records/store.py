@@ -39,9 +39,13 @@ def append_record(run_dir: Path, record: Record, file_name: str = RECORDS_FILE) 
     """Append one line to the run's records and flush it to disk; a shard has a file of its own.
 
     A partial last line (a process killed while writing) is cut off first: its clip was never acknowledged.
+
+    Raises:
+        RecordError: what no reader would accept; one such line would make the whole folder unreadable.
     """
     path = run_dir / file_name
     line = json.dumps({"schema": SCHEMA_VERSION, "kind": record.kind, **asdict(record)}, allow_nan=True)
+    parse_record(json.loads(line), f"{path}, not written")
     with path.open("ab+") as file:
         _cut_partial_line(file, path)
         file.write(line.encode() + b"\n")

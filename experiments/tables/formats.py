@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from experiments.tables.speed_rows import MISSING, markdown_table, printable, safe_cell
+from experiments.tables.speed_rows import MISSING, markdown_table, plain_line, printable, safe_cell
 
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -57,6 +57,7 @@ class ResultTable:
         keys: column names for csv, as many as `header`. A missing cell is None.
         notes: lines printed under the table (what the numbers are, and what they cannot say).
         max_decimals: of an estimate in markdown and LaTeX.
+        own_decimals: every row takes its own, for a table whose rows are of different quantities.
     """
 
     name: str
@@ -66,14 +67,17 @@ class ResultTable:
     rows: Sequence[Sequence[Cell]]
     notes: Sequence[str] = field(default_factory=tuple)
     max_decimals: int = 4
+    own_decimals: bool = False
 
 
 def to_markdown(table: ResultTable) -> str:
     """The table with its title and notes as GitHub markdown."""
-    digits = _digits(table)
-    rows = [[_plain(cell, d, "**", "**") for cell, d in zip(row, digits, strict=True)] for row in table.rows]
-    notes = "".join(f"\n{_one_line(note)}\n" for note in table.notes)
-    return f"**{_one_line(table.title)}**\n\n{markdown_table(table.header, rows)}{notes}"
+    rows = [
+        [_plain(cell, d, "**", "**") for cell, d in zip(row, digits, strict=True)]
+        for row, digits in zip(table.rows, _digits(table), strict=True)
+    ]
+    notes = "".join(f"\n{plain_line(note)}\n" for note in table.notes)
+    return f"**{plain_line(table.title)}**\n\n{markdown_table(table.header, rows)}{notes}"
 
 
 def to_csv(table: ResultTable) -> str:
@@ -98,9 +102,9 @@ def _csv_cells(cell: Cell, wide: bool) -> list[str | float]:
 
 def to_latex(table: ResultTable) -> str:
     """The table as a LaTeX table environment; needs the package booktabs. All text is escaped."""
-    digits = _digits(table)
     body = [
-        " & ".join(_latex_cell(cell, d) for cell, d in zip(row, digits, strict=True)) + r" \\" for row in table.rows
+        " & ".join(_latex_cell(cell, d) for cell, d in zip(row, digits, strict=True)) + r" \\"
+        for row, digits in zip(table.rows, _digits(table), strict=True)
     ]
     notes = " ".join(latex_escape(_one_line(note)) for note in table.notes)
     caption = latex_escape(_one_line(table.title)) + (f". {notes}" if notes else ".")
@@ -152,15 +156,31 @@ def _plain(cell: Cell, digits: int, bold_on: str, bold_off: str) -> str:
     return f"{value} [{cell.low:.{digits}f}, {cell.high:.{digits}f}]" + (f" {cell.mark}" if cell.mark else "")
 
 
-def decimals(cells: Sequence[Cell]) -> int:
-    """Decimals for a column: two digits of its narrowest interval, between 0 and 4; 2 where there is no interval."""
+def decimals(cells: Sequence[Cell], most: int = 4) -> int:
+    """Decimals for a column: two digits of its narrowest interval, between 0 and `most`; 2 where there is none."""
     halves = [(cell.high - cell.low) / 2 for cell in cells if isinstance(cell, Estimate)]
     widths = [half for half in halves if half > 0 and math.isfinite(half)]
-    return 2 if not widths else min(max(1 - math.floor(math.log10(min(widths))), 0), 4)
+    return min(2, most) if not widths else _at(min(widths), 2, most)
 
 
-def _digits(table: ResultTable) -> list[int]:
-    return [min(decimals(column), table.max_decimals) for column in _columns(table)]
+def _at(value: float, digits: int, most: int) -> int:
+    """Decimals that show so many digits of a number above 0."""
+    return min(max(digits - 1 - math.floor(math.log10(value)), 0), most)
+
+
+def _digits(table: ResultTable) -> list[list[int]]:
+    """Decimals of every cell, row by row."""
+    if table.own_decimals:
+        return [[_own_decimals(cell, table.max_decimals) for cell in row] for row in table.rows]
+    columns = [decimals(column, table.max_decimals) for column in _columns(table)]
+    return [columns for _ in table.rows]
+
+
+def _own_decimals(cell: Cell, most: int) -> int:
+    """Of a cell alone: as a column of its own, and three digits of a value without an interval."""
+    if isinstance(cell, Estimate) and math.isnan(cell.low) and cell.value and math.isfinite(cell.value):
+        return _at(abs(cell.value), 3, most)
+    return decimals([cell], most)
 
 
 def _columns(table: ResultTable) -> list[list[Cell]]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from experiments.provenance import methods_of, quality_notes
 from experiments.records import ClipRecord, MetricRecord, Record, RunRecord, of_kind
+from experiments.tables.current import current, left_out
 from experiments.tables.formats import Cell, Estimate, ResultTable
 from experiments.tables.quality_rows import ARROWS, differences, metric_label, presets, quality_rows
 from experiments.tables.speed_rows import Ratio, paired_ratio
@@ -21,19 +22,21 @@ MARGINS: Mapping[str, float] = {"clap": 0.05, "kl": 0.10, "fad": 0.10, "kad": 0.
 
 
 def has_factors(run: RunRecord) -> bool:
-    """Whether a run holds a method that is made of others."""
-    return any(node.get("parts") for node in methods_of(run))
+    """Whether a run holds a method that is made of others, and the baseline to set it against."""
+    nodes = methods_of(run)
+    baseline = run.config.get("timing", {}).get("baseline")
+    return any(node.get("parts") for node in nodes) and any(node["name"] == baseline for node in nodes)
 
 
 def lever_table(records: list[Record]) -> ResultTable:
-    """One row per duration and method against the run's timing baseline; records hold at least one run with clips.
+    """One row per duration and method against the run's timing baseline; the newest run `has_factors`.
 
     A method whose configuration names `parts` also gets the product of their speed-ups, beside its own.
     """
     run = of_kind(records, RunRecord)[-1]
     nodes = {node["name"]: node for node in methods_of(run)}
     baseline = str(run.config["timing"]["baseline"])
-    clips = _latest(of_kind(records, ClipRecord))
+    clips = _latest(of_kind(current(records), ClipRecord))
     metrics = [metric for metric in MARGINS if any(m.metric == metric for m in of_kind(records, MetricRecord))]
     rows: list[list[Cell]] = []
     for duration in sorted({clip.duration_s for clip in clips}):
@@ -51,8 +54,12 @@ def lever_table(records: list[Record]) -> ResultTable:
         [*header, *headings, "quality"],
         [*keys, *metrics, "verdict"],
         rows,
-        [_reading(), *quality_notes(run)],
+        [_reading(), *_earlier(records), *quality_notes(run)],
     )
+
+
+def _earlier(records: list[Record]) -> list[str]:
+    return [f"{name} at {duration:g} s: {text}." for (duration, name), text in left_out(records).items()]
 
 
 def _reading() -> str:

@@ -9,6 +9,7 @@ from evaluation.bootstrap import fewest_clips
 from evaluation.measure import NEEDS_WINDOWS
 from experiments.provenance import method_labels, methods_of
 from experiments.records import ClipRecord, FailureRecord, MetricRecord, Record, RunRecord, of_kind
+from experiments.tables.current import asked_conditions, current, left_out, newest_conditions
 from experiments.tables.speed_rows import Ratio, speed_rows
 
 ABBREVIATIONS = {word: word.upper() for word in ("fad", "fd", "kad", "kl", "clap", "is")} | {"bernoulli": "Bernoulli"}
@@ -17,7 +18,6 @@ ARROWS = {True: "↑", False: "↓", None: ""}
 HEADLINE = (
     "fad", "fd", "kl", "kl_bernoulli", "clap", "hit_rate", "exact_set_rate", "consistency", "fad_drift", "clap_drift",
 )  # fmt: skip
-DRIFT = "_drift"
 Differences = dict[tuple[float, str, str, str], MetricRecord]
 
 
@@ -67,6 +67,7 @@ def presets(records: Sequence[Record]) -> list[str]:
 
 def quality_rows(records: list[Record], preset: str) -> list[QualityRow]:
     """One row per duration and method that was asked for or scored; the newest record of a value counts."""
+    earlier, records = left_out(records), current(records)
     runs = of_kind(records, RunRecord)
     scored = [m for m in of_kind(records, MetricRecord) if m.preset == preset and not m.baseline and m.window < 0]
     values: dict[tuple[float, str], dict[str, MetricRecord]] = {}
@@ -74,7 +75,7 @@ def quality_rows(records: list[Record], preset: str) -> list[QualityRow]:
         values.setdefault((record.duration_s, record.method), {})[record.metric] = record
     nodes = {node["name"]: node for run in runs for node in methods_of(run)}
     labels = method_labels(runs)
-    asked = [key for run in runs for key in _asked(run)]
+    asked = [key for run in runs for key in asked_conditions(run)]
     speedups = {(row.duration_s, row.method): row.speedup for row in speed_rows(records)}
     wanted = headline(metric_names(scored))
     order = {name: index for index, name in enumerate(dict.fromkeys(name for _, name in [*asked, *values]))}
@@ -85,17 +86,10 @@ def quality_rows(records: list[Record], preset: str) -> list[QualityRow]:
             mechanisms(nodes.get(key[1], {})),
             speedups.get(key),
             values.get(key, {}),
-            _note(key, values.get(key, {}), wanted, records),
+            "; ".join(filter(None, [_note(key, values.get(key, {}), wanted, records), earlier.get(key)])),
         )
         for key in sorted({*asked, *values}, key=lambda key: (key[0], order[key[1]]))
     ]
-
-
-def _asked(run: RunRecord) -> list[tuple[float, str]]:
-    """(length, method) of every condition that a start was to generate."""
-    if "generate" not in run.config.get("stages", ["generate"]):
-        return []
-    return [(float(d), str(node["name"])) for d in run.config["durations"] for node in methods_of(run)]
 
 
 def metric_names(records: Iterable[MetricRecord]) -> dict[str, bool | None]:
@@ -137,6 +131,10 @@ def _note(
         notes.append(f"{min(few)} clips are too few for intervals")
     if ungenerated := _not_generated(key, records):
         notes.append(ungenerated)
+    made = len(_recorded(key, records))
+    counted = min((r.n_scored + r.n_failed for metric, r in found.items() if metric in wanted), default=made)
+    if counted < made:
+        notes.append(f"{made - counted} of {made} clips not scored yet: run stages=[score]")
     if failed := max((record.n_failed for record in found.values()), default=0):
         total = failed + max(record.n_scored for record in found.values())
         notes.append(f"{failed} of {total} clips not scored{f': {failures[-1].reason}' if failures else ''}")
@@ -145,16 +143,23 @@ def _note(
 
 def _not_generated(key: tuple[float, str], records: list[Record]) -> str:
     """How many of the clips that were asked for a half-finished run lacks; empty where all or none are there."""
+    shown = newest_conditions(records).get(key)
     wanted = {
         (prompt_id, seed)
         for run in of_kind(records, RunRecord)
-        if key in _asked(run)
+        if shown is not None and asked_conditions(run).get(key) == shown
         for prompt_id in run.prompt_ids
         for seed in run.config["seeds"]
     }
-    there = {(c.prompt_id, c.seed) for c in of_kind(records, ClipRecord) if (c.duration_s, c.method) == key}
+    there = _recorded(key, records)
     missing = len(wanted - there)
     return f"{missing} of {len(wanted)} clips not generated" if there and missing else ""
+
+
+def _recorded(key: tuple[float, str], records: Sequence[Record]) -> set[tuple[str, int]]:
+    """(prompt, seed) of the clips that were made for a row."""
+    clips = of_kind(list(records), ClipRecord)
+    return {(clip.prompt_id, clip.seed) for clip in clips if (clip.duration_s, clip.method) == key}
 
 
 def _why_missing(key: tuple[float, str], failures: Sequence[FailureRecord], records: list[Record]) -> str:
@@ -165,12 +170,36 @@ def _why_missing(key: tuple[float, str], failures: Sequence[FailureRecord], reco
 
 
 def differences(records: Sequence[Record], preset: str) -> Differences:
-    """(duration, method, baseline, metric) -> paired difference method minus baseline; the newest counts."""
-    return {
+    """(duration, method, baseline, metric) -> paired difference method minus baseline; the newest counts.
+
+    One that does not cover every clip that either of the two has by now is left out: it is of an earlier, smaller run.
+    """
+    records = current(list(records))
+    made: dict[tuple[float, str], set[tuple[str, int]]] = {}
+    for clip in of_kind(records, ClipRecord):
+        made.setdefault((clip.duration_s, clip.method), set()).add((clip.prompt_id, clip.seed))
+    newest = {
         (m.duration_s, m.method, m.baseline, m.metric): m
-        for m in of_kind(list(records), MetricRecord)
+        for m in of_kind(records, MetricRecord)
         if m.preset == preset and m.baseline and m.window < 0
     }
+
+    def covers(m: MetricRecord) -> bool:
+        either = made.get((m.duration_s, m.method), set()) | made.get((m.duration_s, m.baseline), set())
+        return m.n_scored + m.n_failed >= len(either)
+
+    return {key: m for key, m in newest.items() if covers(m)}
+
+
+def timing_baseline(runs: Sequence[RunRecord]) -> str:
+    """The method that the newest run sets the others against; empty where its record does not say."""
+    return str(runs[-1].config.get("timing", {}).get("baseline", "")) if runs else ""
+
+
+def main_baseline(paired: Differences, preferred: str) -> str:
+    """The preferred baseline where there are differences to it, else the first; empty without differences."""
+    found = list(dict.fromkeys(key[2] for key in paired))
+    return preferred if preferred in found else next(iter(found), "")
 
 
 def beats(difference: MetricRecord | None, reverse: bool = False) -> bool:

@@ -20,10 +20,12 @@ from experiments.tables.quality_rows import (
     differences,
     headline,
     is_best,
+    main_baseline,
     metric_label,
     metric_names,
     presets,
     quality_rows,
+    timing_baseline,
     verdict,
 )
 
@@ -47,7 +49,7 @@ def result_tables(records: list[Record]) -> list[ResultTable]:
         tables += [quality_table(rows, paired, f"quality{suffix}", f"Quality, preset {preset}", notes)]
         tables.append(all_metrics_table(rows, f"all_metrics{suffix}", f"Every metric, preset {preset}", notes))
         tables += difference_tables(rows, paired, suffix, notes)
-        tables += power_tables(rows, paired, suffix, notes)
+        tables += power_tables(rows, paired, suffix, notes, timing_baseline(runs))
         forms = [row.mechanisms for row in rows if row.mechanisms]
         if len({form.sparse_ratio for form in forms if form.cross_frequency}) > 1:
             tables.append(sparsity_table(rows, paired, f"sparsity{suffix}", notes))
@@ -104,9 +106,8 @@ def all_metrics_table(rows: Sequence[QualityRow], name: str, title: str, notes: 
         for metric, record in row.metrics.items()
     ]
     header = ["length (s)", "method", "metric", "value", "scored", "not scored"]
-    return ResultTable(
-        name, title, header, ["duration_s", "method", "metric", "value", "n_scored", "n_failed"], body, notes
-    )
+    keys = ["duration_s", "method", "metric", "value", "n_scored", "n_failed"]
+    return ResultTable(name, title, header, keys, body, notes, max_decimals=8, own_decimals=True)
 
 
 def difference_tables(
@@ -137,25 +138,22 @@ def difference_tables(
 
 
 def power_tables(
-    rows: Sequence[QualityRow], paired: Differences, suffix: str, notes: Sequence[str]
+    rows: Sequence[QualityRow], paired: Differences, suffix: str, notes: Sequence[str], preferred: str = ""
 ) -> list[ResultTable]:
-    """Per baseline the smallest true difference that the comparison would have shown with a power of 80%.
-
-    Only baselines that every other method of their lengths was compared with get a table: the first of a run.
-    """
+    """The smallest true difference to the main baseline that the comparison would have shown with a power of 80%."""
     metrics, headings = _metric_columns(rows)
     labels = {row.method: row.label for row in rows}
-    baseline = next(iter(dict.fromkeys(key[2] for key in paired)), None)
+    baseline = main_baseline(paired, preferred)
     body: list[list[Cell]] = []
     for row in rows:
-        found = [paired.get((row.duration_s, row.method, baseline or "", metric)) for metric in metrics]
+        found = [paired.get((row.duration_s, row.method, baseline, metric)) for metric in metrics]
         if any(found):
             body.append([row.duration_s, row.label, *(_detectable(difference) for difference in found)])
     reading = (
         "Two-sided test at 5%: 1.43 half widths of the paired 95% interval. A smaller true difference would most "
         "likely have gone unseen, so its absence from the table of differences says nothing."
     )
-    if not body or baseline is None:
+    if not body:
         return []
     title = f"Power: smallest difference to {labels.get(baseline, baseline)} that this size shows in 80% of studies"
     header = ["length (s)", "method", *(heading.rstrip(" ↑↓") for heading in headings)]
@@ -166,10 +164,6 @@ def _detectable(difference: MetricRecord | None) -> float | None:
     if difference is None or not math.isfinite(difference.high - difference.low):
         return None
     return float(f"{detectable_from_interval(difference.low, difference.high):.2g}")
-
-
-def _speedup(row: QualityRow) -> Estimate | None:
-    return None if row.speedup is None else Estimate(row.speedup.median, row.speedup.low, row.speedup.high)
 
 
 def sparsity_table(rows: Sequence[QualityRow], paired: Differences, name: str, notes: Sequence[str]) -> ResultTable:

@@ -3,14 +3,15 @@
 Every ratio is the median of ratios taken within a timing round, with the smallest and the largest.
 """
 
-import re
 import statistics
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from experiments.records import ClipRecord, FailureRecord, Record, TimingRecord, of_kind
+from experiments.provenance import method_labels
+from experiments.records import ClipRecord, FailureRecord, Record, RunRecord, TimingRecord, of_kind
+from experiments.tables.current import current, left_out
 
 MISSING = "–"
 NAIVE = "naive"
@@ -73,11 +74,19 @@ def share_of_limit(baseline: Sequence[float], arm: Sequence[float], limit: Seque
 
 def speed_rows(records: list[Record]) -> list[SpeedRow]:
     """One row per duration and arm; the newest timing of a duration counts."""
+    earlier, records = left_out(records), current(records)
     timings = {record.duration_s: record for record in of_kind(records, TimingRecord)}
     clips = of_kind(records, ClipRecord)
     failures = of_kind(records, FailureRecord)
     durations = sorted(set(timings) | {clip.duration_s for clip in clips} | {f.duration_s for f in failures})
-    return [row for duration in durations for row in _duration_rows(duration, timings.get(duration), clips, failures)]
+    rows = [row for duration in durations for row in _duration_rows(duration, timings.get(duration), clips, failures)]
+    # A timing says its own labels; an arm that it left out has the configuration's.
+    labels = method_labels(of_kind(records, RunRecord))
+    rows = [replace(row, label=labels.get(row.method, row.label)) if row.step_s is None else row for row in rows]
+    return [
+        replace(row, note="; ".join(filter(None, [row.note, earlier.get((row.duration_s, row.method))])))
+        for row in rows
+    ]
 
 
 def _duration_rows(
@@ -148,8 +157,13 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _escape(cell: str) -> str:
     """Keep a cell in its cell: no pipe, no line break, no html, no picture to fetch."""
-    flat = " ".join(printable(cell).split())
-    return re.sub(r"([\\|]|!(?=\[))", r"\\\1", flat).replace("<", "&lt;")
+    return plain_line(cell).replace("|", "\\|")
+
+
+def plain_line(text: str) -> str:
+    """One line of markdown that holds no html and fetches no picture."""
+    flat = " ".join(printable(text).split()).replace("\\", "\\\\")
+    return flat.replace("![", "\\![").replace("<", "&lt;")
 
 
 def printable(text: str) -> str:

@@ -78,6 +78,11 @@ def test_unsafe_method_names_are_refused(name):
         ({"guidance": float("inf")}, "guidance inf"),
         ({"seeds": []}, "seeds"),
         ({"seeds": [0, -1]}, "seeds"),
+        ({"seeds": [0, 0]}, r"seeds \[0, 0\]: a seed is given twice; give each once"),
+        (
+            {"durations": [327.6875, 327.688]},
+            r"would share the name dense_327.688s_\S+: give lengths that differ in six",
+        ),
         ({"stages": ["dance"]}, r"stages \['dance'\]: accepted are generate, timing"),
         ({"batch_size": 0}, "batch_size 0"),
     ],

@@ -70,6 +70,12 @@ def test_ablations_differ_from_the_method_in_one_mechanism():
     assert dict(compensation) == {**litefocus, "same_frequency": False}
 
 
+def test_methods_that_work_across_steps_say_so():
+    across = {name for name in names("method") if build_method(composed(f"method={name}").method).needs_schedule}
+    levers = {"attention_reuse", "feature_reuse_2", "feature_reuse_3", "feature_reuse_5", "guidance_interval"}
+    assert across == levers | {"dpm_solver", "unipc", "linear_dpm", "combined", "deepcache_2"}
+
+
 def test_the_paper_sweep_is_the_paper():
     config = composed("+sweep=paper")
     assert list(config.durations) == [10, 20, 40, 80]

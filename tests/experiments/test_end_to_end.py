@@ -102,6 +102,13 @@ def test_running_again_generates_nothing_and_changes_no_wav(finished):
     assert {path: path.stat().st_mtime_ns for path in run_dir.rglob("*.wav")} == before
 
 
+def test_timing_again_times_only_what_is_missing(tmp_path):
+    few = ("stages=[timing]", "timing.rounds=1", "timing.warmup=0")
+    for durations in ("[0.64]", "[0.64,1.28]"):
+        run(smoke(tmp_path, *few, f"durations={durations}"))
+    assert [r.duration_s for r in of_kind(read_records(tmp_path), TimingRecord)] == [0.64, 1.28]
+
+
 def wavs(run_dir):
     return {str(path.relative_to(run_dir)): path.read_bytes() for path in run_dir.rglob("*.wav")}
 
@@ -164,8 +171,14 @@ def test_the_global_rng_is_left_alone(tmp_path):
         ("method.patch.config.sparse_ratio=1.5", "sparse_ratio=1.5: accepted are numbers from 0 to 1"),
         ("data=captions data.file=nowhere.txt", "no caption file at nowhere.txt"),
         ("data=captions", "data.file"),
-        ("pipeline=audioldm2 pipeline.path=nowhere", "no model_index.json in nowhere"),
+        ("pipeline=audioldm2 metrics=strict pipeline.path=nowhere", "no model_index.json in nowhere"),
+        ("pipeline=audioldm2", "the pipeline is audioldm2; set metrics=strict"),
         ("stages=[generate,score]", "pipeline tiny_untrained has random weights"),
+        ("device=0", "device 0: accepted are auto, cpu, cuda and cuda:N"),
+        ("device=cudafoo", "device 'cudafoo': accepted are auto, cpu, cuda and cuda:N"),
+        ("threads=0", "threads 0: accepted are whole numbers from 1, or null"),
+        ("seeds=[0,0]", "seeds [0, 0]: a seed is given twice"),
+        ("tracking=wandb tracking.mode=foo", "tracking.mode 'foo': accepted are online, offline"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys, override, message):
@@ -185,6 +198,7 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys, ov
     assert exit_info.value.code == 2
     assert error.startswith("error: ")
     assert message in error
+    assert not (tmp_path / "run" / "records.jsonl").exists(), "said before anything is generated"
 
 
 @pytest.mark.slow

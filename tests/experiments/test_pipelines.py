@@ -161,6 +161,8 @@ def test_shards_on_one_machine_take_its_devices_in_turn(monkeypatch):
     assert [select_device("auto", shard) for shard in (0, 3, 4, 6)] == [torch.device("cuda", i) for i in (0, 3, 0, 2)]
     assert select_device("cpu", 3) == CPU
     assert select_device("cuda:1", 3) == torch.device("cuda", 1)
+    with pytest.raises(ValueError, match="device 'cuda:4': torch sees 4 CUDA devices here, counted from 0"):
+        select_device("cuda:4")
 
 
 def test_a_model_without_a_frequency_axis_is_refused():

@@ -1,13 +1,15 @@
 """The planner's arithmetic, on made-up calibrations: no clock is read."""
 
+import shlex
 import sys
+from dataclasses import replace
 
 import pytest
 from test_generate import FakePipeline
 from test_shards import method
 
 from experiments import plan as program
-from experiments.calibration import Calibration, Sample, fit_line, measure
+from experiments.calibration import Calibration, Sample, fit_line, measure, samples_of
 from experiments.conditions import Condition
 from experiments.generate import plan_clips
 from experiments.plan import command_lines, plan_run, render
@@ -94,13 +96,26 @@ def test_hours_disk_and_shards_of_the_paper_sweep():
 
 
 def test_the_printed_command_quotes_what_a_shell_would_change():
-    sharded, last = command_lines(["+sweep=paper", "seeds=[0,1]"], 8, "slurm_gpu").splitlines()
+    sharded, last = command_lines(["+sweep=paper", "seeds=[0,1]"], 8, "slurm_gpu", trained=True).splitlines()
     assert sharded == (
         "python -m experiments.run -m +sweep=paper 'seeds=[0,1]' hydra/launcher=slurm_gpu shard.count=8 "
         "'shard.index=range(8)' 'stages=[generate]'"
     )
     assert last == "python -m experiments.run +sweep=paper 'seeds=[0,1]' 'stages=[score,report]'"
-    assert "-m +" not in command_lines(["+sweep=paper"], 1, "slurm_gpu")
+    assert "-m +" not in command_lines(["+sweep=paper"], 1, "slurm_gpu", trained=True)
+    words = ["~methods.naive", 'data.file=it\'s; rm -r `x` & "y" > z', "name=my run"]
+    first, last = command_lines(words, 1, "slurm_gpu", trained=False).splitlines()
+    assert shlex.split(first) == ["python", "-m", "experiments.run", *words, "stages=[generate]"]
+    assert shlex.split(last) == ["python", "-m", "experiments.run", *words, "stages=[report]"]
+
+
+def test_a_method_that_skips_steps_is_planned_by_the_mean_of_its_steps():
+    reuse = replace(method("feature_reuse_5"), needs_schedule=True)
+    # 20 steps: 4 of 1 s, 16 of 0.1 s, whose median is 0.1 s; half a second of decoding.
+    record = ClipRecord("r", "c", reuse.name, 1.0, 20, 3.5, "p", "x", 0, "a.wav", "", 16000, 1, 6.1, 0.1, 0.5)
+    planned = condition(reuse, 1.0, steps=40)
+    assert Calibration(samples_of([record], [planned]), 16000).clip_s(planned) == pytest.approx(40 * 0.28 + 0.5)
+    assert samples_of([record])[0].step_s == 0.1
 
 
 def test_measuring_interleaves_methods_and_throws_the_first_round_away():

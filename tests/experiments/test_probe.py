@@ -1,6 +1,7 @@
 """The probe command on the shipped testbed: what it writes, and that it resumes without doing anything twice."""
 
 import re
+import sys
 
 import pytest
 import torch
@@ -8,9 +9,10 @@ from hydra import compose, initialize_config_dir
 
 from experiments.cli import CONF_DIR
 from experiments.latents import audioldm_log_mel, encode_files
-from experiments.probe import loss_jobs, probe, token_rate
+from experiments.probe import loss_jobs, main, probe, token_rate
 from experiments.records import AttentionRecord, ProbeLossRecord, ProbeRunRecord, of_kind, read_records
-from experiments.run import load_pipeline
+from experiments.resume import PROBE_KEYS, check_same_settings
+from experiments.run import load_pipeline, resolved
 
 SMALL = (
     *("data.count=2", "durations=[1.28,2.56]", "levels=[600]", "noise_seeds=[0,1]", "key_seeds=[7]"),
@@ -79,6 +81,34 @@ def test_running_again_takes_only_what_is_missing(finished):
     assert [taken.count(start.run_id) for start in starts] == [len(readings) - 1, 1]
 
 
+def test_a_place_that_was_interrupted_between_its_sites_is_taken_again(finished, tmp_path):
+    lines = (finished / "records.jsonl").read_bytes().splitlines(keepends=True)
+    of_sites = [line for line in lines if b'"kind": "attention"' in line]
+    others = [line for line in lines if line not in of_sites]
+    (tmp_path / "records.jsonl").write_bytes(b"".join([others[0], *of_sites[:5], *of_sites[12:], *others[1:]]))
+    probe(composed(*SMALL, f"out_dir={tmp_path}"))
+    sites = of_kind(read_records(tmp_path), AttentionRecord)
+    assert len({site.structure["site"] for site in sites if site.duration_s == 1.28}) == 12
+    assert len(sites) == 5 + 12 + 12
+
+
+def test_other_settings_than_the_readings_that_are_there_are_refused(finished):
+    before = (finished / "records.jsonl").read_bytes()
+    change = "methods.litefocus.patch.config.sparse_ratio=0.9"
+    with pytest.raises(
+        ValueError, match=r"method litefocus\.patch\.config\.sparse_ratio was 0\.1, now 0\.9; set another"
+    ):
+        probe(composed(*SMALL, change, f"out_dir={finished}"))
+    assert (finished / "records.jsonl").read_bytes() == before
+
+
+def test_the_study_takes_more_noise_draws():
+    starts = of_kind(read_records(CONF_DIR.parent / "results" / "testbed"), ProbeRunRecord)
+    for more in (["noise_seeds=[1,2]", "key_seeds=[]"], ["key_seeds=[3]", "out_dir=/tmp/elsewhere"]):
+        now = resolved(composed("data.count=64", "out_dir=results/testbed", *more))
+        check_same_settings(starts, now, PROBE_KEYS)
+
+
 def losses_of(folder):
     return [(r.method, r.duration_s, r.noise_seed, r.losses) for r in of_kind(read_records(folder), ProbeLossRecord)]
 
@@ -86,6 +116,25 @@ def losses_of(folder):
 def test_wrong_inputs_are_named(tmp_path):
     with pytest.raises(ValueError, match="probes need real audio: set data.references"):
         probe(composed(*SMALL, "data.references=null", f"out_dir={tmp_path}"))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("levels=[5000]", "levels [5000]: accepted are training timesteps, whole numbers from 0 to 999"),
+        ("attention.levels=[500,-1]", "attention.levels [500, -1]: accepted are training timesteps"),
+        ("durations=[0.001]", "clips of at least"),
+        ("device=0", "device 0: accepted are auto, cpu, cuda and cuda:N"),
+        ("out_dir=/proc/nowhere", "/proc/nowhere cannot be written"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys, override, message):
+    monkeypatch.setattr(sys, "argv", ["probe", *SMALL, f"out_dir={tmp_path}", override])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err.strip().splitlines()[-1]
+    assert not (tmp_path / "records.jsonl").exists()
 
 
 def test_latents_are_of_the_pipelines_own_grid(finished):

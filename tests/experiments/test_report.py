@@ -1,10 +1,12 @@
 """A report is a function of the records: drawn again it has the same bytes, with or without the audio."""
 
 import json
+import re
 import shutil
+from dataclasses import replace
 
 import pytest
-from listen_material import make_run, metric, timing
+from listen_material import clip, make_run, metric, run_record, timing
 from probe_material import attention, loss, probe_run
 
 from experiments.records import append_record
@@ -54,11 +56,59 @@ def test_a_second_rendering_has_the_same_bytes(study, tmp_path):
     assert snapshot(copy) == snapshot(study)
 
 
+def test_what_the_records_no_longer_hold_is_removed_and_nothing_else(study, tmp_path):
+    copy = shutil.copytree(study, tmp_path / study.name)
+    condition = "litefocus_0.1s_2steps_g3.5"
+    for seed in range(8):  # The difference was of 8 clips; now there are 10.
+        audio = f"audio/{condition}/c_{seed}.wav"
+        append_record(copy, clip(condition, "litefocus", 0.1, "c", "Snow", seed, audio, b"x"))
+    kept = copy / "figures" / "spectrograms.svg"
+    before = kept.read_bytes()
+    report(copy)
+    gone = set(snapshot(study)) - set(snapshot(copy))
+    tables = {f"tables/{name}.{end}" for name in ("difference_dense", "power") for end in ("md", "csv", "tex")}
+    assert gone == tables | {"figures/difference.svg", "figures/difference.png"}
+    assert kept.read_bytes() == before
+
+
 def test_without_audio_the_same_tables_and_figures_are_drawn(study, tmp_path):
     copy = shutil.copytree(study, tmp_path / study.name, ignore=shutil.ignore_patterns("audio"))
     (copy / "report.md").unlink()
     report(copy)
     assert snapshot(copy) == snapshot(study)
+
+
+def test_figures_name_the_machine_that_made_their_numbers(tmp_path):
+    make_run(tmp_path, {"a": "Rain"}, [0.1])
+    for run_id, device, record in (
+        ("timed", "BIG GPU", timing(0.1, dense=[4.0], litefocus=[2.0], no_attention=[1.0])),
+        ("probed", "OLD GPU", loss("dense", [1.0, 1.1])),
+    ):
+        start = run_record(["a"], [0.1], stages=["timing"]) if run_id == "timed" else probe_run()
+        append_record(tmp_path, replace(start, run_id=run_id, environment={**start.environment, "device": device}))
+        append_record(tmp_path, replace(record, run_id=run_id))
+    report(tmp_path)
+    named = {
+        "latency": "BIG GPU",
+        "speedup": "BIG GPU",
+        "step_time": "BIG GPU",
+        "quality": "CPU",
+        "denoising_loss": "OLD GPU",
+    }
+    for figure, device in named.items():
+        drawn = (tmp_path / "figures" / f"{figure}.svg").read_text()
+        assert re.findall("BIG GPU|OLD GPU|CPU", drawn) == [device], figure
+
+
+def test_names_and_machines_of_a_strangers_records_are_text_in_the_report(tmp_path):
+    start = run_record(["a"], [0.1], name="<img src=x onerror=alert(1)>\n## injected \\![x](http://y)")
+    append_record(tmp_path, replace(start, environment={**start.environment, "device": "<b>dev</b>"}))
+    bare = report(tmp_path)
+    append_record(tmp_path, timing(0.1, dense=[4.0]))
+    for text in (bare, report(tmp_path)):
+        assert text.splitlines()[0] == r"# &lt;img src=x onerror=alert(1)> ## injected \\\![x](http://y)"
+        assert "&lt;b>dev&lt;/b>" in text
+        assert not re.search(r"<(img|b)\b", text)
 
 
 def test_a_folder_of_probes_alone_has_a_report(tmp_path):

@@ -10,12 +10,13 @@ import pytest
 
 from experiments.records import RunRecord
 from experiments.resume import (
+    PROBE_KEYS,
     _owner,
-    audio_settings,
     check_same_settings,
     check_same_weights,
     check_writable,
     locked,
+    shared_settings,
 )
 
 LITE = {"name": "litefocus", "label": "L", "patch": {"config": {"sparse_ratio": 0.1}}}
@@ -46,6 +47,57 @@ def test_the_same_settings_pass_and_so_do_new_methods_steps_and_labels():
     check_same_settings([record(methods={"z": LITE})], config())
 
 
+def test_chunked_decoding_turned_on_or_off_is_refused():
+    chunks = {"beyond_frames": 2048}
+    for before, now in ((None, chunks), (chunks, None)):
+        with pytest.raises(ValueError, match=r"decode_in_chunks.beyond_frames was (None, now 2048|2048, now None)"):
+            check_same_settings([record(decode_in_chunks=before)], config(decode_in_chunks=now))
+    check_same_settings([record(decode_in_chunks=None)], config(decode_in_chunks=None))
+    # A record of before there was such a setting says nothing about it.
+    check_same_settings([record()], config(decode_in_chunks=chunks))
+
+
+def test_methods_with_a_dot_in_their_name_may_come_and_go():
+    ratios = {f"litefocus_r0.{n}": {**LITE, "name": f"litefocus_r0.{n}"} for n in (1, 10, 3)}
+    check_same_settings([record(methods={"a": DENSE})], config(methods=ratios))
+    check_same_settings([record(methods=ratios)], config(methods={"x": ratios["litefocus_r0.1"]}))
+    changed = {**ratios["litefocus_r0.10"], "patch": {"config": {"sparse_ratio": 0.2}}}
+    with pytest.raises(
+        ValueError, match=r"settings: method litefocus_r0\.10\.patch\.config\.sparse_ratio was 0\.1, now 0\.2;"
+    ):
+        check_same_settings([record(methods=ratios)], config(methods={"x": changed}))
+
+
+def test_what_only_describes_a_method_does_not_stop_a_resume():
+    check_same_settings([record()], config(methods={"a": {**LITE, "needs_schedule": True, "parts": ["x"]}}))
+
+
+def probe_config(**changes):
+    base = {"front_end": {"_target_": "mel"}, "data": {"count": 2, "references": {"_target_": "render", "folder": "a"}}}
+    return {**config(), **base, "noise_seeds": [0], "key_seeds": [1], **changes}
+
+
+def test_a_probe_resumes_with_more_draws_and_in_another_folder():
+    other = {"count": 2, "references": {"_target_": "render", "folder": "b"}}
+    now = probe_config(noise_seeds=[1, 2], key_seeds=[], data=other, exact_batches=False, decode_in_chunks=None)
+    check_same_settings([RunRecord("r", "now", probe_config(shard={"index": 1}), {}, {}, [])], now, PROBE_KEYS)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dtype": "bfloat16"}, "dtype was 'float32', now 'bfloat16'"),
+        ({"front_end": {"_target_": "other"}}, "front_end._target_ was 'mel', now 'other'"),
+        ({"data": {"references": "clips"}}, "data.references was None, now 'clips'"),
+        ({"methods": {"b": {**DENSE, "patch": {"_target_": "y"}}}}, "method dense.patch._target_ was 'x', now 'y'"),
+    ],
+)
+def test_a_probe_with_other_settings_is_refused(change, message):
+    with pytest.raises(ValueError, match="made with other settings") as error:
+        check_same_settings([RunRecord("r", "now", probe_config(), {}, {}, [])], probe_config(**change), PROBE_KEYS)
+    assert message in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -73,7 +125,7 @@ def test_every_earlier_start_counts():
 
 
 def test_the_single_method_counts_where_there_is_no_sweep():
-    assert "method dense.patch._target_" in audio_settings(config(methods={}))
+    assert shared_settings(config(methods={}))["method dense"]["patch._target_"] == "x"
 
 
 def test_a_second_process_is_told_who_holds_the_folder(tmp_path):

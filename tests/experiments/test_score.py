@@ -11,7 +11,7 @@ from experiments.conditions import Condition, Method
 from experiments.machine.audio_files import sha256_file, write_wav
 from experiments.prompts import Prompt
 from experiments.records import ClipRecord, FailureRecord, MetricRecord, append_record, of_kind, read_records
-from experiments.score import check_scorable, embed_clips, folder_references, score_duration, to_clips
+from experiments.score import check_scorable, embed_clips, folder_references, score_duration, score_run, to_clips
 
 PROMPTS = [Prompt(name, f"caption {name}") for name in "abcdefgh"]
 
@@ -61,6 +61,7 @@ def test_level_and_its_paired_difference_are_those_of_the_tones(scored):
     assert difference.value == pytest.approx(20 * math.log10(2), abs=0.01)
     assert difference.low <= difference.value <= difference.high
     assert (difference.n_scored, difference.n_failed, difference.preset) == (8, 0, "strict")
+    assert difference.details["baseline_condition"] == condition("dense").id
 
 
 def test_a_condition_without_clips_is_a_failure_with_its_reason(scored):
@@ -74,10 +75,42 @@ def test_the_newest_record_of_a_file_counts_and_seeds_share_the_prompt(tmp_path)
     assert [(clip.id, clip.prompt, clip.caption) for clip in clips] == [("a_0", "a", "caption a")]
 
 
+def test_only_clips_of_the_configured_prompts_and_seeds_are_scored(tmp_path):
+    cond = condition("dense")
+    for prompt in PROMPTS:
+        add_clip(tmp_path, cond, prompt, 0.1)
+    config = OmegaConf.create(
+        {
+            "pipeline": {"name": "p", "trained": True, "training_length_s": 1.0},
+            "data": {"references": None},
+            "timing": {"baseline": "dense"},
+            "seeds": [0, 1],
+            "metrics": {
+                **{"preset": "strict", "metrics": ["level"], "window_s": None, "embedders": {}, "weights": {}},
+                **{"cache_dir": None, "labels": None, "device": "cpu", "batch_size": 8, "half": False},
+            },
+        }
+    )
+    score_run(config, [cond], PROMPTS[:3], tmp_path, "run")
+    found = metric(read_records(tmp_path), "dense")
+    assert (found.n_scored, sorted(found.details["per_clip"])) == (3, ["a_0", "b_0", "c_0"])
+    config.seeds = [1]
+    score_run(config, [cond], PROMPTS, tmp_path, "again")
+    assert read_records(tmp_path)[-1].reason == "no clips were generated"
+
+
 def test_untrained_pipelines_are_refused_by_name():
     config = OmegaConf.create({"pipeline": {"name": "audioldm2_untrained", "trained": False}})
     with pytest.raises(ValueError, match="pipeline audioldm2_untrained has random weights"):
         check_scorable(config)
+
+
+def test_the_testbeds_judges_are_refused_for_another_pipeline():
+    config = OmegaConf.create({"pipeline": {"name": "audioldm2", "trained": True}, "metrics": {"preset": "testbed"}})
+    with pytest.raises(ValueError, match="the pipeline is audioldm2; set metrics=strict, or leave score out of stages"):
+        check_scorable(config)
+    for change in ({"metrics": {"preset": "strict"}}, {"pipeline": {"name": "testbed_seed1", "trained": True}}):
+        check_scorable(OmegaConf.merge(config, change))
 
 
 def test_folder_references(tmp_path):

@@ -1,14 +1,15 @@
 """Interleaving: every arm once per round, rotating order, warm-up thrown away. A fake clock, no waiting."""
 
 from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from experiments.conditions import Method
-from experiments.records import read_records
-from experiments.timing import interleave, time_duration
+from experiments.records import FailureRecord, RunRecord, TimingRecord, read_records
+from experiments.timing import interleave, is_timed, time_duration
 from experiments.untrained import build_untrained
 
 
@@ -80,6 +81,34 @@ def test_an_arm_that_runs_out_of_memory_is_recorded_and_the_others_are_timed(tin
     failure, timing = read_records(tmp_path)
     assert (failure.stage, failure.method, failure.reason) == ("timing", "huge", "out of memory: CUDA out of memory.")
     assert set(timing.latencies_s) == set(timing.peak_memory_gib) == set(timing.labels) == {"dense", "dense_again"}
+
+
+def test_an_arm_that_works_across_steps_is_left_out_with_its_reason(tiny, tmp_path):
+    across = replace(arm("reuse", RuntimeError("entered")), needs_schedule=True)
+    config = SimpleNamespace(rounds=1, warmup=0, baseline="dense", limit="none")
+    time_duration(tiny, {"dense": arm("dense"), "reuse": across}, 0.32, config, "r", tmp_path)
+    failure, timing = read_records(tmp_path)
+    assert (failure.method, failure.reason[:22]) == ("reuse", "works across the steps")
+    assert set(timing.latencies_s) == {"dense", "dense_again"}
+
+
+def test_a_length_is_timed_again_only_if_something_that_counts_changed():
+    config = {"timing": {"rounds": 1}, "keep_freed_memory": False}
+    start = RunRecord("r", "now", config, {"threads": 1}, {}, [])
+    names = {"dense": [1.0], "dense_again": [1.0]}
+    timing = TimingRecord("r", 1.0, 2, 4, 4, "dense", "none", dict.fromkeys(names, "x"), names, dict.fromkeys(names))
+    failed = FailureRecord("r", "timing", "", "huge", 1.0, "out of memory")
+    arms = {"dense": arm("dense"), "huge": arm("huge")}
+    records = [start, failed, timing]
+    assert is_timed(records, 1.0, arms, config, {"threads": 1})
+    assert not is_timed(records, 2.0, arms, config, {"threads": 1})
+    assert not is_timed(records, 1.0, {**arms, "new": arm("new")}, config, {"threads": 1})
+    assert not is_timed(records, 1.0, {"dense": arms["dense"]}, config, {"threads": 1})
+    assert not is_timed(records, 1.0, arms, {**config, "timing": {"rounds": 2}}, {"threads": 1})
+    assert not is_timed(records, 1.0, arms, {**config, "keep_freed_memory": True}, {"threads": 1})
+    assert not is_timed(records, 1.0, arms, config, {"threads": 2})
+    newer = replace(timing, run_id="other", latencies_s={"dense": [1.0]})
+    assert not is_timed([*records, newer], 1.0, arms, config, {"threads": 1})
 
 
 def test_when_no_arm_fits_there_is_no_timing(tiny, tmp_path):

@@ -5,6 +5,7 @@ import json
 import struct
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from listen_material import make_run, metric, run_record, timing
@@ -12,7 +13,7 @@ from PIL import Image
 from quality_material import HOSTILE
 
 from experiments.records import ClipRecord, append_record, of_kind, read_records
-from experiments.tracking import history, summary, track, tracking_id
+from experiments.tracking import check_tracker, history, summary, track, tracking_id
 
 CAPTIONS = {f"p{index}": caption for index, caption in enumerate(["Rain", *HOSTILE[:4]])}
 
@@ -181,5 +182,31 @@ def test_mistakes_are_said(tmp_path, options, message):
 
 def test_a_missing_library_names_the_extra(run_dir, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'litefocus\[wandb\]'"):
+    with pytest.raises(ImportError, match=r"pip install 'litefocus\[wandb\]'"):
         track(run_dir, config())
+
+
+class Refused(Exception):
+    pass
+
+
+def fake_wandb(logged_in):
+    def init(**options):
+        raise Refused("permission\ndenied")
+
+    return SimpleNamespace(Error=Refused, Settings=dict, init=init, login=lambda **options: logged_in)
+
+
+def test_without_a_key_online_is_refused_before_anything_is_made(monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", fake_wandb(logged_in=False))
+    with pytest.raises(ValueError, match=r"no W&B API key here; run wandb login, or use tracking.mode=offline"):
+        check_tracker(config(mode="online")["tracking"])
+    check_tracker(config()["tracking"])
+    check_tracker({"name": "none"})
+
+
+def test_what_wandb_refuses_is_one_line_that_says_the_report_is_there(run_dir, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", fake_wandb(logged_in=True))
+    expected = r"not tracked \(permission denied\); the report is written, stages=\[report\] tracks it"
+    with pytest.raises(ConnectionError, match=expected):
+        track(run_dir, config(mode="online"))

@@ -8,6 +8,7 @@ import pytest
 from listen_material import METHODS, make_run, run_record, timing
 from quality_material import DENSE, LITE, difference, sweep_record, value
 
+from experiments.figures import quality_figures as quality_module
 from experiments.figures.probe_figures import (
     spectrogram_figure,
 )
@@ -22,6 +23,7 @@ from experiments.figures.step_time_figure import StepShare, plot_step_time, step
 from experiments.figures.sweep_figures import plot_pareto, plot_sparsity
 from experiments.provenance import TESTBED_NOTE
 from experiments.tables.quality_rows import differences, quality_rows
+from experiments.tables.quality_tables import result_tables
 
 
 @pytest.fixture
@@ -147,6 +149,26 @@ def test_every_figure_that_the_records_can_fill_is_written_and_byte_stable(tmp_p
     for path in first[:6:2]:
         assert TESTBED_NOTE.split(":")[0] in path.read_text()
         assert "Gate: no reading" in path.read_text()
+
+
+def test_the_timing_baseline_is_the_main_one_where_there_are_differences_to_it():
+    record = run_record(["a"], [10.0], timing={"baseline": DENSE})
+    records = [record, value(DENSE), value(LITE), value("focus_only"), difference("focus_only", LITE, 0.5)]
+    assert against_baseline(quality_rows(records, "strict"), differences(records, "strict"), DENSE)[0] == "LiteFocus"
+    records.append(difference(LITE, DENSE, -0.5))
+    label, rows = against_baseline(quality_rows(records, "strict"), differences(records, "strict"), DENSE)
+    assert (label, [row.method for row in rows]) == ("Dense (SDPA)", [LITE])
+    (power,) = [table for table in result_tables(records) if table.name == "power"]
+    assert "smallest difference to Dense (SDPA)" in power.title
+
+
+@pytest.mark.parametrize(("config", "window_s"), [({"metrics": {"window_s": 5.12}}, 5.12), ({}, 10.0)])
+def test_a_profile_takes_its_window_from_what_scored(tmp_path, monkeypatch, config, window_s):
+    seen = []
+    monkeypatch.setattr(quality_module, "plot_profile", lambda records, window, labels, ax: seen.append(window))
+    records = [value(DENSE, duration=12.8, window=k) for k in (0, 1)]
+    quality_figures([run_record(["a"], [12.8], **config), value(DENSE, duration=12.8), *records], tmp_path)
+    assert seen == [window_s]
 
 
 def test_nothing_is_drawn_from_nothing(tmp_path):

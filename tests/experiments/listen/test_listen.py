@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -22,6 +23,7 @@ from experiments.listen.spectrograms import (
     write_spectrograms,
 )
 from experiments.records import ClipRecord, of_kind, read_records
+from experiments.tables.quality_rows import metric_label
 
 HOSTILE = {
     "tags": "</script><script>window.hacked=1</script><img src=x onerror=hacked=1>",
@@ -66,6 +68,30 @@ def test_every_cell_asked_for_is_a_clip_or_a_gap_with_its_reason(tmp_path):
     }
     assert len(grid.clips) == 2 * 3 - 3
     assert grid.captions == {"a": "Rain", "b": "Wind"}
+
+
+def test_a_method_with_steps_of_its_own_is_one_arm(tmp_path):
+    record = run_record(["a"], [1.0], {"dense": "Dense (SDPA)", "dpm_solver": "DPM-Solver++"})
+    record.config["methods"]["dpm_solver"]["steps"] = 25
+    made = replace(clip("c", "dpm_solver", 1.0, "a", "Rain", 0, "audio/c/a_0.wav", b"x"), steps=25)
+    grid = gather([record, made], tmp_path)
+    assert grid.labels == {
+        Arm("dense", 2, 3.5): "Dense (SDPA) (2 steps, guidance 3.5)",
+        Arm("dpm_solver", 25, 3.5): "DPM-Solver++ (25 steps, guidance 3.5)",
+    }
+    assert len(grid.gaps) == 2
+
+
+def test_scores_of_two_presets_are_two_columns(tmp_path):
+    make_run(tmp_path, {"a": "Rain"}, [1.0], scores=False)
+    records = read_records(tmp_path)
+    name = "dense_1s_2steps_g3.5"
+    records += [metric(name, "dense", 1.0, per_clip={"a_0": n}, preset=p) for p, n in (("strict", 0.1), ("tango", 0.2))]
+    grid = gather(records, tmp_path)
+    assert grid.scores[cell()] == {"clap_(strict)": 0.1, "clap_(tango)": 0.2}
+    assert grid.better == {"clap_(strict)": True, "clap_(tango)": True}
+    assert metric_label("clap_(tango)") == "CLAP (tango)"
+    assert gather(records[:-1], tmp_path).scores[cell()] == {"clap": 0.1}
 
 
 def test_a_failure_of_a_whole_condition_explains_each_of_its_clips_and_only_those(tmp_path):

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from experiments.prompts import safe_id
 from experiments.records import (
     RECORD_TYPES,
     RECORDS_FILE,
@@ -59,6 +60,22 @@ def test_records_are_not_changed_after_the_fact_and_a_value_is_the_headline_unle
         assert cls.__dataclass_params__.frozen, cls
     value = MetricRecord("r", "c", "dense", 1.0, "strict", "fad", 2.0, 1.0, 3.0, 8, 0, "clip", False)
     assert (value.window, value.baseline, value.details) == (-1, "", {})
+
+
+def test_every_id_that_prompts_make_can_be_read_back(tmp_path):
+    ids = ["-0xzrMun0Rs", "_a", "--", "0"]
+    assert [safe_id(name) for name in ids] == ids
+    for name in ids:
+        append_record(tmp_path, replace(CLIP, prompt_id=name, step_s=0.1))
+    assert [record.prompt_id for record in read_records(tmp_path)] == ids
+
+
+def test_what_no_reader_accepts_is_not_written(tmp_path):
+    append_record(tmp_path, FAILURE)
+    for change in ({"prompt_id": ".."}, {"audio": "../a.wav"}, {"caption": None}):
+        with pytest.raises(RecordError, match=f"{RECORDS_FILE}, not written: {next(iter(change))} is "):
+            append_record(tmp_path, replace(CLIP, **change))
+    assert read_records(tmp_path) == [FAILURE]
 
 
 def test_an_empty_file_is_written_to(tmp_path, caplog):

@@ -20,7 +20,14 @@ def run_record(methods=METHODS):
         name: {"name": name, "label": f"label {name}", "timing_only": False, "patch": {}, **extra}
         for name, extra in methods.items()
     }
-    config = {"methods": nodes, "steps": 200, "timing": {"baseline": "dense"}, "durations": [8], "seeds": [0]}
+    config = {
+        "methods": nodes,
+        "steps": 200,
+        "guidance": 3.0,
+        "timing": {"baseline": "dense"},
+        "durations": [8],
+        "seeds": [0],
+    }
     return RunRecord("r", "now", config, {}, {"name": "tiny", "trained": True}, ["p0", "p1"])
 
 
@@ -95,6 +102,10 @@ def test_margins_are_those_that_were_fixed():
 def test_only_a_run_with_a_combination_has_the_table():
     assert has_factors(run_record())
     assert not has_factors(run_record({"dense": {}, "fast": {"steps": 25}}))
+
+
+def test_a_combination_alone_has_no_baseline_and_so_no_table():
+    assert not has_factors(run_record({"both": METHODS["both"], "fast": METHODS["fast"]}))
 
 
 def test_without_a_common_clip_there_is_no_ratio():

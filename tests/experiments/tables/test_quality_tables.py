@@ -267,6 +267,16 @@ def test_the_main_table_shows_the_headline_metrics_and_the_other_table_all():
     assert len(rows) == 5
 
 
+def test_every_metric_shows_its_own_digits_whatever_stands_beside_it():
+    nan = math.nan
+    numbers = (("fad", 2024.0, 400.0), ("kad", 0.000123, nan), ("clap", 0.40123, 0.0042), ("repetition", 31.25, nan))
+    records = [run_record(["a"], [10.0]), *(value(DENSE, name, number, half=half) for name, number, half in numbers)]
+    found = table(records, "all_metrics")
+    shown = [row.split("|")[4].strip() for row in to_markdown(found).splitlines() if "Dense" in row]
+    assert shown == ["2024 [1624, 2424]", "0.000123", "0.4012 [0.3970, 0.4054]", "31.2"]
+    assert "& 0.000123 &" in to_latex(found)
+
+
 def test_csv_keeps_every_digit():
     third = 1 / 3
     records = [run_record(["a"], [10.0]), value(DENSE, number=third)]
