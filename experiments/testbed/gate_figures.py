@@ -39,13 +39,13 @@ def plot_steps(readings: list[dict[str, Any]], axes: list[Axes]) -> None:
          100 * DELETION_SHARE),
     )  # fmt: skip
     for ax, (title, value, threshold) in zip(axes, panels, strict=True):
-        for label in dict.fromkeys(r["label"] for r in readings):
+        for label, colour in zip(dict.fromkeys(r["label"] for r in readings), COLOURS, strict=False):
             points = sorted((r["step"], value(r)) for r in readings if r["label"] == label and r["length"] == 1)
-            ax.plot(*zip(*points, strict=True), marker="o", label=label)
-        ax.axhline(threshold, color="grey", linestyle=":", label="gate")
+            ax.plot(*zip(*points, strict=True), color=colour, marker="o", ms=5, label=label.replace("_", " "))
+        ax.axhline(threshold, color="#000000", lw=0.8, ls=":", label="gate")
         ax.set_xlabel("training step")
         ax.set_title(title, fontsize=9)
-        ax.legend(fontsize=7)
+    axes[-1].legend(fontsize=7, loc="center right")
 
 
 def plot_offsets(readings: list[dict[str, Any]], axes: list[Axes]) -> None:
