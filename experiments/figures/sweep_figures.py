@@ -3,12 +3,15 @@
 Quality is the paired difference to dense, whose interval is far narrower than that of either value.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
 
 from experiments.figures.panels import interval_line, metric_axis, panels
+from experiments.figures.style import style_of
+from experiments.records import MetricRecord
 from experiments.tables.quality_rows import QualityRow
 
 FAMILIES = {True: ("litefocus", "With the own frequency bin"), False: ("compensation_only", "Sampled keys alone")}
@@ -53,15 +56,23 @@ def plot_pareto(rows: Sequence[QualityRow], metric: str, ax: Axes) -> Axes:
     """One metric's difference to the baseline against step speed-up; the share of sampled keys stands at each point."""
     ax.axhline(0, color="#000000", lw=0.8)
     ax.axvline(1, color="#000000", lw=0.8, ls=":")
-    for name, label, members in _families([row for row in rows if row.speedup], metric):
+    for family, (name, label, members) in enumerate(_families([row for row in rows if row.speedup], metric)):
         speeds = [row.speedup.median for row in members if row.speedup]
         interval_line(speeds, [row.metrics[metric] for row in members], name, label, [name], ax)
-        for row, speed in zip(members, speeds, strict=True):
+        for number, (row, speed) in enumerate(zip(members, speeds, strict=True)):
             if row.mechanisms:
-                text, at = f"{row.mechanisms.sparse_ratio:g}", (speed, row.metrics[metric].value)
-                ax.annotate(text, at, (4, 4), textcoords="offset points", fontsize=7, color="#555555")
+                above, colour = (number + family) % 2 == 0, style_of(name, [])[0]
+                _annotate(row.mechanisms.sparse_ratio, row.metrics[metric], speed, above, colour, ax)
+    ax.margins(y=0.12)
     ax.set(xlabel="step speed-up over dense, times")
     return _difference_axis(rows, metric, ax)
+
+
+def _annotate(share: float, point: MetricRecord, speed: float, above: bool, colour: str, ax: Axes) -> None:
+    """The share at an end of its interval, above and below in turn: shares of almost one speed stay apart."""
+    end, offset = (point.high, 3) if above else (point.low, -9)
+    at = (speed, point.value if math.isnan(end) else end)
+    ax.annotate(f"{share:g}", at, (0, offset), textcoords="offset points", fontsize=7, color=colour, ha="center")
 
 
 def _families(rows: Sequence[QualityRow], metric: str) -> list[tuple[str, str, list[QualityRow]]]:
