@@ -135,6 +135,15 @@ def round_trip_settings(vocoder: str, vae: str, count: int) -> dict[str, int | s
     return {"round_trips": count, "round_trip_by": round_trip_digest(vocoder, vae)} if vocoder else {"round_trips": 0}
 
 
+def data_settings(
+    *, clips: int, batch_size: int, vocoder: str, vae: str, round_trips: int, start: Path | None
+) -> dict[str, int | str]:
+    """What a judge's training depends on besides its schedule; `start` is the file of weights that it starts from."""
+    data: dict[str, int | str] = {"corpus": corpus_version(), "clips": clips, "batch_size": batch_size}
+    data |= round_trip_settings(vocoder, vae, round_trips)
+    return data | ({"start": hashlib.sha256(start.read_bytes()).hexdigest()[:12]} if start else {})
+
+
 def _cached_chunks(
     folder: Path, scenes: Sequence[Scene], render: Callable[[Sequence[Scene]], np.ndarray], label: str
 ) -> tuple[np.ndarray, ...]:

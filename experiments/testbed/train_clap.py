@@ -16,16 +16,9 @@ from transformers import ClapModel, RobertaTokenizer
 from experiments.testbed.captions import event_caption, scene_caption
 from experiments.testbed.clap import EventHead, clap_config, clap_losses, embed_audio, embed_text, feature_extractor
 from experiments.testbed.corpus import Scene, sample_scene
-from experiments.testbed.judges_data import (
-    TRAIN_FIRST_SEED,
-    ClipSet,
-    corpus_version,
-    render_clips,
-    round_trip_settings,
-    with_round_trips,
-)
+from experiments.testbed.judges_data import TRAIN_FIRST_SEED, ClipSet, data_settings, render_clips, with_round_trips
 from experiments.testbed.judges_training import Schedule, save_half, seeded, train
-from experiments.testbed.load import hash_file, load_clap
+from experiments.testbed.load import load_clap
 from experiments.testbed.settings import parse_settings
 from experiments.testbed.text import make_roberta_tokenizer
 
@@ -92,14 +85,14 @@ def train_clap(settings: ClapSettings) -> ClapModel:
     schedule = Schedule(
         settings.steps, settings.learning_rate, settings.seed, checkpoint_every=settings.checkpoint_every
     )
-    data: dict[str, int | str] = {
-        "corpus": corpus_version(),
-        "clips": settings.clips,
-        "batch_size": settings.batch_size,
-    }
-    data |= round_trip_settings(settings.vocoder, settings.vae, settings.round_trips)
-    if settings.start:
-        data["start"] = hash_file(Path(settings.start) / "model.safetensors")[:12]
+    data = data_settings(
+        clips=settings.clips,
+        batch_size=settings.batch_size,
+        vocoder=settings.vocoder,
+        vae=settings.vae,
+        round_trips=settings.round_trips,
+        start=Path(settings.start) / "model.safetensors" if settings.start else None,
+    )
     train(model, losses, schedule, Path(settings.run), data)
     save_clap(model.clap, tokenizer, Path(settings.run) / "clap")
     return model.clap

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import sys
 from dataclasses import dataclass
@@ -13,14 +12,7 @@ from torch import nn
 
 from experiments.testbed.classifier import EventClassifier, smear
 from experiments.testbed.corpus import EVENT_NAMES
-from experiments.testbed.judges_data import (
-    TRAIN_FIRST_SEED,
-    ClipSet,
-    corpus_version,
-    render_clips,
-    round_trip_settings,
-    with_round_trips,
-)
+from experiments.testbed.judges_data import TRAIN_FIRST_SEED, ClipSet, data_settings, render_clips, with_round_trips
 from experiments.testbed.judges_training import Schedule, save_half, seeded, train
 from experiments.testbed.load import load_classifier
 from experiments.testbed.mel import log_mel
@@ -92,14 +84,14 @@ def train_classifier(settings: ClassifierSettings) -> EventClassifier:
     schedule = Schedule(
         settings.steps, settings.learning_rate, settings.seed, checkpoint_every=settings.checkpoint_every
     )
-    data: dict[str, int | str] = {
-        "corpus": corpus_version(),
-        "clips": settings.clips,
-        "batch_size": settings.batch_size,
-    }
-    data |= round_trip_settings(settings.vocoder, settings.vae, settings.round_trips)
-    if settings.start:
-        data["start"] = hashlib.sha256(Path(settings.start).read_bytes()).hexdigest()[:12]
+    data = data_settings(
+        clips=settings.clips,
+        batch_size=settings.batch_size,
+        vocoder=settings.vocoder,
+        vae=settings.vae,
+        round_trips=settings.round_trips,
+        start=Path(settings.start) if settings.start else None,
+    )
     train(model, losses, schedule, Path(settings.run), data)
     save_half(model, Path(settings.run) / "classifier.safetensors")
     return model

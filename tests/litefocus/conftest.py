@@ -51,6 +51,13 @@ def audioldm_unet() -> Any:
 
 
 @pytest.fixture
+def without_gradients() -> Any:
+    """The levers are for inference only."""
+    with torch.no_grad():
+        yield
+
+
+@pytest.fixture
 def original_model() -> Any:
     return seeded(LatentDiffusion)
 

@@ -11,26 +11,15 @@ import torch
 import torch.nn.functional as F
 from conftest import Run
 from diffusers.models.upsampling import Upsample2D
+from levers_material import EAGER, named, needs_packing
 
 import litefocus
 from litefocus import LiteFocusConfig, disable_lite_focus, fused, inject_lite_focus
 from litefocus.fused import GatedFeedForward, PhasedUpsampling
-from litefocus.levers import DEFAULT_LEVERS, LEVERS, compile_blocks, optimize, optimized, restore
-from litefocus.packed import PackedLinear, PlainLinear, unavailable
+from litefocus.levers import DEFAULT_LEVERS, compile_blocks, optimize, optimized, restore
+from litefocus.packed import PackedLinear, PlainLinear
 
-EAGER = tuple(lever for lever in LEVERS if lever != "compiled_blocks")
-needs_packing = pytest.mark.skipif(bool(unavailable(torch.zeros(1))), reason=unavailable(torch.zeros(1)))
-
-
-@pytest.fixture(autouse=True)
-def without_gradients() -> Any:
-    with torch.no_grad():
-        yield
-
-
-def named(unet: Any) -> dict[str, str]:
-    """What each module would run: equal before and after means that nothing is left behind."""
-    return {name: repr(sorted(set(vars(module)) - {"training"})) for name, module in unet.named_modules()}
+pytestmark = pytest.mark.usefixtures("without_gradients")
 
 
 @needs_packing

@@ -8,26 +8,14 @@ from typing import Any
 import pytest
 import torch
 from conftest import Run
+from levers_material import EAGER, named, needs_packing
 
 from litefocus import inject_lite_focus
-from litefocus.levers import DEFAULT_LEVERS, LEVERS, optimize, optimized, restore
-from litefocus.packed import unavailable
+from litefocus.levers import DEFAULT_LEVERS, optimize, optimized, restore
 from litefocus.replace import replaced
 from litefocus.sites import find_sites
 
-EAGER = tuple(lever for lever in LEVERS if lever != "compiled_blocks")
-needs_packing = pytest.mark.skipif(bool(unavailable(torch.zeros(1))), reason=unavailable(torch.zeros(1)))
-
-
-@pytest.fixture(autouse=True)
-def without_gradients() -> Any:
-    with torch.no_grad():
-        yield
-
-
-def named(unet: Any) -> dict[str, str]:
-    """What each module would run: equal before and after means that nothing is left behind."""
-    return {name: repr(sorted(set(vars(module)) - {"training"})) for name, module in unet.named_modules()}
+pytestmark = pytest.mark.usefixtures("without_gradients")
 
 
 class Linear(torch.nn.Module):
