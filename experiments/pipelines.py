@@ -22,6 +22,7 @@ import torch
 from experiments.conditions import noise_generator
 from experiments.prompts import Prompt
 from litefocus.decoding import DecodingChunks, decoding_in_chunks
+from litefocus.repair import repair_pipeline
 
 logger = logging.getLogger(__name__)
 
@@ -255,24 +256,9 @@ def load_published(
         )
     except OSError as error:
         raise _not_loaded(hub_id, revision, path, error) from error
-    if family == "MusicLDMPipeline":
-        return_text_features_as_tensor(pipe.text_encoder)
+    repair_pipeline(pipe)
     weights = f"sha256:{hash_weights(Path(source))}" if path else f"{hub_id}@{revision}"
     return Pipeline(name, prepare(pipe, device, dtype), trained, training_length_s, weights)
-
-
-def return_text_features_as_tensor(clap: Any) -> None:
-    """Undo for one model what transformers 5 changed: `get_text_features` returns an output object, not a tensor.
-
-    diffusers 0.42.1 follows the change in AudioLDM2Pipeline but not in MusicLDMPipeline, which fails without this.
-    """
-    original = clap.get_text_features
-
-    def get_text_features(*args: Any, **kwargs: Any) -> torch.Tensor:
-        output = original(*args, **kwargs)
-        return getattr(output, "pooler_output", output)
-
-    clap.get_text_features = get_text_features
 
 
 def _not_loaded(hub_id: str, revision: str | None, path: str | None, error: OSError) -> OSError:

@@ -6,6 +6,7 @@ from litefocus.grid import TokenGrid
 from litefocus.keys import sample_cross_keys
 from litefocus.levers import optimize, optimized, restore
 from litefocus.patch import disable_lite_focus, inject_lite_focus, lite_focus
+from litefocus.repair import repair_pipeline
 from litefocus.schedule import LengthRule, LengthSchedule, scheduled_focus
 from litefocus.windowed import window_focus_attention
 
@@ -20,6 +21,7 @@ __all__ = [
     "lite_focus_attention",
     "optimize",
     "optimized",
+    "repair_pipeline",
     "restore",
     "sample_cross_keys",
     "scheduled_focus",

@@ -1,5 +1,6 @@
 """Put LiteFocus into a pipeline or UNet, and take it out again without a trace."""
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -12,6 +13,7 @@ from litefocus.config import LiteFocusConfig, as_config
 from litefocus.grid import GridTracker
 from litefocus.keys import KeySource
 from litefocus.processor import LiteFocusSite, SelfAttentionForward, SelfAttentionProcessor, SiteFunction
+from litefocus.repair import why_it_cannot_generate
 from litefocus.sites import AttentionSite, find_sites, find_unet
 
 _ATTRIBUTE = "_litefocus_patch"
@@ -157,7 +159,8 @@ def lite_focus_patch(pipe_or_unet: Any, config: Config = None) -> SitePatch:
 def inject_lite_focus(pipe_or_unet: Any, config: Config = None) -> int:
     """Replace the self-attentions of the finest attention level by LiteFocus, until `disable_lite_focus`.
 
-    Idempotent: injecting again replaces the patch and restarts its stream of keys.
+    Idempotent: injecting again replaces the patch and restarts its stream of keys. A pipeline that cannot generate with
+    the installed libraries is named in a warning, with what to do (`repair_pipeline`).
 
     Args:
         pipe_or_unet: a diffusers AudioLDM2, AudioLDM or MusicLDM pipeline or UNet, or the original audioldm2 package's
@@ -171,6 +174,9 @@ def inject_lite_focus(pipe_or_unet: Any, config: Config = None) -> int:
         TypeError: a model without a UNet over (time, frequency) latents.
         ValueError: an invalid option, or a level that the UNet does not have.
     """
+    fault = why_it_cannot_generate(pipe_or_unet)
+    if fault is not None:
+        warnings.warn(fault, stacklevel=2)
     patch = lite_focus_patch(pipe_or_unet, config)
     disable_lite_focus(patch.unet)
     patch.install()

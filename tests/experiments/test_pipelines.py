@@ -5,100 +5,15 @@ import re
 import numpy as np
 import pytest
 import torch
-from diffusers import (
-    AudioLDM2Pipeline,
-    AudioLDMPipeline,
-    AutoencoderKL,
-    DDIMScheduler,
-    MusicLDMPipeline,
-    StableAudioDiTModel,
-    UNet2DConditionModel,
-)
-from transformers import (
-    ClapFeatureExtractor,
-    ClapModel,
-    ClapTextConfig,
-    ClapTextModelWithProjection,
-    SpeechT5HifiGan,
-    SpeechT5HifiGanConfig,
-)
+from diffusers import StableAudioDiTModel
+from published_layout import BUILDERS, CAPTIONS, write_published
 
 from experiments.pipelines import hash_weights, load_published, select_device
 from experiments.prompts import Prompt
-from experiments.testbed.clap import clap_config
-from experiments.testbed.text import make_roberta_tokenizer, make_text_parts
-from experiments.testbed.unet import export_unet, make_unet
-from experiments.untrained import PUBLISHED_SCHEDULER, TINY_VAE, TINY_VOCODER, build_untrained, seeded_initialisation
+from experiments.untrained import build_untrained, seeded_initialisation
 from litefocus import inject_lite_focus, lite_focus
 
 CPU = torch.device("cpu")
-CAPTIONS = ["a dog barks", "rain falls on a roof", "a bell rings"]
-WIDTH = 16
-
-
-def decoder_parts():
-    return {
-        "vae": AutoencoderKL(**TINY_VAE).eval(),
-        "scheduler": DDIMScheduler(**PUBLISHED_SCHEDULER),
-        "vocoder": SpeechT5HifiGan(SpeechT5HifiGanConfig(**TINY_VOCODER)).eval(),
-    }
-
-
-def class_conditioned_unet(width):
-    return UNet2DConditionModel(
-        sample_size=16,
-        in_channels=8,
-        out_channels=8,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        block_out_channels=(8, 16, 24),
-        cross_attention_dim=(8, 16, 24),
-        layers_per_block=1,
-        attention_head_dim=2,
-        norm_num_groups=4,
-        class_embed_type="simple_projection",
-        projection_class_embeddings_input_dim=width,
-        class_embeddings_concat=True,
-    ).eval()
-
-
-def build_audioldm2():
-    text = make_text_parts(CAPTIONS)
-    parts = {name: getattr(text, name) for name in vars(text)}
-    return AudioLDM2Pipeline(
-        **parts, **decoder_parts(), unet=export_unet(make_unet((16, 16, 16))), feature_extractor=ClapFeatureExtractor()
-    )
-
-
-def build_audioldm():
-    tokenizer = make_roberta_tokenizer(CAPTIONS)
-    config = ClapTextConfig(
-        vocab_size=len(tokenizer), hidden_size=WIDTH, num_hidden_layers=1, num_attention_heads=2,
-        intermediate_size=32, projection_dim=WIDTH, max_position_embeddings=80,
-    )  # fmt: skip
-    text_encoder = ClapTextModelWithProjection(config).eval()
-    return AudioLDMPipeline(
-        text_encoder=text_encoder, tokenizer=tokenizer, unet=class_conditioned_unet(WIDTH), **decoder_parts()
-    )
-
-
-def build_musicldm():
-    tokenizer = make_roberta_tokenizer(CAPTIONS)
-    clap = ClapModel(clap_config(tokenizer, width=WIDTH)).eval()
-    return MusicLDMPipeline(
-        text_encoder=clap,
-        tokenizer=tokenizer,
-        feature_extractor=ClapFeatureExtractor(),
-        unet=class_conditioned_unet(clap.config.projection_dim),
-        **decoder_parts(),
-    )
-
-
-BUILDERS = {
-    "AudioLDM2Pipeline": build_audioldm2,
-    "AudioLDMPipeline": build_audioldm,
-    "MusicLDMPipeline": build_musicldm,
-}
 
 
 def load(path, family):
@@ -110,9 +25,7 @@ def load(path, family):
 
 @pytest.mark.parametrize("family", BUILDERS)
 def test_a_local_folder_loads_and_runs_under_the_method(tmp_path, family):
-    with seeded_initialisation(0):
-        BUILDERS[family]().save_pretrained(tmp_path)
-    pipeline = load(tmp_path, family)
+    pipeline = load(write_published(tmp_path, family), family)
     arguments = ([Prompt("a", CAPTIONS[0]), Prompt("b", CAPTIONS[1])], [0, 1], 1.0, 2, 3.0)
     dense = pipeline.generate(*arguments)
     with lite_focus(pipeline.pipe) as sites:

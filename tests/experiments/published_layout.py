@@ -1,0 +1,156 @@
+"""Pipelines laid out as they are published: the double that every test of a published path loads.
+
+What the hub's repositories hold and diffusers' own `save_pretrained` does not write is put in by hand: the class and
+library names of their index, `max_new_tokens` inside the language model's config and no generation_config.json, the
+older tokenizer files, and a `.bin` beside every `.safetensors`. Weights are tiny and random.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from diffusers import (
+    AudioLDM2Pipeline,
+    AudioLDMPipeline,
+    AutoencoderKL,
+    DDIMScheduler,
+    MusicLDMPipeline,
+    UNet2DConditionModel,
+)
+from safetensors.torch import load_file
+from transformers import (
+    ClapFeatureExtractor,
+    ClapModel,
+    ClapTextConfig,
+    ClapTextModelWithProjection,
+    SpeechT5HifiGan,
+    SpeechT5HifiGanConfig,
+)
+
+from experiments.testbed.clap import clap_config
+from experiments.testbed.text import make_roberta_tokenizer, make_text_parts
+from experiments.testbed.unet import export_unet, make_unet
+from experiments.untrained import PUBLISHED_SCHEDULER, TINY_VAE, TINY_VOCODER, seeded_initialisation
+
+CAPTIONS = ["a dog barks", "rain falls on a roof", "a bell rings"]
+WIDTH = 16
+
+
+def decoder_parts():
+    return {
+        "vae": AutoencoderKL(**TINY_VAE).eval(),
+        "scheduler": DDIMScheduler(**PUBLISHED_SCHEDULER),
+        "vocoder": SpeechT5HifiGan(SpeechT5HifiGanConfig(**TINY_VOCODER)).eval(),
+    }
+
+
+def class_conditioned_unet(width):
+    return UNet2DConditionModel(
+        sample_size=16,
+        in_channels=8,
+        out_channels=8,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        block_out_channels=(8, 16, 24),
+        cross_attention_dim=(8, 16, 24),
+        layers_per_block=1,
+        attention_head_dim=2,
+        norm_num_groups=4,
+        class_embed_type="simple_projection",
+        projection_class_embeddings_input_dim=width,
+        class_embeddings_concat=True,
+    ).eval()
+
+
+def build_audioldm2():
+    text = make_text_parts(CAPTIONS)
+    parts = {name: getattr(text, name) for name in vars(text)}
+    return AudioLDM2Pipeline(
+        **parts, **decoder_parts(), unet=export_unet(make_unet((16, 16, 16))), feature_extractor=ClapFeatureExtractor()
+    )
+
+
+def build_audioldm():
+    tokenizer = make_roberta_tokenizer(CAPTIONS)
+    config = ClapTextConfig(
+        vocab_size=len(tokenizer), hidden_size=WIDTH, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=32, projection_dim=WIDTH, max_position_embeddings=80,
+    )  # fmt: skip
+    text_encoder = ClapTextModelWithProjection(config).eval()
+    return AudioLDMPipeline(
+        text_encoder=text_encoder, tokenizer=tokenizer, unet=class_conditioned_unet(WIDTH), **decoder_parts()
+    )
+
+
+def build_musicldm():
+    tokenizer = make_roberta_tokenizer(CAPTIONS)
+    clap = ClapModel(clap_config(tokenizer, width=WIDTH)).eval()
+    return MusicLDMPipeline(
+        text_encoder=clap,
+        tokenizer=tokenizer,
+        feature_extractor=ClapFeatureExtractor(),
+        unet=class_conditioned_unet(clap.config.projection_dim),
+        **decoder_parts(),
+    )
+
+
+BUILDERS = {
+    "AudioLDM2Pipeline": build_audioldm2,
+    "AudioLDMPipeline": build_audioldm,
+    "MusicLDMPipeline": build_musicldm,
+}
+
+# What the published index of each repository says where today's save_pretrained says something else.
+PUBLISHED_INDEX = {
+    "language_model": ["transformers", "GPT2Model"],
+    "projection_model": ["audioldm2", "AudioLDM2ProjectionModel"],
+    "unet": ["audioldm2", "AudioLDM2UNet2DConditionModel"],
+    "tokenizer": ["transformers", "RobertaTokenizerFast"],
+    "tokenizer_2": ["transformers", "T5TokenizerFast"],
+}
+
+
+def write_published(folder, family="AudioLDM2Pipeline"):
+    """A folder that is laid out like the published repository of a family; returns it."""
+    folder = Path(folder)
+    with seeded_initialisation(0):
+        pipe = BUILDERS[family]()
+    pipe.save_pretrained(folder)
+    if family == "AudioLDM2Pipeline":
+        _as_bare_gpt2(pipe.language_model, folder / "language_model")
+    _edit(folder / "model_index.json", lambda index: _published_index(index, family))
+    for tokenizer in sorted(folder.glob("tokenizer*")):
+        _older_tokenizer_files(tokenizer)
+    for weights in sorted(folder.rglob("*.safetensors")):
+        name = "pytorch_model.bin" if weights.stem == "model" else f"{weights.stem}.bin"
+        torch.save(load_file(weights), weights.with_name(name))
+    return folder
+
+
+def _published_index(index, family):
+    kept = {name: entry for name, entry in PUBLISHED_INDEX.items() if name in index}
+    if family != "AudioLDM2Pipeline":
+        kept.pop("unet")
+    return index | kept | {"_diffusers_version": "0.20.0.dev0"}
+
+
+def _as_bare_gpt2(language_model, folder):
+    """`GPT2Model` weights have no `transformer.` before their names, and its config alone knows max_new_tokens."""
+    for file in folder.iterdir():
+        file.unlink()
+    language_model.transformer.save_pretrained(folder)
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    _edit(folder / "config.json", lambda c: c | {"architectures": ["GPT2Model"], "max_new_tokens": 8})
+
+
+def _older_tokenizer_files(folder):
+    (folder / "special_tokens_map.json").write_text("{}")
+    model = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]
+    if model["type"] == "BPE":
+        (folder / "vocab.json").write_text(json.dumps(model["vocab"]), encoding="utf-8")
+        merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
+        (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]), encoding="utf-8")
+
+
+def _edit(file, change):
+    file.write_text(json.dumps(change(json.loads(file.read_text(encoding="utf-8"))), indent=2), encoding="utf-8")
