@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.conditions import Condition
-from experiments.machine.audio_files import sha256_file, write_wav
+from experiments.machine.audio_files import check_content, sha256_file, write_wav
 from experiments.machine.memory import MEMORY_ERRORS, out_of_memory
 from experiments.machine.progress import progress
 from experiments.pipelines import GeneratedClip, Pipeline
@@ -104,8 +104,7 @@ def is_done(clip: Clip, record: ClipRecord | None, run_dir: Path) -> bool:
     if not path.exists():
         logger.warning("%s was recorded but is gone; it is generated again", clip.audio)
         return False
-    if sha256_file(path) != record.sha256:
-        raise ValueError(f"{clip.audio}: its content is not what was recorded; delete the file to generate it again")
+    check_content(run_dir, clip.audio, record.sha256)
     return True
 
 

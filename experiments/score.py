@@ -18,6 +18,7 @@ from evaluation.scorer import Scorer, embed_folder, make_scorer, score_folder
 from evaluation.scoring import FolderScore, compare
 from experiments.conditions import Condition
 from experiments.generate import Clip as PlannedClip
+from experiments.machine.audio_files import check_content
 from experiments.prompts import Prompt
 from experiments.records import ClipRecord, FailureRecord, MetricRecord, append_record, of_kind, read_records
 
@@ -48,11 +49,13 @@ def score_run(
     """Score every generated condition, on the clips of the configured prompts and seeds, and append metric records.
 
     Raises:
-        ValueError: an untrained pipeline, or nothing generated yet.
+        ValueError: an untrained pipeline, or a wav that is not the one that was recorded; no record is written then.
     """
     check_scorable(config)
     wanted = {(prompt.id, seed) for prompt in prompts for seed in config.seeds}
     clips = [c for c in of_kind(read_records(run_dir), ClipRecord) if (c.prompt_id, c.seed) in wanted]
+    asked = {condition.id for condition in conditions if not condition.method.timing_only}
+    check_wavs([clip for clip in clips if clip.condition in asked], run_dir)
     references = build_references(config)
     for duration in dict.fromkeys(condition.duration_s for condition in conditions):
         files, aligned = references(prompts, duration)
@@ -64,18 +67,27 @@ def embed_clips(config: DictConfig, planned: Sequence[PlannedClip], run_dir: Pat
     """Embed a shard's clips (those that are recorded) and their references into the cache, for `score_run` to find.
 
     Raises:
-        ValueError: an untrained pipeline, or no cache folder to share the embeddings through.
+        ValueError: an untrained pipeline, no cache folder to share the embeddings through, or a wav that is not the
+            one that was recorded.
     """
     check_scorable(config)
     if config.metrics.cache_dir is None:
         raise ValueError("stage score of a shard: set metrics.cache_dir to a folder that the shards share, got null")
     recorded = {record.audio: record for record in of_kind(read_records(run_dir), ClipRecord)}
+    check_wavs([recorded[clip.audio] for clip in planned if clip.audio in recorded], run_dir)
     references = build_references(config)
     for duration in dict.fromkeys(clip.condition.duration_s for clip in planned):
         own = [clip for clip in planned if clip.condition.duration_s == duration and clip.audio in recorded]
         files, aligned = references(list({clip.prompt.id: clip.prompt for clip in own}.values()), duration)
         scorer = build_scorer(config, duration, aligned)
         embed_folder(scorer, f"{duration:g} s", to_clips([recorded[clip.audio] for clip in own], run_dir), files)
+
+
+def check_wavs(records: Sequence[ClipRecord], run_dir: Path) -> None:
+    """Raise ValueError for the first wav that was swapped, replaced or damaged; one that is gone fails in scoring."""
+    for record in {record.audio: record for record in records}.values():
+        if (run_dir / record.audio).exists():
+            check_content(run_dir, record.audio, record.sha256)
 
 
 def _at(conditions: Sequence[Condition], duration: float) -> list[Condition]:

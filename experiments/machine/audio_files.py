@@ -29,6 +29,12 @@ def write_wav(path: Path, samples: np.ndarray, sample_rate: int) -> None:
         partial.unlink(missing_ok=True)
 
 
+def check_content(run_dir: Path, audio: str, sha256: str) -> None:
+    """Raise ValueError, naming the file, unless `audio` in the run folder holds what was recorded of it."""
+    if sha256_file(run_dir / audio) != sha256:
+        raise ValueError(f"{audio}: its content is not what was recorded; delete the file and generate it again")
+
+
 def sha256_file(path: Path) -> str:
     """Hex digest of a file's content."""
     with path.open("rb") as file:

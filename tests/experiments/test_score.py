@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 
 from evaluation.scorer import embed_folder, make_scorer
 from experiments.conditions import Condition, Method
+from experiments.generate import plan_clips
 from experiments.machine.audio_files import sha256_file, write_wav
 from experiments.prompts import Prompt
 from experiments.records import ClipRecord, FailureRecord, MetricRecord, append_record, of_kind, read_records
@@ -75,11 +76,8 @@ def test_the_newest_record_of_a_file_counts_and_seeds_share_the_prompt(tmp_path)
     assert [(clip.id, clip.prompt, clip.caption) for clip in clips] == [("a_0", "a", "caption a")]
 
 
-def test_only_clips_of_the_configured_prompts_and_seeds_are_scored(tmp_path):
-    cond = condition("dense")
-    for prompt in PROMPTS:
-        add_clip(tmp_path, cond, prompt, 0.1)
-    config = OmegaConf.create(
+def level_config():
+    return OmegaConf.create(
         {
             "pipeline": {"name": "p", "trained": True, "training_length_s": 1.0},
             "data": {"references": None},
@@ -91,12 +89,63 @@ def test_only_clips_of_the_configured_prompts_and_seeds_are_scored(tmp_path):
             },
         }
     )
+
+
+def test_only_clips_of_the_configured_prompts_and_seeds_are_scored(tmp_path):
+    cond = condition("dense")
+    for prompt in PROMPTS:
+        add_clip(tmp_path, cond, prompt, 0.1)
+    config = level_config()
     score_run(config, [cond], PROMPTS[:3], tmp_path, "run")
     found = metric(read_records(tmp_path), "dense")
     assert (found.n_scored, sorted(found.details["per_clip"])) == (3, ["a_0", "b_0", "c_0"])
     config.seeds = [1]
     score_run(config, [cond], PROMPTS, tmp_path, "again")
     assert read_records(tmp_path)[-1].reason == "no clips were generated"
+
+
+def swap(path, other):
+    kept = path.read_bytes()
+    path.write_bytes(other.read_bytes())
+    other.write_bytes(kept)
+
+
+def replace(path, other):
+    path.write_bytes(other.read_bytes())
+
+
+def truncate(path, other):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize("damage", [swap, replace, truncate])
+def test_wavs_that_are_not_the_recorded_ones_are_refused_before_anything_is_written(tmp_path, damage):
+    dense, lite = condition("dense"), condition("litefocus")
+    for prompt in PROMPTS:
+        add_clip(tmp_path, dense, prompt, 0.1)
+    for prompt in PROMPTS:
+        add_clip(tmp_path, lite, prompt, 0.2)
+    damage(tmp_path / f"audio/{lite.id}/h_0.wav", tmp_path / f"audio/{dense.id}/h_0.wav")
+    before = (tmp_path / "records.jsonl").read_bytes()
+    named = (dense if damage is swap else lite).id
+    message = rf"^audio/{named}/h_0\.wav: its content is not what was recorded; delete the file .*$"
+    with pytest.raises(ValueError, match=message):
+        score_run(level_config(), [dense, lite], PROMPTS, tmp_path, "run")
+    assert (tmp_path / "records.jsonl").read_bytes() == before
+    if damage is not swap:  # Clips that are not asked for are not read.
+        score_run(level_config(), [dense], PROMPTS, tmp_path, "run")
+    score_run(level_config(), [dense, lite], PROMPTS[:7], tmp_path, "run")
+
+
+def test_a_shard_embeds_no_wav_that_is_not_the_recorded_one(tmp_path):
+    cond = condition("dense")
+    add_clip(tmp_path, cond, PROMPTS[0], 0.1)
+    planned = plan_clips([cond], PROMPTS[:2], [0])
+    truncate(tmp_path / planned[0].audio, None)
+    config = OmegaConf.merge(level_config(), {"metrics": {"cache_dir": str(tmp_path / "cache")}})
+    with pytest.raises(ValueError, match=r"a_0\.wav: its content is not what was recorded"):
+        embed_clips(config, planned, tmp_path)
+    assert not (tmp_path / "cache").exists()
 
 
 def test_untrained_pipelines_are_refused_by_name():
