@@ -11,9 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,13 +21,13 @@ from torch import Tensor
 
 from experiments.baselines import deleted_sites
 from experiments.seeds import numbered_generator
+from experiments.site_structure import FAR_S, SiteStructure, octaves, uniform_offsets
 from litefocus import LiteFocusConfig, TokenGrid, lite_focus
 from litefocus.patch import SitePatch, patched
 from litefocus.processor import ProjectedSite
 from litefocus.sites import find_sites, find_unet
 
 Method = Callable[[Any], AbstractContextManager[Any]]
-FAR_S = 1.0
 
 
 class UniformSite(ProjectedSite):
@@ -160,40 +159,6 @@ def losses_by_method(
     }
 
 
-@dataclass
-class SiteStructure:
-    """Where one site looks, averaged over clips, heads and queries at one noise level.
-
-    Attributes:
-        frames_per_second: of the site's tokens; 0 where unknown.
-        same_frequency: attention mass on the query's own bin; `uniform_same_frequency` is 1 / F.
-        entropy_gap_nat: ln N minus the entropy of the weights.
-        far_same_frequency: mass on the own bin more than `FAR_S` seconds away (nan if the frame rate is unknown).
-        frequency_mass, frequency_uniform: mass by |frequency offset| (F,), and that of uniform attention.
-        time_mass, time_uniform: mass by |time offset| in frames (T,), and that of uniform attention.
-        joint_mass: mass by octave of |time offset| (`octaves`) and by |frequency offset|.
-    """
-
-    site: str
-    t: int
-    frames: int
-    frames_per_second: float
-    same_frequency: float
-    uniform_same_frequency: float
-    entropy_gap_nat: float
-    far_same_frequency: float
-    frequency_mass: list[float] = field(repr=False)
-    frequency_uniform: list[float] = field(repr=False)
-    time_mass: list[float] = field(repr=False)
-    time_uniform: list[float] = field(repr=False)
-    joint_mass: list[list[float]] = field(repr=False)
-
-    def joint_over_uniform(self) -> np.ndarray:
-        """`joint_mass` over that of uniform attention, (octaves, F)."""
-        time = [sum(self.time_uniform[i] for i in group) for group in octaves(self.frames)]
-        return np.asarray(self.joint_mass) / np.outer(time, self.frequency_uniform)
-
-
 class StructureSite(ProjectedSite):
     """Dense attention that also adds up where its weights lie: a (T, F, F) sum and the entropy."""
 
@@ -250,17 +215,6 @@ def _summary(site: StructureSite, name: str, t: int, frames_per_second: float) -
 def _by_frequency_offset(mass: Tensor) -> list[float]:
     """(F, F) mass from query bin to key bin -> (F,) by |offset|."""
     return [float(sum(mass.diagonal(o).sum() for o in {df, -df})) for df in range(len(mass))]
-
-
-def octaves(frames: int) -> list[list[int]]:
-    """|Time offsets| 0 .. frames - 1 in groups: 0, 1, 2-3, 4-7, ..."""
-    edges = [0, *(2**k for k in range(frames.bit_length()) if 2**k < frames), frames]
-    return [list(range(low, high)) for low, high in pairwise(edges)]
-
-
-def uniform_offsets(n: int) -> list[float]:
-    """Mass of uniform attention by |offset| 0 .. n - 1 along an axis of n tokens."""
-    return [(1.0 if d == 0 else 2.0) * (n - d) / n**2 for d in range(n)]
 
 
 @torch.no_grad()

@@ -17,7 +17,8 @@ LOCK_FILE = ".lock"
 CLIP_KEYS = ("pipeline", "dtype", "exact_batches", "decode_in_chunks")
 PROBE_KEYS = ("pipeline", "dtype", "front_end", "data.references")
 NOT_SHARED = {
-    "pipeline": ("durations", "steps", "guidance", "timing_rounds", "stages", "max_duration_s"),
+    # Its name and the digest of its weights say which pipeline it is, wherever its class lives.
+    "pipeline": ("_target_", "durations", "steps", "guidance", "timing_rounds", "stages", "max_duration_s"),
     "data.references": ("folder",),  # where references that are rendered are kept
 }
 NOT_OF_METHOD = ("label", "parts", "needs_schedule")
@@ -114,7 +115,10 @@ Settings = dict[str, dict[str, Any]]
 
 
 def shared_settings(config: Mapping[str, Any], keys: Sequence[str] = CLIP_KEYS) -> Settings:
-    """Group -> flat key -> value: a group for each of `keys` that the configuration has, and one per method's name."""
+    """Group -> flat key -> value: a group for each of `keys` that the configuration has, and one per method's name.
+
+    A `_target_` counts without its module: code that moved to another file is the same code.
+    """
     groups: Settings = {}
     for name in keys:
         parent, _, key = name.rpartition(".")
@@ -131,6 +135,8 @@ def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
         return {prefix: value}
     flat: dict[str, Any] = {}
     for key, inner in value.items():
+        if key == "_target_":
+            inner = str(inner).rpartition(".")[2]
         flat |= _flatten(inner, f"{prefix}.{key}" if prefix else str(key))
     return flat
 

@@ -13,8 +13,7 @@ from matplotlib.axes import Axes
 from experiments.figures.panels import finish
 from experiments.figures.style import RC
 from experiments.provenance import places
-from experiments.records import Record, RunRecord, TimingRecord, of_kind
-from experiments.timing import AA_SUFFIX
+from experiments.records import AA_SUFFIX, Record, RunRecord, TimingRecord, of_kind
 
 ATTENTION_COLOUR, REST_COLOUR = "#D55E00", "#BBBBBB"
 

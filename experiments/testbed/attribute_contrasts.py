@@ -13,7 +13,8 @@ from torch import Tensor
 
 from experiments.testbed.corpus import Scene, sample_scene
 from experiments.testbed.judges_quality import opposite_event, phrase
-from experiments.testbed.mel import FRAMES_PER_SECOND, log_mel
+from experiments.testbed.mel import log_mel
+from experiments.testbed.rates import FRAMES_PER_SECOND
 
 FIRST_SEED = 40_000_000
 MODULATION_HZ = (0.4, 12.0)

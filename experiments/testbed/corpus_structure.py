@@ -20,10 +20,11 @@ from tqdm import tqdm
 
 from experiments.testbed.corpus import EVENT_NAMES, TRAIN_DURATION_S, EventSpec, Scene, render_scene
 from experiments.testbed.events import BY_NAME
-from experiments.testbed.mel import FRAMES_PER_SECOND, log_mel
+from experiments.testbed.mel import log_mel
+from experiments.testbed.rates import COMPRESSION, FRAMES_PER_SECOND
 from experiments.testbed.settings import parse_settings
 from experiments.testbed.train_state import append_record
-from experiments.testbed.vae import COMPRESSION, encode_mel
+from experiments.testbed.vae import encode_mel
 
 LAG_S = 1.3
 

@@ -29,27 +29,25 @@ import torch
 from diffusers import AudioLDM2UNet2DConditionModel
 from safetensors.torch import load_file, save
 
-from experiments.probes import FAR_S, ProbeClips, SiteStructure, attention_structure, losses_by_method, octaves
+from experiments.probes import ProbeClips, attention_structure, losses_by_method
+from experiments.site_structure import FAR_S, SiteStructure, octaves
 from experiments.testbed.assemble import half_bytes
 from experiments.testbed.corpus import TRAIN_DURATION_S, Scene, render_scene, sample_scene
+from experiments.testbed.gate_criteria import COMPENSATION_ERRORS, DELETION_SHARE, ENTROPY_GAP_NAT, MASS_RATIO
 from experiments.testbed.judges_data import corpus_version
 from experiments.testbed.judges_training import write_atomically
-from experiments.testbed.mel import FRAMES_PER_SECOND, log_mel
+from experiments.testbed.mel import log_mel
+from experiments.testbed.rates import TOKEN_FRAMES_PER_SECOND
 from experiments.testbed.settings import parse_settings
 from experiments.testbed.text import TEXT_PARTS
 from experiments.testbed.train_state import append_record, content_digest
 from experiments.testbed.train_text import load_text_parts
 from experiments.testbed.train_unet import averaged_unet, encode_text, make_scheduler
-from experiments.testbed.vae import COMPRESSION, encode_mel
+from experiments.testbed.vae import encode_mel
 from experiments.testbed.vocoder import load_vae
 
 LOSS_LEVELS = (500, 700)
 STRUCTURE_LEVELS = (500, 600, 700, 800)
-MASS_RATIO = 2.0
-ENTROPY_GAP_NAT = 1.0
-DELETION_SHARE = 0.05
-COMPENSATION_ERRORS = 3.0
-TOKEN_FRAMES_PER_SECOND = FRAMES_PER_SECOND / COMPRESSION / 2
 FIRST_HELDOUT_SEED = 50_000
 
 

@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 
 from experiments.figures.panels import finish, panel_grid
 from experiments.figures.style import RC
-from experiments.testbed.gate import DELETION_SHARE, ENTROPY_GAP_NAT, MASS_RATIO, TOKEN_FRAMES_PER_SECOND
+from experiments.testbed.gate_criteria import DELETION_SHARE, ENTROPY_GAP_NAT, MASS_RATIO
+from experiments.testbed.rates import TOKEN_FRAMES_PER_SECOND
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000")
 LENGTH_STYLES = {1: "-", 2: "--", 4: "-.", 8: ":"}

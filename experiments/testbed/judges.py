@@ -15,7 +15,8 @@ from evaluation.embedders.protocol import Output
 from experiments.testbed.classifier import MINIMUM_FRAMES
 from experiments.testbed.corpus import SAMPLE_RATE
 from experiments.testbed.load import WEIGHTS, check_file, check_folder, load_classifier
-from experiments.testbed.mel import HOP, log_mel
+from experiments.testbed.mel import log_mel
+from experiments.testbed.rates import HOP
 
 
 class TestbedClassifierEmbedder(NetworkEmbedder):

@@ -12,15 +12,14 @@ import numpy as np
 import torch
 
 from experiments.testbed.events_dsp import SAMPLE_RATE, hz_to_mel, mel_to_hz
+from experiments.testbed.rates import HOP
 
-HOP = 256
 N_FFT = 1024
 MEL_BINS = 64
 MEL_RANGE_HZ = (0.0, 8000.0)
 LOG_FLOOR = 1e-5
 MEL_MEAN = -0.26  # of 300 training clips, as is the standard deviation
 MEL_STD = 1.73
-FRAMES_PER_SECOND = SAMPLE_RATE / HOP
 
 
 # A tensor made in inference mode could never be trained through, and this one is kept for the whole process.

@@ -17,7 +17,8 @@ from transformers import SpeechT5HifiGan
 
 from experiments.testbed.judges_data import TRAIN_FIRST_SEED, ClipSet, corpus_version, render_clips
 from experiments.testbed.judges_training import Schedule, save_half, seeded, train
-from experiments.testbed.mel import HOP, log_mel
+from experiments.testbed.mel import log_mel
+from experiments.testbed.rates import HOP
 from experiments.testbed.settings import parse_settings
 from experiments.testbed.vocoder import (
     build_vocoder,

@@ -10,9 +10,9 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from experiments.testbed.mel import MEL_MEAN, MEL_STD
+from experiments.testbed.rates import COMPRESSION
 
 LATENT_CHANNELS = 8
-COMPRESSION = 4
 
 
 def make_vae(widths: tuple[int, ...] = (16, 32, 64), seed: int = 0) -> AutoencoderKL:

@@ -15,7 +15,8 @@ from diffusers import AutoencoderKL
 from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
 from experiments.testbed.corpus import SAMPLE_RATE
-from experiments.testbed.mel import HOP, MEL_BINS, N_FFT, log_mel, mel_filters
+from experiments.testbed.mel import MEL_BINS, N_FFT, log_mel, mel_filters
+from experiments.testbed.rates import HOP
 
 STFT_SIZES = (2048, 512, 128)
 LOG_OFFSET = 1e-3

@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -122,3 +124,9 @@ def test_a_folder_of_probes_alone_has_a_report(tmp_path):
 def test_a_folder_without_records_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no records to report"):
         report(tmp_path)
+
+
+def test_a_report_needs_no_deep_learning_library():
+    code = "import sys, experiments.report; print(sorted({'torch', 'diffusers', 'transformers'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

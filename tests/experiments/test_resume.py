@@ -10,6 +10,7 @@ import pytest
 
 from experiments.records import RunRecord
 from experiments.resume import (
+    CLIP_KEYS,
     PROBE_KEYS,
     _owner,
     check_same_settings,
@@ -70,6 +71,32 @@ def test_methods_with_a_dot_in_their_name_may_come_and_go():
 
 def test_what_only_describes_a_method_does_not_stop_a_resume():
     check_same_settings([record()], config(methods={"a": {**LITE, "needs_schedule": True, "parts": ["x"]}}))
+
+
+def moved(module, options=None):
+    """A configuration whose pipeline, method and references live in `module`."""
+    lite = {**LITE, "patch": {"_target_": f"{module}.patched", "config": {"_target_": f"{module}.Config", "r": 1}}}
+    return probe_config(
+        pipeline={"_target_": f"{module}.Diffusers", "name": "p", "path": None, **(options or {})},
+        methods={"a": lite},
+        front_end={"_target_": f"{module}.mel"},
+        data={"references": {"_target_": f"{module}.render", "count": 2}},
+    )
+
+
+@pytest.mark.parametrize("keys", [CLIP_KEYS, PROBE_KEYS])
+def test_code_that_moved_to_another_module_does_not_stop_a_resume(keys):
+    made = RunRecord("r", "now", moved("old.place"), {}, {}, [])
+    check_same_settings([made], moved("new"), keys)
+    with pytest.raises(ValueError, match=r"settings: pipeline\.path was None, now 'x'; set another name"):
+        check_same_settings([made], moved("new", {"path": "x"}), keys)
+
+
+def test_a_renamed_class_of_the_same_pipeline_does_not_stop_a_resume():
+    before, now = ({"name": "p", "_target_": name} for name in ("old.Pipeline", "new.DiffusersPipeline"))
+    check_same_settings([record(pipeline=before)], config(pipeline=now))
+    with pytest.raises(ValueError, match=r"pipeline\.name was 'p', now 'q'"):
+        check_same_settings([record(pipeline=before)], config(pipeline={**now, "name": "q"}))
 
 
 def probe_config(**changes):

@@ -9,7 +9,8 @@ import torch
 
 from experiments.testbed import judges_training
 from experiments.testbed.judges_data import render_clips
-from experiments.testbed.mel import HOP, log_mel
+from experiments.testbed.mel import log_mel
+from experiments.testbed.rates import HOP
 from experiments.testbed.train_vocoder import VocoderSettings, draw_excerpts, train_vocoder
 from experiments.testbed.vae import make_vae
 from experiments.testbed.vocoder import (
