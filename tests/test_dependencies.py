@@ -47,3 +47,10 @@ assert torch.equal(state, torch.random.get_rng_state()), 'import moved the globa
 @pytest.mark.parametrize("package", ["litefocus", "evaluation", "experiments.run"])
 def test_import_touches_neither_network_nor_rng(package):
     subprocess.run([sys.executable, "-c", BLOCKED.format(package=package)], check=True, cwd=ROOT)
+
+
+def test_importing_litefocus_costs_little_more_than_importing_torch():
+    heavy = ("torch._dynamo", "diffusers", "transformers", "hydra", "pandas", "matplotlib", "scipy")
+    code = f"import litefocus, sys; print([name for name in {heavy} if name in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert result.stdout.strip() == "[]"
