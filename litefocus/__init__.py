@@ -5,7 +5,7 @@ from litefocus.config import LiteFocusConfig
 from litefocus.grid import TokenGrid
 from litefocus.keys import sample_cross_keys
 from litefocus.levers import optimize, optimized, restore
-from litefocus.patch import disable_lite_focus, inject_lite_focus, lite_focus
+from litefocus.patch import LiteFocusState, disable_lite_focus, inject_lite_focus, lite_focus, lite_focus_state
 from litefocus.repair import repair_pipeline
 from litefocus.schedule import LengthRule, LengthSchedule, scheduled_focus
 from litefocus.windowed import window_focus_attention
@@ -14,11 +14,13 @@ __all__ = [
     "LengthRule",
     "LengthSchedule",
     "LiteFocusConfig",
+    "LiteFocusState",
     "TokenGrid",
     "disable_lite_focus",
     "inject_lite_focus",
     "lite_focus",
     "lite_focus_attention",
+    "lite_focus_state",
     "optimize",
     "optimized",
     "repair_pipeline",

@@ -3,7 +3,8 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from numbers import Integral, Real
+from typing import Any, TypeGuard
 
 DUPLICATES = ("count_twice", "union")
 RESAMPLE = ("call", "step", "fixed")
@@ -46,6 +47,8 @@ class LiteFocusConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "levels", check_levels(self.levels))
+        for name in ("sparse_ratio", "seed", "window_frames", "max_cross_keys"):
+            object.__setattr__(self, name, _plain_number(getattr(self, name)))
         for name in ("same_frequency", "cross_frequency"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name}={getattr(self, name)!r}: accepted are True and False")
@@ -59,7 +62,7 @@ class LiteFocusConfig:
         if self.window_frames is not None:
             check_window(self.window_frames)
             self._check_windowed()
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int):
+        if not is_whole_number(self.seed):
             raise ValueError(f"seed={self.seed!r}: accepted are whole numbers")
         if not self.same_frequency and (not self.cross_frequency or self.sparse_ratio == 0):
             raise ValueError(
@@ -76,6 +79,19 @@ class LiteFocusConfig:
                 )
 
 
+def is_whole_number(value: object) -> TypeGuard[int]:
+    """Whether `value` is an integer of Python or numpy; True and False are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _plain_number(value: Any) -> Any:
+    """A number of numpy as Python's own, so that equal options are equal, and write the same digits into a record."""
+    if isinstance(value, bool | int | float) or not isinstance(value, Real):
+        return value
+    # The shortest decimal that the number's own precision tells from its neighbours: np.float32(0.1) is 0.1.
+    return int(value) if isinstance(value, Integral) else float(str(value))
+
+
 def check_choice(name: str, value: object, accepted: tuple[str, ...]) -> None:
     """Raise ValueError unless `value` is one of the accepted strings."""
     if value not in accepted:
@@ -84,20 +100,20 @@ def check_choice(name: str, value: object, accepted: tuple[str, ...]) -> None:
 
 def check_ratio(ratio: object) -> None:
     """Raise ValueError unless `ratio` is a number in [0, 1]."""
-    numeric = isinstance(ratio, int | float) and not isinstance(ratio, bool)
+    numeric = isinstance(ratio, Real) and not isinstance(ratio, bool)
     if not numeric or not math.isfinite(ratio) or not 0 <= ratio <= 1:  # type: ignore[arg-type, operator]
         raise ValueError(f"sparse_ratio={ratio!r}: accepted are numbers from 0 to 1 (0.1 keeps a tenth of the tokens)")
 
 
 def check_window(frames: object) -> None:
     """Raise ValueError unless `frames` is a whole number of at least 1."""
-    if isinstance(frames, bool) or not isinstance(frames, int) or frames < 1:
+    if not is_whole_number(frames) or frames < 1:
         raise ValueError(f"window_frames={frames!r}: accepted are whole numbers from 1, or None for the whole clip")
 
 
 def check_budget(keys: object) -> None:
     """Raise ValueError unless `keys` is None or a whole number of at least 1."""
-    if keys is not None and (isinstance(keys, bool) or not isinstance(keys, int) or keys < 1):
+    if keys is not None and (not is_whole_number(keys) or keys < 1):
         raise ValueError(
             f"max_cross_keys={keys!r}: accepted are whole numbers from 1, or None for no limit "
             f"(cross_frequency=False samples nothing)"
@@ -107,11 +123,11 @@ def check_budget(keys: object) -> None:
 def check_levels(levels: Any) -> tuple[int, ...]:
     """Levels as a sorted tuple of distinct non-negative integers, or ValueError."""
     wanted = tuple(levels) if isinstance(levels, Iterable) else (levels,)
-    if not wanted or any(isinstance(x, bool) or not isinstance(x, int) or x < 0 for x in wanted):
+    if not wanted or any(not is_whole_number(x) or x < 0 for x in wanted):
         raise ValueError(
             f"levels={levels!r}: accepted are whole numbers from 0 (the finest level with attention), like (0,)"
         )
-    return tuple(sorted(set(wanted)))
+    return tuple(sorted({int(x) for x in wanted}))
 
 
 def as_config(config: LiteFocusConfig | Mapping[str, Any] | None) -> LiteFocusConfig:

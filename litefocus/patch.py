@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -30,6 +30,7 @@ class SitePatch:
         sites: from `find_sites`.
         build: called once per site.
         before_forward: called at the start of every forward of the UNet.
+        config: the LiteFocus options that the sites follow, where one set holds for all of them.
 
     Attributes:
         over: its context was left, so that a context that is left out of order does not bring it back.
@@ -41,11 +42,13 @@ class SitePatch:
         sites: list[AttentionSite],
         build: BuildSite,
         before_forward: Callable[[], None] | None = None,
+        config: LiteFocusConfig | None = None,
     ) -> None:
         self.unet = unet
         self.sites = sites
         self.build = build
         self.before_forward = before_forward
+        self.config = config
         self.over = False
         self._replaced: list[tuple[AttentionSite, Any, Any]] = []
         self._trackers: list[GridTracker] = []
@@ -76,10 +79,12 @@ class SitePatch:
             attention: Any = site.attention
             if _current(attention) is not ours:
                 continue
-            if original is None:
+            if hasattr(attention, "set_processor"):
+                attention.set_processor(original)
+            elif original is None:
                 del attention.forward
             else:
-                attention.set_processor(original)
+                attention.forward = original
         for tracker in self._trackers:
             tracker.remove()
         if self._handle is not None:
@@ -94,8 +99,8 @@ class SitePatch:
             self.before_forward()
 
     def _check_processors(self) -> None:
-        for site, ours, original in self._replaced:
-            if original is not None and _current(site.attention) is not ours:
+        for site, ours, _ in self._replaced:
+            if hasattr(site.attention, "set_processor") and _current(site.attention) is not ours:
                 raise RuntimeError(
                     f"the processor of {site.name} was replaced after inject_lite_focus (attention slicing, "
                     f"set_attn_processor): inject again, or disable_lite_focus()"
@@ -109,7 +114,8 @@ class SitePatch:
             ours = SelfAttentionProcessor(function, tracker, original)
             attention.set_processor(ours)
         else:
-            original = None
+            # What was put on the instance before (another patch, a profiler) comes back; usually nothing was.
+            original = vars(attention).get("forward")
             ours = attention.forward = SelfAttentionForward(function, tracker, attention)
         self._replaced.append((site, ours, original))
 
@@ -153,7 +159,7 @@ def lite_focus_patch(pipe_or_unet: Any, config: Config = None) -> SitePatch:
     config = as_config(config)
     unet = find_unet(pipe_or_unet)
     source = KeySource(config)
-    return SitePatch(unet, find_sites(unet, config.levels), partial(LiteFocusSite, source), source.advance)
+    return SitePatch(unet, find_sites(unet, config.levels), partial(LiteFocusSite, source), source.advance, config)
 
 
 def inject_lite_focus(pipe_or_unet: Any, config: Config = None) -> int:
@@ -188,6 +194,28 @@ def disable_lite_focus(pipe_or_unet: Any) -> None:
     patch = active_patch(find_unet(pipe_or_unet))
     if patch is not None:
         patch.remove()
+
+
+class LiteFocusState(NamedTuple):
+    """What is in place of a model's self-attentions.
+
+    Attributes:
+        sites: how many self-attentions are replaced.
+        config: the options they follow; None where a method of another kind replaced them (a schedule by length, say).
+    """
+
+    sites: int
+    config: LiteFocusConfig | None
+
+
+def lite_focus_state(pipe_or_unet: Any) -> LiteFocusState | None:
+    """What replaces the model's self-attentions now; None on an unpatched model.
+
+    Raises:
+        TypeError: a model without a UNet over (time, frequency) latents.
+    """
+    patch = active_patch(find_unet(pipe_or_unet))
+    return None if patch is None else LiteFocusState(len(patch.sites), patch.config)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from litefocus.config import LiteFocusConfig
+from litefocus.config import LiteFocusConfig, is_whole_number
 from litefocus.grid import TokenGrid
 from litefocus.keys import KeySource
 from litefocus.patch import SitePatch, patched
@@ -36,7 +36,7 @@ class LengthRule:
 
     def __post_init__(self) -> None:
         limit = self.max_frames
-        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int)):
+        if limit is not None and not is_whole_number(limit):
             raise ValueError(f"max_frames={limit!r}: accepted are whole numbers from 1, or None for any length")
         if self.config is not None and not isinstance(self.config, LiteFocusConfig):
             raise TypeError(

@@ -4,6 +4,7 @@ import re
 from dataclasses import FrozenInstanceError
 from typing import Any
 
+import numpy as np
 import pytest
 
 from litefocus import LiteFocusConfig
@@ -60,3 +61,14 @@ def test_config_is_frozen_and_levels_are_normalised() -> None:
     assert config.levels == (0, 1)
     with pytest.raises(FrozenInstanceError):
         config.seed = 1  # type: ignore[misc]
+
+
+def test_numbers_of_numpy_are_the_numbers_they_print() -> None:
+    config = LiteFocusConfig(
+        sparse_ratio=np.float32(0.1), seed=np.int64(3), max_cross_keys=np.int32(8), levels=(np.int64(0),)
+    )
+    assert config == LiteFocusConfig(sparse_ratio=0.1, seed=3, max_cross_keys=8)
+    assert [type(x) for x in (config.sparse_ratio, config.seed, config.max_cross_keys)] == [float, int, int]
+    for wrong in ({"seed": np.float64(3)}, {"sparse_ratio": np.bool_(True)}, {"sparse_ratio": np.float32("nan")}):
+        with pytest.raises(ValueError, match="accepted are"):
+            LiteFocusConfig(**wrong)

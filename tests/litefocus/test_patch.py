@@ -10,7 +10,7 @@ from conftest import COMMON, Run, latents
 from diffusers import AudioLDM2UNet2DConditionModel, StableAudioDiTModel
 
 from experiments.audioldm2_config import PUBLISHED_AUDIOLDM2_UNET
-from litefocus import LiteFocusConfig, TokenGrid, disable_lite_focus, inject_lite_focus, lite_focus
+from litefocus import LiteFocusConfig, TokenGrid, disable_lite_focus, inject_lite_focus, lite_focus, lite_focus_state
 from litefocus.keys import KeySource
 from litefocus.patch import SitePatch, patched
 from litefocus.processor import ProjectedSite, SelfAttentionProcessor
@@ -277,3 +277,34 @@ class Masked(ProjectedSite):
         keys = self.source.keys(self.number, grid, query.device)
         window = self.source.config.window_frames
         return reference_attention(query, key, value, grid, keys, scale=scale, window_frames=window).to(query.dtype)
+
+
+@pytest.mark.parametrize("as_context", [False, True])
+def test_a_forward_that_was_replaced_before_comes_back(original_model: Any, as_context: bool) -> None:
+    unet = original_model.model.diffusion_model
+    attention: Any = find_sites(unet)[0].attention
+    theirs = attention.forward = lambda x, context=None, mask=None: torch.zeros_like(x)
+    contexts = {width: torch.ones(2, 5, width) for width in (10, 6)}
+    before = unet(latents(2, 16), contexts)
+    if as_context:
+        with lite_focus(original_model):
+            assert attention.forward is not theirs
+    else:
+        inject_lite_focus(original_model)
+        inject_lite_focus(original_model)
+        disable_lite_focus(original_model)
+    assert attention.forward is theirs
+    assert torch.equal(unet(latents(2, 16), contexts), before)
+
+
+def test_the_state_says_what_is_on(audioldm2_unet: Any) -> None:
+    assert lite_focus_state(audioldm2_unet) is None
+    sites = inject_lite_focus(audioldm2_unet, {"sparse_ratio": 0.2})
+    assert lite_focus_state(audioldm2_unet) == (sites, LiteFocusConfig(sparse_ratio=0.2))
+    with lite_focus(SimpleNamespace(unet=audioldm2_unet), LiteFocusConfig(seed=5)):
+        state = lite_focus_state(audioldm2_unet)
+        assert state is not None
+        assert state.config == LiteFocusConfig(seed=5)
+    assert lite_focus_state(audioldm2_unet) == (sites, LiteFocusConfig(sparse_ratio=0.2))
+    disable_lite_focus(audioldm2_unet)
+    assert lite_focus_state(audioldm2_unet) is None
