@@ -75,9 +75,14 @@ def read_records(run_dir: Path) -> list[Record]:
     Args:
         run_dir: a run folder; a folder without records gives an empty list.
     Raises:
+        FileNotFoundError: no such folder.
         RecordError: a line that is not a record, or of an unknown schema version or kind. An unfinished last line
             (no line end) is the trace of a killed process: it is reported and left out.
     """
+    if not run_dir.is_dir():
+        raise FileNotFoundError(
+            f"no run folder at {run_dir}; give the folder of a run, the one with its {RECORDS_FILE}"
+        )
     files = [list(_parse_lines(path)) for path in record_files(run_dir)]
     started = {run.run_id: run.started_at for records in files for run in of_kind(records, RunRecord)}
     # A merge keeps the order within a file whatever the clocks of two machines say.

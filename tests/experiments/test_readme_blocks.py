@@ -36,6 +36,9 @@ def test_a_block_without_its_end_or_its_table_is_an_error(results):
         fill_blocks("<!-- results:demo/quality -->\nold\n", results)
     with pytest.raises(ValueError, match="no table 'nothing' in the records .*; there are: quality"):
         fill_blocks(DOCUMENT.replace("quality", "nothing"), results)
+    with pytest.raises(FileNotFoundError, match="no run folder at .*absent"):
+        fill_blocks(DOCUMENT.replace("demo", "absent"), results)
+    (results / "absent").mkdir()
     with pytest.raises(ValueError, match="no records"):
         fill_blocks(DOCUMENT.replace("demo", "absent"), results)
 

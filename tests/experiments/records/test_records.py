@@ -117,6 +117,13 @@ def test_an_empty_folder_has_no_records(tmp_path):
     assert read_records(tmp_path) == []
 
 
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    for name in ("nowhere", "file"):
+        with pytest.raises(FileNotFoundError, match=rf"^no run folder at .*/{name}; give the folder of a run, .*$"):
+            read_records(tmp_path / name)
+
+
 @pytest.mark.parametrize("kept", [0, 1, 2])
 def test_a_line_cut_by_a_kill_is_left_out_and_then_overwritten(tmp_path, kept, caplog):
     for _ in range(kept):
