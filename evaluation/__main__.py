@@ -21,7 +21,7 @@ cache_dir=DIR|null     embeddings on disk      seed=0      device=cpu      batch
 from __future__ import annotations
 
 import logging
-import re
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,7 +65,7 @@ def parse(words: Sequence[str]) -> DictConfig:
     """
     if bad := [word for word in words if "=" not in word]:
         raise ValueError(f"{bad[0]!r} is not key=value; keys are {', '.join(_ACCEPTED)}")
-    given = OmegaConf.from_dotlist([_quoted(word) for word in words])
+    given = _given(words)
     base = _load(Path(given.config)) if "config" in given else OmegaConf.create()
     merged = OmegaConf.merge(base, given)
     assert isinstance(merged, DictConfig)
@@ -76,10 +76,19 @@ def parse(words: Sequence[str]) -> DictConfig:
     return merged
 
 
-def _quoted(word: str) -> str:
-    """The word, with a path that yaml would read as a number (a folder named 2024, or 007) as text."""
-    key, _, text = word.partition("=")
-    return f"{key}='{text}'" if key in _PATHS and re.fullmatch(r"[-+.\d][-+.\w]*", text) else word
+def _given(words: Sequence[str]) -> DictConfig:
+    """The words as configuration. What names a file, a device or a pattern is text, whatever yaml would make of it."""
+    texts = {key: text for key, _, text in (word.partition("=") for word in words) if _is_text(key)}
+    given = OmegaConf.from_dotlist([word for word in words if not _is_text(word.partition("=")[0])])
+    for key, text in texts.items():
+        value = os.path.expanduser(text) if key in _PATHS or key.startswith("weights.") else text
+        # OmegaConf takes a dollar and a brace for a reference to another key.
+        OmegaConf.update(given, key, None if key == "cache_dir" and text == "null" else value.replace("${", "\\${"))
+    return given
+
+
+def _is_text(key: str) -> bool:
+    return key in (*_PATHS, "preset", "id_pattern", "device") or key.startswith("weights.")
 
 
 def _load(path: Path) -> DictConfig:
@@ -103,11 +112,36 @@ def options_of(config: DictConfig) -> dict[str, Any]:
     options = {str(key): value for key, value in plain.items() if key in _OPTIONS}
     if isinstance(options.get("metrics"), str):
         options["metrics"] = [name.strip() for name in options["metrics"].split(",")]
+    _check_types(options)
     if options.get("embedders"):
         options["embedders"] = {role: instantiate(entry) for role, entry in options["embedders"].items()}
     if options.get("labels"):
         options["labels"] = instantiate(options["labels"])
     return options
+
+
+def _check_types(options: dict[str, Any]) -> None:
+    for name in ("window_s", "duration_s", "seed", "batch_size"):
+        value = options.get(name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise ValueError(f"{name}={value}: accepted is a number without a unit, like {name}=10")
+    for name in ("aligned_references", "strict", "floors", "half"):
+        if not isinstance(options.get(name, False), bool):
+            raise ValueError(f"{name}={options[name]}: accepted are true and false")
+    if "metrics" in options and not options["metrics"]:
+        raise ValueError("metrics=[]: name at least one, or leave metrics out for the preset's own")
+    if "device" in options:
+        _check_device(options["device"])
+
+
+def _check_device(name: str) -> None:
+    import torch
+
+    available = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    if torch.backends.mps.is_available():
+        available.append("mps")
+    if name not in available and not (name == "cuda" and torch.cuda.is_available()):
+        raise ValueError(f"device={name}: torch sees {', '.join(available)} here")
 
 
 def _run(config: DictConfig) -> str:

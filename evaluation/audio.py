@@ -6,7 +6,10 @@ Shapes: C channels, T samples. Samples are float32 with full scale at 1.
 from __future__ import annotations
 
 import os
+import shutil
 import struct
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
@@ -21,6 +24,9 @@ SILENT_PEAK = 1 / 32768
 _PEAK_LEVEL = 10 ** (-1 / 20)
 _UNKNOWN_SIZE = 0xFFFFFFFF
 _BLOCK_SAMPLES = 1 << 20
+_RATES_HZ = (1_000, 768_000)
+_MP3_FRAME_BYTES = 1441
+"""The longest first frame: 320 kbit/s at 32 kHz, with its header and padding, holds its tag well before its end."""
 _DEFAULT_SUBTYPE = {".wav": "FLOAT", ".flac": "PCM_24"}
 
 Mono = Literal["mean", "first"]
@@ -72,7 +78,8 @@ def load_audio(path: str | os.PathLike[str], *, min_duration_s: float = 0.0, all
     """Read a whole file at its own rate and channels: wav (8 to 32 bit, float), flac and what libsndfile reads.
 
     A wav (RIFF, RIFX, RF64) is compared with the size in its own header, since libsndfile shortens a cut file without
-    a word. (An mp3 or ogg stream does not declare its length, and a W64's is not read here; a cut cannot be seen.)
+    a word. (An ogg stream, or an mp3 without an info frame, does not declare its length, and a W64's is not read here:
+    such a file is read to its end, and a cut cannot be seen.)
 
     Args:
         path: the file.
@@ -90,7 +97,12 @@ def load_audio(path: str | os.PathLike[str], *, min_duration_s: float = 0.0, all
     try:
         with soundfile.SoundFile(path) as file:
             declared, rate = file.frames, file.samplerate
-            samples = _read_samples(file)
+            _check_rate(rate, path)
+            estimated = file.format == "MP3" and not _mp3_names_its_length(Path(path))
+            samples = np.empty((0, file.channels), np.float32) if estimated else _read_samples(file)
+        if estimated:
+            samples = _read_as_stream(Path(path))
+            declared = len(samples)
     except soundfile.LibsndfileError as error:
         raise UnreadableAudioError(f"cannot be read as audio ({error.error_string})", path) from error
     if len(samples) < declared:
@@ -108,6 +120,44 @@ def _read_samples(file: soundfile.SoundFile) -> Array:
         blocks.append(block)
         if len(block) < _BLOCK_SAMPLES:
             return np.concatenate(blocks) if len(blocks) > 1 else block
+
+
+def _check_rate(rate: int, path: str | os.PathLike[str]) -> None:
+    """A header that lies about its rate would turn seconds into hours, and their resampling into all memory."""
+    low, high = _RATES_HZ
+    if not low <= rate <= high:
+        raise UnreadableAudioError(f"header declares {rate} Hz; accepted are {low} to {high} Hz", path)
+
+
+def _mp3_names_its_length(path: Path) -> bool:
+    """Whether the first frame is an info frame (Xing's, LAME's or Fraunhofer's); else libsndfile estimates a length."""
+    with path.open("rb") as file:
+        head = file.read(10)
+        if head[:3] == b"ID3" and len(head) == 10:
+            # Four bytes of seven bits each, after which the first frame stands.
+            file.seek(10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True)))
+        else:
+            file.seek(0)
+        first = file.read(_MP3_FRAME_BYTES)
+    return any(tag in first for tag in (b"Xing", b"Info", b"VBRI"))
+
+
+def _read_as_stream(path: Path) -> Array:
+    """(T, C) of a file whose length libsndfile can only estimate: from a pipe it decodes to the end."""
+    reading, writing = os.pipe()
+
+    def feed() -> None:
+        # The decoder may stop before the end, at damage: then nobody reads any more.
+        with suppress(BrokenPipeError), path.open("rb") as source, os.fdopen(writing, "wb") as target:
+            shutil.copyfileobj(source, target)
+
+    feeder = threading.Thread(target=feed, daemon=True)
+    feeder.start()
+    try:
+        with soundfile.SoundFile(reading, closefd=True) as file:
+            return _read_samples(file)
+    finally:
+        feeder.join()
 
 
 def check_audio(

@@ -8,7 +8,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+# What libsndfile reads by its content; a raw or text file is none of these.
+AUDIO_SUFFIXES = (
+    ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".snd", ".caf", ".w64", ".rf64",
+)  # fmt: skip
 _ID_COLUMNS = ("id", "file", "file_name", "filename", "audiocap_id", "youtube_id", "name")
 _CAPTION_COLUMNS = ("caption", "text", "prompt")
 _SHOWN = 5
@@ -114,9 +117,14 @@ def pair_folders(
         if clip.prompt not in left_out
     )
     if not kept:
-        raise PairingError(f"{generated}: no clip matches; {'; '.join(report.problems()) or 'it holds no audio'}")
+        raise PairingError(f"{generated}: no clip matches; {'; '.join(report.problems()) or _no_audio(report)}")
     used = {clip.prompt for clip in kept}
     return Pairing(kept, {name: path for name, path in references.items() if name in used}, report)
+
+
+def _no_audio(report: PairingReport) -> str:
+    found = f" but {_some(report.not_audio)}" if report.not_audio else ""
+    return f"it holds no audio{found}; endings that are read: {' '.join(AUDIO_SUFFIXES)}"
 
 
 def common_clips(first: Pairing, second: Pairing) -> tuple[Pairing, Pairing]:
@@ -170,7 +178,8 @@ def read_captions(path: Path, wanted: Collection[str] = ()) -> dict[str, str]:
 
     Raises:
         FileNotFoundError: no such file.
-        PairingError: no csv in UTF-8, a column is missing, an id is empty or given twice, or a caption is empty.
+        PairingError: no csv in UTF-8, a column is missing, a line has more fields than the header (a comma without
+            quotes), an id is empty or given twice, or a caption is empty.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such captions file")
@@ -190,6 +199,11 @@ def _read_captions(reader: csv.DictReader[str], path: Path, wanted: Collection[s
     id_column = next(iter(holding), first)
     captions: dict[str, str] = {}
     for line, row in rows:
+        if None in row:  # DictReader's place for the fields beyond the header
+            raise PairingError(
+                f"{path}:{line}: {len(row) - 1 + len(row[None])} fields where the header has {len(row) - 1}; "
+                f'a caption with a comma needs quotes: "a dog, barking"'
+            )
         name, text = _stem(row[id_column] or ""), (row[caption_column] or "").strip()
         if not name or not text or name in captions:
             problem = "no id" if not name else f"id {name!r} twice" if name in captions else f"{name!r} empty"

@@ -1,5 +1,6 @@
 """Audio in and out: every format, every kind of damage, level and duration."""
 
+import io
 import os
 import struct
 
@@ -234,3 +235,36 @@ def test_what_cannot_be_saved_is_named(tmp_path, name, samples, subtype, error, 
     with pytest.raises(error, match=message):
         save_audio(tmp_path / name, samples, 16000, subtype=subtype)
     assert list(tmp_path.iterdir()) == []
+
+
+def mp3_without_its_info_frame(samples, rate, prefix=b""):
+    """What ffmpeg writes to a pipe: a variable rate, and no frame that tells how long the stream is."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, rate, format="MP3")
+    whole = buffer.getvalue()
+    assert b"Xing" in whole[:200]
+    second = next(i for i in range(1, len(whole)) if whole[i] == 0xFF and whole[i + 1] & 0xE0 == 0xE0)
+    return prefix + whole[second:]
+
+
+@pytest.mark.parametrize("prefix", [b"", b"ID3\x04\x00\x00\x00\x00\x01\x00" + bytes(128)])
+def test_an_mp3_that_does_not_tell_its_length_is_read_to_its_end(tmp_path, prefix):
+    rate, path = 16000, tmp_path / "a.mp3"
+    # Loud after a nearly silent second: its first frames are small, so a length guessed from them is far off.
+    loudness = np.repeat([0.001, 0.3, 0.3, 0.3, 0.3], rate)
+    samples = (np.random.default_rng(0).normal(size=len(loudness)) * loudness).astype(np.float32)
+    path.write_bytes(mp3_without_its_info_frame(samples, rate, prefix))
+    guessed = soundfile.SoundFile(path).frames
+    read = load_audio(path).samples[0]
+    # The encoder pads by up to three frames of 576 samples, which the info frame would have taken off.
+    assert len(samples) <= len(read) <= len(samples) + 3 * 576
+    assert abs(guessed - len(samples)) > rate / 2
+    last = read[-rate // 2 :]
+    assert np.sqrt(np.mean(last**2)) == pytest.approx(0.3, rel=0.2)
+
+
+@pytest.mark.parametrize("rate", [1, 999, 768_001])
+def test_a_rate_that_no_recording_has_is_refused(tmp_path, rate):
+    soundfile.write(tmp_path / "a.wav", np.ones(4, np.float32) / 2, rate)
+    with pytest.raises(UnreadableAudioError, match=rf"declares {rate} Hz; accepted are 1000 to 768000 Hz"):
+        load_audio(tmp_path / "a.wav")

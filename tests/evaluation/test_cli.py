@@ -57,6 +57,12 @@ def test_a_run_prints_a_table_and_writes_files(setup, capsys):
         ("window_s=-1", "window_s=-1"),
         ("embedders.ears._target_=networks.BandEmbedder", "roles are frames, classifier, text"),
         ("baseline=nowhere", "nowhere: no such folder of audio"),
+        ("window_s=1s", "window_s=1s: accepted is a number without a unit"),
+        ("strict=perhaps", "strict=perhaps: accepted are true and false"),
+        ("metrics=[]", "metrics=[]: name at least one"),
+        ("device=gpu", "device=gpu: torch sees cpu"),
+        ("device=cuda:0,cuda:1", "device=cuda:0,cuda:1: torch sees cpu"),
+        ("id_pattern=[a-z](.*", "id_pattern '[a-z](.*' is no regular expression"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_two(setup, capsys, change, message):
@@ -93,8 +99,30 @@ def test_configuration_files_of_the_repository_are_read_with_their_defaults():
     assert (config.preset, config.window_s, config.batch_size) == ("audioldm", 5, 8)
 
 
-@pytest.mark.parametrize("name", ["2024", "007", "1e3", "2024.10", "null_", "-1"])
-def test_a_folder_may_be_named_like_a_number(setup, capsys, monkeypatch, name):
+NAMES_OF_FOLDERS = [
+    *(
+        "2024",
+        "007",
+        "1e3",
+        "2024.10",
+        "null_",
+        "-1",
+        "null",
+        "true",
+        "takes #2",
+        "a: b",
+        "[x]",
+        "{x}",
+        "@x",
+        "%x",
+        "*x",
+    ),
+    *("&x", "!x", "x ", "'x'", "a=b", "${x}", "${oc.env:HOME}", "\\\\x", "~x"),
+]
+
+
+@pytest.mark.parametrize("name", NAMES_OF_FOLDERS)
+def test_a_folder_may_have_any_name(setup, capsys, monkeypatch, name):
     (setup / "gen").rename(setup / name)
     monkeypatch.chdir(setup)
     assert main([f"generated={name}", "metrics=level", "cache_dir=null", "window_s=1", f"out={name}"]) == 0
@@ -137,3 +165,9 @@ def test_importing_the_package_opens_no_socket_and_pulls_no_hub():
         "assert not {'laion_clap', 'frechet_audio_distance', 'torchaudio', 'transformers'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_a_tilde_is_the_home_folder(setup, capsys, monkeypatch):
+    monkeypatch.setenv("HOME", str(setup))
+    assert main(["generated=~/gen", "metrics=level", "cache_dir=null", "window_s=1"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "gen"
