@@ -15,11 +15,12 @@ from experiments.figures.speed_figures import speed_figures
 from experiments.figures.step_time_figure import step_time_figure
 from experiments.listen.page import write_listening_page
 from experiments.provenance import places, provenance
-from experiments.readme import tables_of
 from experiments.records import ClipRecord, ProbeRunRecord, RunRecord, StartRecord, TimingRecord, of_kind, read_records
+from experiments.tables.escaping import plain_line
 from experiments.tables.formats import to_markdown
 from experiments.tables.quality_tables import write_tables
-from experiments.tables.speed_rows import plain_line, speed_rows
+from experiments.tables.run_tables import tables_of
+from experiments.tables.speed_rows import speed_rows
 from experiments.testbed.gate_figures import gate_figure
 from experiments.testbed.training_figures import training_figure
 

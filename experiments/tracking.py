@@ -17,7 +17,8 @@ from experiments.listen.data import Cell, Grid, gather
 from experiments.provenance import provenance, quality_notes
 from experiments.records import MetricRecord, Record, RunRecord, TimingRecord, of_kind, read_records
 from experiments.tables.current import current
-from experiments.tables.speed_rows import safe_cell, speed_rows
+from experiments.tables.escaping import safe_cell
+from experiments.tables.speed_rows import speed_rows
 
 logger = logging.getLogger(__name__)
 

@@ -54,3 +54,21 @@ def test_importing_litefocus_costs_little_more_than_importing_torch():
     code = f"import litefocus, sys; print([name for name in {heavy} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert result.stdout.strip() == "[]"
+
+
+def test_the_reading_side_does_not_import_the_programs_that_call_it():
+    """Records to tables to figures to commands: nothing that makes a table or a figure imports a command."""
+    commands = {"benchmark.report", "benchmark.run", "readme", "report", "run", "probe", "tracking"}
+    below = [
+        path
+        for folder in ("records", "tables", "figures", "listen")
+        for path in sorted((ROOT / "experiments" / folder).glob("*.py"))
+    ]
+    offenders = {
+        f"{path.relative_to(ROOT)}: {node.module}"
+        for path in below
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").removeprefix("experiments.") in commands
+    }
+    assert offenders == set()
+    assert len(below) > 20

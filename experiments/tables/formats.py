@@ -6,28 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from experiments.tables.speed_rows import MISSING, markdown_table, plain_line, printable, safe_cell
+from experiments.tables.escaping import latex_escape, markdown_cell, plain_line, safe_cell
 
-LATEX = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "$": r"\$",
-    "&": r"\&",
-    "#": r"\#",
-    "_": r"\_",
-    "%": r"\%",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "↑": r"$\uparrow$",
-    "↓": r"$\downarrow$",
-    "–": "--",
-    "×": r"$\times$",
-    "Δ": r"$\Delta$",
-    "∞": r"$\infty$",
-}
+MISSING = "–"
 
 
 @dataclass(frozen=True)
@@ -80,6 +61,23 @@ def to_markdown(table: ResultTable) -> str:
     return f"**{plain_line(table.title)}**\n\n{markdown_table(table.header, rows)}{notes}"
 
 
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A GitHub markdown table with padded columns; cell text is escaped."""
+    cells = [[markdown_cell(cell) for cell in row] for row in rows]
+    widths = [
+        max(len(column), *(len(row[i]) for row in cells), 3) if cells else len(column)
+        for i, column in enumerate(header)
+    ]
+    lines = [header, ["-" * width for width in widths], *cells]
+    return (
+        "\n".join(
+            "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
+            for line in lines
+        )
+        + "\n"
+    )
+
+
 def to_csv(table: ResultTable) -> str:
     """The table as csv: three columns per estimate, full precision, empty where nothing was measured."""
     kinds = [any(isinstance(cell, Estimate) for cell in column) for column in _columns(table)]
@@ -106,8 +104,8 @@ def to_latex(table: ResultTable) -> str:
         " & ".join(_latex_cell(cell, d) for cell, d in zip(row, digits, strict=True)) + r" \\"
         for row, digits in zip(table.rows, _digits(table), strict=True)
     ]
-    notes = " ".join(latex_escape(_one_line(note)) for note in table.notes)
-    caption = latex_escape(_one_line(table.title)) + (f". {notes}" if notes else ".")
+    notes = " ".join(latex_escape(note) for note in table.notes)
+    caption = latex_escape(table.title) + (f". {notes}" if notes else ".")
     lines = [
         r"\begin{table}",
         r"\centering",
@@ -127,7 +125,7 @@ def to_latex(table: ResultTable) -> str:
 
 def _latex_cell(cell: Cell, digits: int) -> str:
     if isinstance(cell, str):
-        return latex_escape(_one_line(cell))
+        return latex_escape(cell)
     return _plain(cell, digits, r"\textbf{", "}").replace(MISSING, "--").replace("-", "$-$", _negatives(cell))
 
 
@@ -135,11 +133,6 @@ def _negatives(cell: Cell) -> int:
     """How many minus signs a number's text holds, so that each is set as one."""
     parts = (cell.value, cell.low, cell.high) if isinstance(cell, Estimate) else (cell,)
     return sum(isinstance(part, float | int) and part < 0 for part in parts)
-
-
-def latex_escape(text: str) -> str:
-    """Text that LaTeX prints as it stands."""
-    return "".join(LATEX.get(character, character) for character in text)
 
 
 def _plain(cell: Cell, digits: int, bold_on: str, bold_off: str) -> str:
@@ -185,7 +178,3 @@ def _own_decimals(cell: Cell, most: int) -> int:
 
 def _columns(table: ResultTable) -> list[list[Cell]]:
     return [[row[i] for row in table.rows] for i in range(len(table.header))]
-
-
-def _one_line(text: str) -> str:
-    return " ".join(printable(text).split())

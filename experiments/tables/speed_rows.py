@@ -1,10 +1,9 @@
-"""Speed by duration and method as rows, and what every table needs to be written safely.
+"""Speed by duration and method as rows.
 
 Every ratio is the median of ratios taken within a timing round, with the smallest and the largest.
 """
 
 import statistics
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -13,7 +12,6 @@ from experiments.provenance import method_labels
 from experiments.records import ClipRecord, FailureRecord, Record, RunRecord, TimingRecord, of_kind
 from experiments.tables.current import current, left_out
 
-MISSING = "–"
 NAIVE = "naive"
 
 
@@ -131,41 +129,3 @@ def _speed_row(duration: float, name: str, timing: TimingRecord | None, clips: l
         share_of_limit=share_of_limit(baseline, arm, limit) if arm and baseline and limit and name != NAIVE else None,
         note=note,
     )
-
-
-def safe_cell(text: str) -> str:
-    """Text that no spreadsheet takes for a formula."""
-    return "'" + text if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A GitHub markdown table with padded columns; cell text is escaped."""
-    cells = [[_escape(cell) for cell in row] for row in rows]
-    widths = [
-        max(len(column), *(len(row[i]) for row in cells), 3) if cells else len(column)
-        for i, column in enumerate(header)
-    ]
-    lines = [header, ["-" * width for width in widths], *cells]
-    return (
-        "\n".join(
-            "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
-            for line in lines
-        )
-        + "\n"
-    )
-
-
-def _escape(cell: str) -> str:
-    """Keep a cell in its cell: no pipe, no line break, no html, no picture to fetch."""
-    return plain_line(cell).replace("|", "\\|")
-
-
-def plain_line(text: str) -> str:
-    """One line of markdown that holds no html and fetches no picture."""
-    flat = " ".join(printable(text).split()).replace("\\", "\\\\")
-    return flat.replace("![", "\\![").replace("<", "&lt;")
-
-
-def printable(text: str) -> str:
-    """Text without characters that act instead of showing: controls, escapes, halves of a surrogate pair."""
-    return "".join(c if c.isspace() or unicodedata.category(c) not in ("Cc", "Cs") else "\ufffd" for c in text)

@@ -3,9 +3,10 @@
 import pytest
 from quality_material import DENSE, THREE, value
 
-from experiments.readme import fill_blocks, stale_blocks, tables_of
+from experiments.readme import fill_blocks, stale_blocks
 from experiments.records import append_record
 from experiments.tables.quality_tables import write_tables
+from experiments.tables.run_tables import tables_of
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import re
 import sys
 from pathlib import Path
 
-from experiments.tables.speed_rows import markdown_table
+from experiments.tables.formats import markdown_table
 
 RESULTS = Path("results/reliability")
 COUNTS = ("injected", "lost", "duplicated", "bytes_differing")

@@ -11,7 +11,8 @@ from quality_material import DENSE, FOCUS, HOSTILE, LITE, THREE, difference, swe
 
 from experiments.provenance import TESTBED_NOTE, quality_notes
 from experiments.records import FailureRecord
-from experiments.tables.formats import Estimate, ResultTable, decimals, latex_escape, to_csv, to_latex, to_markdown
+from experiments.tables.escaping import latex_escape
+from experiments.tables.formats import Estimate, ResultTable, decimals, to_csv, to_latex, to_markdown
 from experiments.tables.quality_rows import beats, differences, is_best, mechanisms, quality_rows, verdict
 from experiments.tables.quality_tables import result_tables
 from experiments.tables.speed_rows import speed_rows

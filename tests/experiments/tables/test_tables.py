@@ -6,11 +6,10 @@ import io
 import pytest
 
 from experiments.records import ClipRecord, FailureRecord, RunRecord, TimingRecord
-from experiments.tables.formats import to_csv
+from experiments.tables.escaping import safe_cell
+from experiments.tables.formats import markdown_table, to_csv
 from experiments.tables.speed_rows import (
-    markdown_table,
     paired_ratio,
-    safe_cell,
     share_of_limit,
     speed_rows,
 )
