@@ -32,6 +32,7 @@ from experiments.prompts import Prompt
 from experiments.records import RECORDS_FILE, ProbeRunRecord, RunRecord, append_record, of_kind, read_records
 from experiments.report import report
 from experiments.resume import check_same_settings, check_same_weights, check_writable, locked
+from experiments.revisions import with_commit
 from experiments.score import check_scorable, embed_clips, score_run
 from experiments.shards import Shard
 from experiments.timing import is_timed, time_duration
@@ -90,6 +91,7 @@ def _run_pipeline(
     stop_if_asked: Callable[[], None],
 ) -> None:
     """The stages that need the pipeline, on this shard's share."""
+    config = with_commit(config)
     check_same_settings(of_kind(read_records(run_dir), RunRecord), resolved(config))
     prompts = load_prompts(config)
     pipeline = load_pipeline(config, config.shard.index)
@@ -132,6 +134,7 @@ def load_pipeline(config: DictConfig, shard: int = 0) -> Pipeline:
     Raises:
         ValueError: an unknown dtype or device, or threads below 1. Loading errors pass through.
     """
+    config = with_commit(config)
     if config.dtype not in DTYPES:
         raise ValueError(f"dtype {config.dtype!r}: accepted are {', '.join(DTYPES)}")
     if config.keep_freed_memory:
