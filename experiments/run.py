@@ -33,7 +33,7 @@ from experiments.records import RECORDS_FILE, ProbeRunRecord, RunRecord, append_
 from experiments.report import report
 from experiments.resume import check_same_settings, check_same_weights, check_writable, locked
 from experiments.revisions import with_commit
-from experiments.score import check_scorable, embed_clips, score_run
+from experiments.score import embed_clips, is_scored, score_run
 from experiments.shards import Shard
 from experiments.timing import is_timed, time_duration
 from experiments.tracking import check_tracker, track
@@ -59,14 +59,13 @@ def run(config: DictConfig) -> str:
 def _run_stages(
     config: DictConfig, conditions: list[Condition], arms: dict[str, Method], run_dir: Path, shard: Shard
 ) -> str:
-    if "score" in config.stages:
-        check_scorable(config)
+    scored = is_scored(config)
     if "report" in config.stages and shard.is_whole:
         check_tracker(config.tracking)
     if any(stage in NEEDS_PIPELINE for stage in config.stages):
         with signals_held_back() as stop_if_asked:
             _run_pipeline(config, conditions, arms, run_dir, shard, stop_if_asked)
-    if "score" in config.stages:
+    if scored:
         prompts = load_prompts(config)
         if shard.is_whole:
             score_run(config, conditions, prompts, run_dir, _newest_run_id(run_dir))
