@@ -1,4 +1,4 @@
-"""Every configuration file composes; methods construct; names agree with file names; the README names every sweep."""
+"""Every configuration file composes; methods construct; names agree with file names; the docs name every sweep."""
 
 import importlib.util
 from pathlib import Path
@@ -79,7 +79,7 @@ def test_sweeps_compose_and_construct(name):
 
 @pytest.mark.parametrize("name", names("sweep"))
 def test_the_readme_names_every_sweep(name):
-    assert f"+sweep={name}" in (ROOT / "README.md").read_text()
+    assert f"+sweep={name}" in (ROOT / "docs" / "experiments.md").read_text()
 
 
 def test_the_study_is_as_large_as_its_results_say():
