@@ -21,14 +21,13 @@ import torch
 
 from experiments.conditions import noise_generator
 from experiments.prompts import Prompt
+from experiments.revisions import COMMIT, WHAT_TO_SAVE
 from litefocus.decoding import DecodingChunks, decoding_in_chunks
 from litefocus.repair import repair_pipeline
 
 logger = logging.getLogger(__name__)
 
 FAMILIES = ("AudioLDM2Pipeline", "AudioLDMPipeline", "MusicLDMPipeline")
-# A branch or a tag can move; a commit names its content.
-COMMIT = re.compile(r"[0-9a-f]{40}")
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -267,8 +266,7 @@ def _not_loaded(hub_id: str, revision: str | None, path: str | None, error: OSEr
         return FileNotFoundError(f"cannot load {path} ({reason}); pipeline.path takes safetensors weights only")
     return ConnectionError(
         f"cannot load {hub_id} at revision {revision} from the hub ({reason}); on a machine with network "
-        f"save model_index.json and the component folders (unet, vae, vocoder, scheduler, text encoders, tokenizers) "
-        f"and set pipeline.path=FOLDER here"
+        f"{WHAT_TO_SAVE} and set pipeline.path=FOLDER here"
     )
 
 

@@ -108,10 +108,10 @@ def render(plan: Plan, conditions: Sequence[Condition], samples: Sequence[Sample
     )
 
 
-def command_lines(overrides: Sequence[str], count: int, launcher: str, trained: bool) -> str:
-    """The commands that run the plan: shards, then tables from what all of them left; noise is not scored."""
+def command_lines(overrides: Sequence[str], count: int, launcher: str, scored: bool) -> str:
+    """The commands that run the plan: shards, then tables from what all of them left."""
     own = " ".join(map(shlex.quote, overrides))
-    last = "[score,report]" if trained else "[report]"
+    last = "[score,report]" if scored else "[report]"
     shards = f"hydra/launcher={launcher} shard.count={count} 'shard.index=range({count})' " if count > 1 else ""
     first = f"python -m experiments.run {'-m ' if count > 1 else ''}{own} {shards}'stages=[generate]'"
     return f"{first}\npython -m experiments.run {own} 'stages={last}'"
@@ -131,9 +131,8 @@ def main() -> None:
         plan = plan_run(clips, calibration, float(config.plan.shard_hours))
         run_overrides = [word for word in overrides if not word.lstrip("+~").startswith("plan.")]
         print(render(plan, conditions, calibration.samples))
-        commands = command_lines(
-            run_overrides, len(plan.shard_hours), config.plan.launcher, trained=bool(config.pipeline.trained)
-        )
+        scored = bool(config.pipeline.trained) and config.metrics.preset is not None
+        commands = command_lines(run_overrides, len(plan.shard_hours), config.plan.launcher, scored)
         print(f"\n{commands}")
 
 

@@ -35,6 +35,7 @@ from experiments.records import (
 )
 from experiments.report import report
 from experiments.resume import PROBE_KEYS, check_same_settings, check_same_weights, check_writable, locked
+from experiments.revisions import with_commit
 from experiments.run import load_pipeline, load_prompts, resolved, start_record
 from experiments.score import build_references
 from experiments.tables.probe_rows import structure_values
@@ -68,6 +69,7 @@ def probe(config: DictConfig) -> str:
     """
     run_dir = Path(config.out_dir)
     with locked(run_dir):
+        config = with_commit(config)
         check_same_settings(of_kind(read_records(run_dir), ProbeRunRecord), resolved(config), PROBE_KEYS)
         prompts = load_prompts(config)
         pipeline = load_pipeline(config)

@@ -15,7 +15,17 @@ from experiments.figures.speed_figures import speed_figures
 from experiments.figures.step_time_figure import step_time_figure
 from experiments.listen.page import write_listening_page
 from experiments.provenance import places, provenance
-from experiments.records import ClipRecord, ProbeRunRecord, RunRecord, StartRecord, TimingRecord, of_kind, read_records
+from experiments.records import (
+    ClipRecord,
+    MetricRecord,
+    ProbeRunRecord,
+    Record,
+    RunRecord,
+    StartRecord,
+    TimingRecord,
+    of_kind,
+    read_records,
+)
 from experiments.tables.escaping import plain_line
 from experiments.tables.formats import to_markdown
 from experiments.tables.quality_tables import write_tables
@@ -48,7 +58,8 @@ def report(run_dir: Path) -> str:
     _drop_stale(run_dir / "tables", write_tables(tables.values(), run_dir / "tables"), "")
     title = starts[-1].config.get("name", run_dir.name)
     shown = [to_markdown(table) for name, table in tables.items() if not name.startswith(DETAIL)]
-    text = "\n".join([f"# {plain_line(str(title))}\n", *(shown or map(plain_line, provenance(starts).splitlines()))])
+    shown = shown or [plain_line(line) for line in provenance(starts).splitlines()]
+    text = "\n".join([f"# {plain_line(str(title))}\n", *not_scored(records), *shown])
     (run_dir / "report.md").write_text(text, encoding="utf-8")
     figures = run_dir / "figures"
     if timings := of_kind(records, TimingRecord):
@@ -62,6 +73,17 @@ def report(run_dir: Path) -> str:
         spectrogram_figure(run_dir, figures / "spectrograms")
         write_listening_page(run_dir)
     return text
+
+
+def not_scored(records: list[Record]) -> list[str]:
+    """A line for a reader who looks for quality where the score stage ran without metrics; nothing elsewhere."""
+    starts = of_kind(records, RunRecord)
+    if not starts or of_kind(records, MetricRecord):
+        return []
+    config = starts[-1].config
+    if "score" not in config.get("stages", ()) or (config.get("metrics") or {}).get("preset") is not None:
+        return []
+    return ["Not scored: no metrics were chosen; the same command with `metrics=strict` scores these clips.\n"]
 
 
 def _drop_stale(folder: Path, written: Sequence[Path], names: str | tuple[str, ...]) -> None:

@@ -32,7 +32,8 @@ from experiments.prompts import Prompt
 from experiments.records import RECORDS_FILE, ProbeRunRecord, RunRecord, append_record, of_kind, read_records
 from experiments.report import report
 from experiments.resume import check_same_settings, check_same_weights, check_writable, locked
-from experiments.score import check_scorable, embed_clips, score_run
+from experiments.revisions import with_commit
+from experiments.score import embed_clips, is_scored, score_run
 from experiments.shards import Shard
 from experiments.timing import is_timed, time_duration
 from experiments.tracking import check_tracker, track
@@ -58,14 +59,13 @@ def run(config: DictConfig) -> str:
 def _run_stages(
     config: DictConfig, conditions: list[Condition], arms: dict[str, Method], run_dir: Path, shard: Shard
 ) -> str:
-    if "score" in config.stages:
-        check_scorable(config)
+    scored = is_scored(config)
     if "report" in config.stages and shard.is_whole:
         check_tracker(config.tracking)
     if any(stage in NEEDS_PIPELINE for stage in config.stages):
         with signals_held_back() as stop_if_asked:
             _run_pipeline(config, conditions, arms, run_dir, shard, stop_if_asked)
-    if "score" in config.stages:
+    if scored:
         prompts = load_prompts(config)
         if shard.is_whole:
             score_run(config, conditions, prompts, run_dir, _newest_run_id(run_dir))
@@ -90,6 +90,7 @@ def _run_pipeline(
     stop_if_asked: Callable[[], None],
 ) -> None:
     """The stages that need the pipeline, on this shard's share."""
+    config = with_commit(config)
     check_same_settings(of_kind(read_records(run_dir), RunRecord), resolved(config))
     prompts = load_prompts(config)
     pipeline = load_pipeline(config, config.shard.index)
@@ -132,6 +133,7 @@ def load_pipeline(config: DictConfig, shard: int = 0) -> Pipeline:
     Raises:
         ValueError: an unknown dtype or device, or threads below 1. Loading errors pass through.
     """
+    config = with_commit(config)
     if config.dtype not in DTYPES:
         raise ValueError(f"dtype {config.dtype!r}: accepted are {', '.join(DTYPES)}")
     if config.keep_freed_memory:

@@ -23,18 +23,39 @@ from experiments.prompts import Prompt
 from experiments.records import ClipRecord, FailureRecord, MetricRecord, append_record, of_kind, read_records
 
 logger = logging.getLogger(__name__)
+NOT_SCORED = "no metrics are chosen, the clips are not scored; metrics=strict scores them"
 
 # (prompts, duration_s) -> (prompt id -> reference file, whether references are as long as the clips)
 References = Callable[[Sequence[Prompt], float], tuple[dict[str, Path], bool]]
 
 
+def is_scored(config: DictConfig) -> bool:
+    """Whether the score stage has anything to do: it is asked for, and metrics are chosen.
+
+    A published pipeline has no metrics of its own. With the stages that make clips it is left at that, and says so;
+    asking for the scores of clips that are there already is a mistake then.
+
+    Raises:
+        ValueError: the score stage without one that makes clips, and no metrics. Errors of `check_scorable`.
+    """
+    if "score" not in config.stages:
+        return False
+    if config.pipeline.trained and config.metrics.preset is None and "generate" in config.stages:
+        logger.warning("stage score: %s", NOT_SCORED)
+        return False
+    check_scorable(config)
+    return True
+
+
 def check_scorable(config: DictConfig) -> None:
-    """Raise ValueError for a pipeline that declares itself untrained, and for judges that know another one's sounds."""
+    """Raise ValueError for a pipeline that declares itself untrained, no metrics, or judges of another one's sounds."""
     if not config.pipeline.trained:
         raise ValueError(
             f"stage score: pipeline {config.pipeline.name} has random weights, its audio is noise and has no quality; "
             "use a trained pipeline, or leave score out of stages"
         )
+    if config.metrics.get("preset") is None:
+        raise ValueError(f"stage score: {NOT_SCORED}, or leave score out of stages")
     name = str(config.pipeline.name)
     if config.metrics.get("preset") == "testbed" and not name.startswith("testbed"):
         raise ValueError(

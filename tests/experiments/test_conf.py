@@ -36,6 +36,33 @@ def test_pipelines_compose(name):
     assert expand_conditions(config, build_methods(config))
 
 
+@pytest.mark.parametrize(
+    ("overrides", "preset"),
+    [
+        ([], "testbed"),
+        (["pipeline=audioldm2"], None),
+        (["pipeline=musicldm"], None),
+        (["pipeline=audioldm2_untrained"], None),
+        (["pipeline=audioldm2", "metrics=strict"], "strict"),
+        (["pipeline=audioldm2", "metrics=testbed"], "testbed"),
+        (["metrics=none"], None),
+        (["+sweep=durations"], "testbed"),
+        (["+sweep=durations", "pipeline=audioldm2"], None),
+        (["+sweep=paper"], "strict"),
+        (["+sweep=paper", "metrics=litefocus"], "litefocus"),
+    ],
+)
+def test_the_pipeline_chooses_the_metrics_where_the_user_and_the_sweep_do_not(overrides, preset):
+    assert composed(*overrides).metrics.preset == preset
+
+
+@pytest.mark.parametrize("command", ["probe", "benchmark"])
+@pytest.mark.parametrize("pipeline", ["testbed", "audioldm2"])
+def test_the_commands_that_score_nothing_take_every_pipeline(command, pipeline):
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
+        assert compose(command, overrides=[f"pipeline={pipeline}"]).pipeline.name == pipeline
+
+
 @pytest.mark.parametrize("name", names("data"))
 def test_data_composes(name):
     config = composed(f"data={name}")

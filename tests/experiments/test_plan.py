@@ -96,15 +96,15 @@ def test_hours_disk_and_shards_of_the_paper_sweep():
 
 
 def test_the_printed_command_quotes_what_a_shell_would_change():
-    sharded, last = command_lines(["+sweep=paper", "seeds=[0,1]"], 8, "slurm_gpu", trained=True).splitlines()
+    sharded, last = command_lines(["+sweep=paper", "seeds=[0,1]"], 8, "slurm_gpu", scored=True).splitlines()
     assert sharded == (
         "python -m experiments.run -m +sweep=paper 'seeds=[0,1]' hydra/launcher=slurm_gpu shard.count=8 "
         "'shard.index=range(8)' 'stages=[generate]'"
     )
     assert last == "python -m experiments.run +sweep=paper 'seeds=[0,1]' 'stages=[score,report]'"
-    assert "-m +" not in command_lines(["+sweep=paper"], 1, "slurm_gpu", trained=True)
+    assert "-m +" not in command_lines(["+sweep=paper"], 1, "slurm_gpu", scored=True)
     words = ["~methods.naive", 'data.file=it\'s; rm -r `x` & "y" > z', "name=my run"]
-    first, last = command_lines(words, 1, "slurm_gpu", trained=False).splitlines()
+    first, last = command_lines(words, 1, "slurm_gpu", scored=False).splitlines()
     assert shlex.split(first) == ["python", "-m", "experiments.run", *words, "stages=[generate]"]
     assert shlex.split(last) == ["python", "-m", "experiments.run", *words, "stages=[report]"]
 

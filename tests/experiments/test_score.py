@@ -12,7 +12,15 @@ from experiments.generate import plan_clips
 from experiments.machine.audio_files import sha256_file, write_wav
 from experiments.prompts import Prompt
 from experiments.records import ClipRecord, FailureRecord, MetricRecord, append_record, of_kind, read_records
-from experiments.score import check_scorable, embed_clips, folder_references, score_duration, score_run, to_clips
+from experiments.score import (
+    check_scorable,
+    embed_clips,
+    folder_references,
+    is_scored,
+    score_duration,
+    score_run,
+    to_clips,
+)
 
 PROMPTS = [Prompt(name, f"caption {name}") for name in "abcdefgh"]
 
@@ -162,6 +170,30 @@ def test_the_testbeds_judges_are_refused_for_another_pipeline():
         check_scorable(OmegaConf.merge(config, change))
 
 
+def asked(stages, preset, trained=True):
+    pipeline = {"name": "audioldm2", "trained": trained}
+    return OmegaConf.create({"stages": stages, "pipeline": pipeline, "metrics": {"preset": preset}})
+
+
+def test_clips_are_scored_where_metrics_are_chosen_and_otherwise_one_line_says_that_they_are_not(caplog):
+    assert is_scored(asked(["generate", "score"], "strict"))
+    assert not is_scored(asked(["generate", "timing", "report"], "strict"))
+    assert caplog.text == ""
+    assert not is_scored(asked(["generate", "score"], None))
+    assert [record.getMessage() for record in caplog.records] == [
+        "stage score: no metrics are chosen, the clips are not scored; metrics=strict scores them"
+    ]
+
+
+def test_scores_that_cannot_be_had_are_refused():
+    with pytest.raises(ValueError, match="no metrics are chosen.*metrics=strict scores them, or leave score out"):
+        is_scored(asked(["score", "report"], None))
+    with pytest.raises(ValueError, match="preset testbed judges the testbed's sounds only"):
+        is_scored(asked(["generate", "score"], "testbed"))
+    with pytest.raises(ValueError, match="random weights"):
+        is_scored(asked(["generate", "score"], None, trained=False))
+
+
 def test_folder_references(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no reference folder at .*nowhere; set data\.references"):
         folder_references(tmp_path / "nowhere", PROMPTS)
@@ -206,6 +238,6 @@ def test_parts_embed_into_the_cache_what_the_whole_then_finds(tmp_path):
 
 
 def test_a_shard_without_a_cache_to_share_is_refused(tmp_path):
-    config = OmegaConf.create({"pipeline": {"trained": True, "name": "p"}, "metrics": {"cache_dir": None}})
+    config = OmegaConf.merge(asked(["score"], "strict"), {"metrics": {"cache_dir": None}})
     with pytest.raises(ValueError, match=r"set metrics.cache_dir to a folder that the shards share, got null"):
         embed_clips(config, [], tmp_path)
