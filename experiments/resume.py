@@ -52,6 +52,11 @@ def _flock(path: Path, operation: int) -> Iterator[None]:
             raise ValueError(
                 f"{path.parent} is in use by {_owner(file.read())}; wait, or set another out_dir"
             ) from None
+        except OSError as error:
+            raise OSError(
+                f"{path} cannot be locked ({error.strerror}), and two processes could mix their clips; set out_dir to "
+                "a folder on a file system with locks (a local disk, or a network one mounted with them)"
+            ) from error
         file.truncate(0)
         file.write(f"{os.getpid()} {platform.node()} {datetime.now(UTC).isoformat(timespec='seconds')}\n")
         file.flush()
