@@ -18,7 +18,7 @@ CLIP_KEYS = ("pipeline", "dtype", "exact_batches", "decode_in_chunks")
 PROBE_KEYS = ("pipeline", "dtype", "front_end", "data.references")
 NOT_SHARED = {
     # Its name and the digest of its weights say which pipeline it is, wherever its class lives.
-    "pipeline": ("_target_", "durations", "steps", "guidance", "timing_rounds", "stages", "max_duration_s"),
+    "pipeline": ("_target_", "durations", "steps", "guidance", "timing_rounds", "stages", "max_duration_s", "licence"),
     "data.references": ("folder",),  # where references that are rendered are kept
 }
 NOT_OF_METHOD = ("label", "parts", "needs_schedule")

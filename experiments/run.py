@@ -43,7 +43,7 @@ from litefocus.decoding import DecodingChunks
 logger = logging.getLogger(__name__)
 
 NEEDS_PIPELINE = ("generate", "timing")
-PIPELINE_SETTINGS = ("stages", "durations", "steps", "guidance", "timing_rounds", "max_duration_s")
+PIPELINE_SETTINGS = ("licence", "stages", "durations", "steps", "guidance", "timing_rounds", "max_duration_s")
 
 
 def run(config: DictConfig) -> str:
