@@ -72,6 +72,8 @@ def licence_line(config: DictConfig) -> Line:
     known = config.pipeline.get("licence")
     if known:
         return Line(OK, "licence", f"{known} (conf/pipeline)")
+    if "hub_id" not in config.pipeline:
+        return Line(OK, "licence", "made by this repository")
     return Line(NOTE, "licence", "not known here; read the model card before you use the clips")
 
 
