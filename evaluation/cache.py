@@ -62,14 +62,20 @@ class EmbeddingCache:
         return features
 
     def put(self, key: str, features: Features) -> None:
-        """Store arrays as float32. A reader sees the whole entry or none."""
+        """Store arrays as float32. A reader sees the whole entry or none. OSError names the folder (a full disk)."""
         path = self._path(key)
         if path is None:
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
         arrays: dict[str, Any] = {name: np.asarray(array, np.float32) for name, array in features.items()}
-        with whole_file(path) as file:
-            np.savez(file, **arrays)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(path) as file:
+                np.savez(file, **arrays)
+        except OSError as error:
+            raise OSError(
+                f"{path}: {error.strerror or error} while writing an embedding; free some space or set cache_dir to"
+                f" another folder than {self.folder}"
+            ) from error
 
     def _path(self, key: str) -> Path | None:
         return None if self.folder is None else self.folder / key[:2] / f"{key}.npz"

@@ -72,7 +72,7 @@ def make_scorer(
     *,
     metrics: Sequence[str] | None = None,
     embedders: Mapping[Role, Embedder] | None = None,
-    weights: Mapping[str, str] | None = None,
+    weights: Mapping[str, str | None] | None = None,
     cache_dir: Path | str | None = DEFAULT_CACHE,
     window_s: float | None = None,
     duration_s: float | None = None,
@@ -87,7 +87,8 @@ def make_scorer(
         preset: name of a protocol, or one of your own.
         metrics: names out of ``evaluation.presets.METRICS``; None takes the preset's.
         embedders: role ("frames", "classifier", "text") to embedder, instead of the preset's.
-        weights: option name to local path, or to "sha256:HEX"; see ``evaluation.embedders.build``.
+        weights: option name to local path, to "sha256:HEX", or to None for the published file; see
+            ``evaluation.embedders.build``.
         cache_dir: folder of cached embeddings; None for no cache.
         window_s: window length in seconds, the generator's training length; None keeps the preset's 10 s.
         duration_s: trim generated clips to exactly this; None leaves them.
@@ -104,7 +105,8 @@ def make_scorer(
     protocol = protocol if duration_s is None else protocol.with_duration(duration_s)
     protocol = protocol.with_aligned_references() if aligned_references else protocol
     chosen = protocol.metrics if metrics is None else tuple(metrics)
-    built = build_embedders(protocol, chosen, weights or {}, embedders or {}, **options)
+    given = {option: value for option, value in (weights or {}).items() if value is not None}
+    built = build_embedders(protocol, chosen, given, embedders or {}, **options)
     folder = None if cache_dir is None else Path(cache_dir).expanduser()
     return Scorer(protocol, chosen, built, EmbeddingCache(folder), metrics is not None, labels, seed)
 
@@ -140,11 +142,10 @@ def embed_folder(
     batches may differ in their last bits; embedders with ``batch_size=1`` give the same bits in any part.
     """
     files = references or {}
-    metrics, _ = _possible(scorer, bool(files), clips)
-    scorer = replace(scorer, metrics=metrics)
+    scorer = computable(scorer, bool(files), clips)
     embedders = scorer.all_embedders()
     _embed_generated(scorer, name, clips)
-    with_reference = {role: embedders[role] for role in _reference_roles(metrics)}
+    with_reference = {role: embedders[role] for role in _reference_roles(scorer.metrics)}
     embed_side(scorer.preset, scorer.cache, with_reference, "reference", files, "references")
     if clips:
         _embed_text(scorer, clips)
@@ -206,6 +207,15 @@ def _refuse_duplicates(name: str, clips: Sequence[Clip]) -> None:
     twice = [clip_id for clip_id, count in Counter(clip.id for clip in clips).items() if count > 1]
     if twice:
         raise ValueError(f"{name}: {len(twice)} clip ids are given twice, first {twice[0]}; give every clip its own")
+
+
+def computable(scorer: Scorer, has_reference: bool, clips: Sequence[Clip]) -> Scorer:
+    """The scorer with those of its metrics that captions, labels and references allow; reads no file.
+
+    Raises:
+        ValueError: a metric that was asked for by name is not among them, or none is left.
+    """
+    return replace(scorer, metrics=_possible(scorer, has_reference, clips)[0])
 
 
 def _possible(scorer: Scorer, has_reference: bool, clips: Sequence[Clip]) -> tuple[tuple[str, ...], dict[str, str]]:

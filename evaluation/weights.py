@@ -140,6 +140,20 @@ def find_weights(source: WeightSource | str | Path) -> Path:
     return path
 
 
+def check_weights(source: WeightSource | str | Path) -> str:
+    """Where weights are, or what would be fetched from where, in one line; fetches nothing.
+
+    Raises:
+        WeightsError: as :func:`find_weights`, for what it would refuse without the network.
+    """
+    if isinstance(source, WeightSource) and source.sha256 is not None and not source.path.exists():
+        return (
+            f"to be fetched: {source.filename} from {source.url} to {source.path} (sha256 {source.sha256}, licence"
+            f" {source.licence}, size not known here)"
+        )
+    return f"present: {find_weights(source)}"
+
+
 def read_state_dict(path: Path, entry: str | None = None) -> dict[str, torch.Tensor]:
     """Tensors of a checkpoint by name, from safetensors or a pickle read with ``weights_only``.
 

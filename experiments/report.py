@@ -49,7 +49,21 @@ def report(run_dir: Path) -> str:
         The report as markdown.
     Raises:
         ValueError: the folder holds no records.
+        OSError: naming the folder that cannot be written.
     """
+    try:
+        return _write_report(run_dir)
+    except OSError as error:
+        if error.errno is None:  # ours, and it names its file
+            raise
+        where = error.filename or run_dir
+        raise OSError(
+            f"{where}: {error.strerror} while writing the report; clips and scores are kept, free some space and run "
+            f"python -m experiments.report {run_dir}"
+        ) from error
+
+
+def _write_report(run_dir: Path) -> str:
     records = read_records(run_dir)
     starts: list[StartRecord] = [*of_kind(records, RunRecord)] or [*of_kind(records, ProbeRunRecord)]
     if not starts:

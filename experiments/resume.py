@@ -18,7 +18,7 @@ CLIP_KEYS = ("pipeline", "dtype", "exact_batches", "decode_in_chunks")
 PROBE_KEYS = ("pipeline", "dtype", "front_end", "data.references")
 NOT_SHARED = {
     # Its name and the digest of its weights say which pipeline it is, wherever its class lives.
-    "pipeline": ("_target_", "durations", "steps", "guidance", "timing_rounds", "stages", "max_duration_s"),
+    "pipeline": ("_target_", "durations", "steps", "guidance", "timing_rounds", "stages", "max_duration_s", "licence"),
     "data.references": ("folder",),  # where references that are rendered are kept
 }
 NOT_OF_METHOD = ("label", "parts", "needs_schedule")
@@ -52,6 +52,11 @@ def _flock(path: Path, operation: int) -> Iterator[None]:
             raise ValueError(
                 f"{path.parent} is in use by {_owner(file.read())}; wait, or set another out_dir"
             ) from None
+        except OSError as error:
+            raise OSError(
+                f"{path} cannot be locked ({error.strerror}), and two processes could mix their clips; set out_dir to "
+                "a folder on a file system with locks (a local disk, or a network one mounted with them)"
+            ) from error
         file.truncate(0)
         file.write(f"{os.getpid()} {platform.node()} {datetime.now(UTC).isoformat(timespec='seconds')}\n")
         file.flush()

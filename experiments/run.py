@@ -20,6 +20,7 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from experiments.checks.scoring import check_scoring
 from experiments.cli import CONF_DIR, check_overrides, one_line_errors
 from experiments.conditions import Condition, Method, build_methods, build_timing_arms, expand_conditions, is_whole
 from experiments.generate import generate_clips, plan_clips
@@ -42,7 +43,7 @@ from litefocus.decoding import DecodingChunks
 logger = logging.getLogger(__name__)
 
 NEEDS_PIPELINE = ("generate", "timing")
-PIPELINE_SETTINGS = ("stages", "durations", "steps", "guidance", "timing_rounds", "max_duration_s")
+PIPELINE_SETTINGS = ("licence", "stages", "durations", "steps", "guidance", "timing_rounds", "max_duration_s")
 
 
 def run(config: DictConfig) -> str:
@@ -60,6 +61,8 @@ def _run_stages(
     config: DictConfig, conditions: list[Condition], arms: dict[str, Method], run_dir: Path, shard: Shard
 ) -> str:
     scored = is_scored(config)
+    if scored:
+        check_scoring(config, load_prompts(config))
     if "report" in config.stages and shard.is_whole:
         check_tracker(config.tracking)
     if any(stage in NEEDS_PIPELINE for stage in config.stages):

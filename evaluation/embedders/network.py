@@ -48,7 +48,7 @@ class NetworkEmbedder(ABC):
             raise ValueError(f"half=True on device {device!r}; float16 is for cuda, use half=False")
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size}; give at least 1")
-        self._source = weights
+        self.source = weights
         self.device = device
         self.batch_size = batch_size
         self.half = half
@@ -71,7 +71,7 @@ class NetworkEmbedder(ABC):
     @cached_property
     def path(self) -> Path:
         """The weight file or folder, found (or fetched and checked) on first use."""
-        return find_weights(self._source)
+        return find_weights(self.source)
 
     @cached_property
     def identity(self) -> str:

@@ -42,15 +42,21 @@ def append_record(run_dir: Path, record: Record, file_name: str = RECORDS_FILE) 
 
     Raises:
         RecordError: what no reader would accept; one such line would make the whole folder unreadable.
+        OSError: naming the file that cannot be written.
     """
     path = run_dir / file_name
     line = json.dumps({"schema": SCHEMA_VERSION, "kind": record.kind, **asdict(record)}, allow_nan=True)
     parse_record(json.loads(line), f"{path}, not written")
-    with path.open("ab+") as file:
-        _cut_partial_line(file, path)
-        file.write(line.encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with path.open("ab+") as file:
+            _cut_partial_line(file, path)
+            file.write(line.encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OSError(
+            f"{path}: {error.strerror or error} while writing a record; free some space, and the same command resumes"
+        ) from error
 
 
 def _cut_partial_line(file: Any, path: Path) -> None:

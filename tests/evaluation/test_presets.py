@@ -18,7 +18,7 @@ CONF = Path(__file__).resolve().parents[2] / "conf" / "metrics"
 
 
 def test_the_presets_are_those_of_the_configuration():
-    assert sorted(PRESETS) == sorted(path.stem for path in CONF.glob("*.yaml"))
+    assert sorted([*PRESETS, "none"]) == sorted(path.stem for path in CONF.glob("*.yaml"))
     assert all(name == preset.name for name, preset in PRESETS.items())
 
 
@@ -86,10 +86,10 @@ def test_only_the_networks_that_metrics_need_are_built():
 def test_weights_by_path_by_hash_or_by_default(tmp_path):
     preset = find_preset("strict")
     by_path = build_embedders(preset, ("fad",), {"vggish": str(tmp_path / "v.pth")}, {})["frames"]
-    assert by_path._source == tmp_path / "v.pth"
+    assert by_path.source == tmp_path / "v.pth"
     by_hash = build_embedders(preset, ("fad",), {"vggish": "sha256:" + "10086976aB" * 6 + "0000"}, {})["frames"]
-    assert by_hash._source == VGGISH.with_sha256("10086976ab" * 6 + "0000")
-    assert build_embedders(preset, ("kl",), {}, {}, batch_size=3)["classifier"]._source == CNN14_16K
+    assert by_hash.source == VGGISH.with_sha256("10086976ab" * 6 + "0000")
+    assert build_embedders(preset, ("kl",), {}, {}, batch_size=3)["classifier"].source == CNN14_16K
     assert build_embedders(preset, ("kl",), {}, {}, batch_size=3)["classifier"].batch_size == 3
 
 
@@ -102,7 +102,7 @@ def test_every_builder_builds(tmp_path):
     }  # fmt: skip
     assert isinstance(built["clap_laion"], LaionClapEmbedder)
     assert built["clap_laion"].int16
-    assert built["clap_laion"]._source == CLAP_630K
+    assert built["clap_laion"].source == CLAP_630K
     assert isinstance(built["package_vggish"], PackageVGGishEmbedder)
     assert isinstance(built["package_clap"], PackageClapEmbedder)
     with pytest.raises(ValueError, match=r"weights.tokenizer is not set"):

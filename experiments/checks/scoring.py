@@ -1,0 +1,96 @@
+"""Whether the score stage can do its work: networks, cache folder, references and windows. Nothing is embedded."""
+
+import logging
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from evaluation.embedders.protocol import Embedder
+from evaluation.pairing import Clip
+from evaluation.preprocessing import check_window
+from evaluation.scorer import Scorer, computable
+from evaluation.weights import check_weights
+from experiments.prompts import Prompt
+from experiments.score import build_scorer, check_scorable, folder_references
+
+logger = logging.getLogger(__name__)
+
+
+def check_scoring(config: DictConfig, prompts: Sequence[Prompt]) -> None:
+    """Find in seconds what the score stage would fail with after the clips are made.
+
+    Raises:
+        ValueError, OSError: metrics that do not suit the pipeline, an unknown or wrong weight file, a reference that
+            is missing, a cache folder that cannot be written, or clips that are too short for a network.
+    """
+    check_scorable(config)
+    check_cache(config.metrics.cache_dir)
+    check_given_weights(config.metrics.weights)
+    if isinstance(config.data.references, str):
+        folder_references(Path(config.data.references).expanduser(), prompts)
+    for duration in sorted(map(float, config.durations)):
+        scorer = planned_scorer(config, prompts, duration)
+        for embedder in distinct_embedders(scorer):
+            network_state(embedder)
+        check_windows(scorer, duration)
+
+
+def planned_scorer(config: DictConfig, prompts: Sequence[Prompt], duration_s: float) -> Scorer:
+    """The scorer of one duration with the metrics that these prompts and references allow."""
+    clips = [Clip(prompt.id, Path(f"{prompt.id}.wav"), prompt.id, prompt.text) for prompt in prompts]
+    scorer = build_scorer(config, duration_s, aligned=False)
+    return computable(scorer, has_reference=config.data.references is not None, clips=clips)
+
+
+def distinct_embedders(scorer: Scorer) -> list[Embedder]:
+    """The networks of a scorer; one that fills two roles counts once."""
+    return list({embedder.name: embedder for embedder in scorer.all_embedders().values()}.values())
+
+
+def network_state(embedder: Embedder) -> str:
+    """Where the weights of a network are, or are fetched from; raises OSError where they cannot be had."""
+    source = getattr(embedder, "source", None)
+    return "no weight file" if source is None else check_weights(source)
+
+
+def check_windows(scorer: Scorer, duration_s: float) -> None:
+    """Raise ValueError if a window of a clip is shorter, or longer, than a network takes."""
+    for role, embedder in scorer.all_embedders().items():
+        try:
+            check_window(embedder, scorer.preset.preprocessing("generated", role))
+        except ValueError as error:
+            raise ValueError(
+                f"durations: clips of {duration_s:g} s do not suit the metrics ({error}); set other durations or "
+                "metrics.window_s, or leave score out of stages"
+            ) from error
+
+
+def check_given_weights(weights: Mapping[str, object]) -> None:
+    """Raise ValueError or FileNotFoundError for a weight path that is none, before its network is built."""
+    for name, value in weights.items():
+        if value is None:
+            continue
+        if not isinstance(value, str) or not value.strip():
+            raise ValueError(f"metrics.weights.{name}: got {value!r}; give a path, or sha256:HEX to fetch the file")
+        if not value.startswith("sha256:") and not Path(value).expanduser().exists():
+            raise FileNotFoundError(f"metrics.weights.{name}: {value} does not exist; give a file or a folder")
+
+
+def check_cache(folder: str | None) -> None:
+    """Raise OSError, naming the setting, for a cache folder that cannot be written."""
+    if folder is None:
+        return
+    try:
+        path = Path(folder).expanduser()
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / f".{secrets.token_hex(4)}.part"
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except (OSError, RuntimeError) as error:  # RuntimeError: no home folder to put in place of ~
+        reason = getattr(error, "strerror", None) or error
+        raise OSError(
+            f"metrics.cache_dir {folder} cannot be written ({reason}); set metrics.cache_dir to a folder that can, or "
+            "to null for no cache"
+        ) from error
