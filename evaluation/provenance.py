@@ -50,11 +50,18 @@ def describe(
 
 
 def _fingerprint(paths: Mapping[str, Path]) -> str:
-    """Hash of names and contents; a missing file is part of it, for it is reported elsewhere."""
+    """Hash of names and contents; a file that is missing or cannot be read is part of it: it is reported elsewhere."""
     digest = hashlib.sha256()
     for name, path in sorted(paths.items()):
-        digest.update(f"{name} {hash_file(path) if path.is_file() else 'missing'}\n".encode())
+        digest.update(f"{name} {_content(path)}\n".encode())
     return digest.hexdigest()
+
+
+def _content(path: Path) -> str:
+    try:
+        return hash_file(path)
+    except OSError:
+        return "missing"
 
 
 def _version(name: str) -> str | None:
