@@ -82,7 +82,7 @@ def text_floors(material: Material, audio: Array, text: Array, n_failed: int) ->
     ]
 
 
-def collapse_check(material: Material, embedder: str) -> MetricResult:
+def collapse_check(material: Material, embedder: str, n_failed: int) -> MetricResult:
     """Mean cosine between different captions' embeddings: at 0.9 or more a CLAP score says nothing about the prompt.
 
     Raises:
@@ -101,7 +101,7 @@ def collapse_check(material: Material, embedder: str) -> MetricResult:
         low=np.nan,
         high=np.nan,
         n_scored=collapse.n,
-        n_failed=0,
+        n_failed=n_failed,
         unit="caption",
         higher_is_better=False,
         details={"collapsed": collapse.collapsed},

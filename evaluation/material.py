@@ -5,7 +5,7 @@ Shapes: n clips, m prompts with a reference, W windows, F frames, r rows, d embe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +26,7 @@ class Material:
         preset: the protocol.
         clips: the n scored clips.
         generated: per role, their features in the same order.
-        reference: per role, features of the m references by prompt.
+        reference: per role, features of the m references by prompt, those of the scored clips only.
         text: (n, d) caption embeddings, or None.
         labels: what should be heard in each of the n clips, or None.
         outputs: per role, what its embedder gives.
@@ -57,10 +57,14 @@ class Material:
             return self.generated[role].stack(output)
         return boxed([list(features["frames"]) for features in self.generated[role].features])
 
-    def reference_rows(self, role: Role | None, output: Output, position: int) -> Array:
-        """(r, d) rows of all references to compare with the windows at a position."""
+    def reference_rows(
+        self, role: Role | None, output: Output, position: int, prompts: Collection[str] | None = None
+    ) -> Array:
+        """(r, d) rows of the references, all or those of some prompts, to compare with the windows at a position."""
         window = position if self.preset.reference_windows == "aligned" else 0
-        arrays = [features[output][window] for features in self.reference[role].features]
+        found = self.reference[role]
+        chosen = found if prompts is None else found.select([name for name in found.clip_ids if name in prompts])
+        arrays = [features[output][window] for features in chosen.features]
         return np.concatenate([array if array.ndim == 2 else array[None] for array in arrays])
 
     def prompt_numbers(self, role: Role) -> Array:

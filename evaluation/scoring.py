@@ -9,7 +9,7 @@ Shapes: n clips, W windows per clip (or crop seeds), F frames, d embedding size,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -46,6 +46,8 @@ class Measured:
         higher_is_better: None without a direction.
         positions: whether the second axis runs along the clip; otherwise it holds crop seeds and has no drift.
         details: go into every result.
+        n_references: references behind the value; None where the metric needs none.
+        statistic_to: the statistic against the references of these prompts only; None where no reference is in it.
     """
 
     metric: str
@@ -56,6 +58,8 @@ class Measured:
     higher_is_better: bool | None
     positions: bool = True
     details: Mapping[str, Any] = field(default_factory=dict)
+    n_references: int | None = None
+    statistic_to: Callable[[Collection[str]], PositionStatistic] | None = None
 
     @property
     def unit(self) -> str:
@@ -69,11 +73,16 @@ class Measured:
         return np.array([self.statistic(rows[:, k], k) for k in range(rows.shape[1])])
 
     def take(self, clip_ids: Sequence[str]) -> Measured:
-        """The rows of these clips, in this order."""
+        """The rows of these clips, in this order, against the references of their prompts."""
         place = {clip: number for number, clip in enumerate(self.clip_ids)}
         index = [place[clip] for clip in clip_ids]
         units = tuple(self.units[i] for i in index)
-        return replace(self, clip_ids=tuple(clip_ids), units=units, rows=self.rows[index])
+        taken = replace(self, clip_ids=tuple(clip_ids), units=units, rows=self.rows[index])
+        prompts = set(units)
+        if self.n_references is None or prompts == set(self.units):
+            return taken
+        statistic = self.statistic if self.statistic_to is None else self.statistic_to(prompts)
+        return replace(taken, statistic=statistic, n_references=len(prompts))
 
 
 def unit_of(prompts: Sequence[str]) -> str:
@@ -138,6 +147,7 @@ def summarise(measured: Measured, preset: str, n_failed: int, seed: int) -> list
             high=float(high),
             n_scored=len(measured.clip_ids),
             n_failed=n_failed,
+            n_references=measured.n_references,
             unit=measured.unit,
             higher_is_better=measured.higher_is_better if suffix == "" else None,
             window=window,
@@ -197,6 +207,7 @@ def _differences(
             high=float(high),
             n_scored=len(first.clip_ids),
             n_failed=n_failed,
+            n_references=first.n_references,
             unit=first.unit,
             higher_is_better=first.higher_is_better if suffix == "" else None,
             window=window,
