@@ -5,8 +5,8 @@ Shapes: n clips, m prompts with a reference, W windows, F frames, r rows, d embe
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -42,14 +42,36 @@ class Material:
     outputs: Mapping[Role | None, tuple[Output, ...]]
     seed: int
 
-    @property
-    def windows(self) -> int:
-        """Windows along each clip; 1 where the second axis holds crop seeds or the whole clip is one window."""
-        return 1 if self.preset.generated.cut == "random" else len(self._any.features[0][SAMPLES])
+    def window_counts(self, role: Role | None) -> list[int]:
+        """Windows along each of the n clips; 1 where the second axis holds crop seeds or the clip is one window."""
+        if self.preset.generated.cut == "random":
+            return [1] * len(self.clips)
+        return [len(features[SAMPLES]) for features in self.generated[role].features]
 
     @property
-    def _any(self) -> EmbeddedSet:
-        return next(iter(self.generated.values()))
+    def windows(self) -> tuple[int, int]:
+        """Fewest and most windows along a clip."""
+        counts = [count for role in self.generated for count in self.window_counts(role)]
+        return min(counts), max(counts)
+
+    def take(self, index: Sequence[int]) -> Material:
+        """What some of the clips are computed from, by their place."""
+        clips = tuple(self.clips[i] for i in index)
+        return replace(
+            self,
+            clips=clips,
+            generated={role: found.select([clip.id for clip in clips]) for role, found in self.generated.items()},
+            text=None if self.text is None else self.text[list(index)],
+            labels=None if self.labels is None else tuple(self.labels[i] for i in index),
+        )
+
+    def first(self, windows: int) -> Material:
+        """The same clips with their first windows only."""
+        cut = {
+            role: replace(found, features=tuple({n: a[:windows] for n, a in f.items()} for f in found.features))
+            for role, found in self.generated.items()
+        }
+        return replace(self, generated=cut)
 
     def rows(self, role: Role | None, output: Output) -> Array:
         """(n, W, ...) features of the generated clips; frames as an (n, W) array of (F, d) arrays, F may vary."""

@@ -6,6 +6,7 @@ Shapes: n clips, m prompts with a reference, W windows, F frames, r rows, d embe
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -38,9 +39,27 @@ HIGHER_IS_BETTER: dict[str, bool | None] = {
 def measure(metric: str, material: Material) -> Measured:
     """Rows and statistic of one metric.
 
+    Where clips differ in their number of windows, there is no curve: a mean over clips takes each clip's mean over its
+    own windows, and a distance between sets the first windows, as many as every clip has, so that N is the same at
+    each.
+
     Raises:
-        ValueError: the embedder of the metric's role lacks the output it needs, or clips differ in length.
+        ValueError: the embedder of the metric's role lacks the output it needs.
     """
+    counts = material.window_counts(role_of(metric))
+    if len(set(counts)) == 1 or metric == "fad_pooled":
+        return _measure(metric, material)
+    if metric in ("fad", "fd", "kad", "is"):
+        cut = _measure(metric, material.first(min(counts)))
+        return replace(cut, uneven=True, details={**cut.details, "windows": min(counts)})
+    values = np.empty((len(counts), 1))
+    for count in set(counts):
+        index = [i for i, own in enumerate(counts) if own == count]
+        values[index, 0] = _measure(metric, material.take(index)).rows.mean(axis=1)
+    return replace(_mean(metric, material, values), uneven=True)
+
+
+def _measure(metric: str, material: Material) -> Measured:
     role = role_of(metric)
     if metric in ("fad", "fad_pooled"):
         return _frechet(metric, material, role or "frames", material.frames_output(role or "frames"))

@@ -28,6 +28,7 @@ def describe(
     material: Material,
 ) -> dict[str, Any]:
     """Protocol, embedders, preprocessing, versions and content hashes of one scored folder, as plain data."""
+    fewest, most = material.windows
     return {
         "preset": preset.name,
         "description": preset.description,
@@ -40,7 +41,7 @@ def describe(
         "protocol": {name: getattr(preset, name) for name in _PROTOCOL},
         "resampler": RESAMPLER,
         "seed": seed,
-        "windows": material.windows,
+        "windows": fewest if fewest == most else [fewest, most],
         "short": sorted({clip for found in material.generated.values() for clip in found.short}),
         "short_references": sorted({clip for found in material.reference.values() for clip in found.short}),
         "references": _fingerprint(references),

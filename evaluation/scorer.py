@@ -188,7 +188,7 @@ def score_with_material(
         seed=scorer.seed,
     )
     check_aligned(material)
-    metrics, lacking = _without(scorer, lacking_material(scorer.metrics, material))
+    metrics, lacking = _without(replace(scorer, explicit=False), lacking_material(scorer.metrics, material))
     results: list[MetricResult] = []
     measured = {}
     for metric in metrics:
@@ -231,7 +231,10 @@ def _labels(scorer: Scorer, clips: Sequence[Clip]) -> tuple[ClipLabels, ...] | N
 
 
 def _without(scorer: Scorer, reasons: dict[str, str]) -> tuple[tuple[str, ...], dict[str, str]]:
-    """The metrics without a reason against them. ValueError if they were asked for by name, or none is left."""
+    """The metrics without a reason against them. ValueError if they were asked for by name, or none is left.
+
+    What shows after embedding only leaves a metric out, by name or not: the others would be lost with it.
+    """
     left = tuple(metric for metric in scorer.metrics if metric not in reasons)
     if reasons and (scorer.explicit or not left):
         listed = "; ".join(f"{metric}: {reason}" for metric, reason in reasons.items())

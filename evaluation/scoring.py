@@ -48,6 +48,7 @@ class Measured:
         details: go into every result.
         n_references: references behind the value; None where the metric needs none.
         statistic_to: the statistic against the references of these prompts only; None where no reference is in it.
+        uneven: clips differ in their number of windows, so that there is no curve.
     """
 
     metric: str
@@ -60,6 +61,7 @@ class Measured:
     details: Mapping[str, Any] = field(default_factory=dict)
     n_references: int | None = None
     statistic_to: Callable[[Collection[str]], PositionStatistic] | None = None
+    uneven: bool = False
 
     @property
     def unit(self) -> str:
@@ -184,6 +186,8 @@ def compare(baseline: FolderScore, candidate: FolderScore, *, seed: int = 0) -> 
 def _differences(
     first: Measured, second: Measured, baseline: str, preset: str, n_failed: int, seed: int
 ) -> list[MetricResult]:
+    if first.uneven or second.uneven:
+        first, second = _without_curve(first, second)
     if first.rows.shape != second.rows.shape:
         raise ValueError(f"{first.metric}: rows {first.rows.shape} and {second.rows.shape}; compare equal durations")
     details: dict[str, Any] = {}
@@ -216,6 +220,15 @@ def _differences(
         )
         for (suffix, window), value, (low, high) in zip(names, values, bounds, strict=True)
     ]
+
+
+def _without_curve(first: Measured, second: Measured) -> tuple[Measured, Measured]:
+    """Both with what they can be compared in where clips differ in length: means by clip, or the first windows."""
+    if first.statistic is None:
+        one, two = (replace(m, rows=m.rows.mean(axis=1, keepdims=True)) for m in (first, second))
+        return one, two
+    windows = min(first.rows.shape[1], second.rows.shape[1])
+    return replace(first, rows=first.rows[:, :windows]), replace(second, rows=second.rows[:, :windows])
 
 
 def _numbers(measured: Measured, rows: Array) -> tuple[list[tuple[str, int]], Array]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from evaluation.pairing import AUDIO_SUFFIXES
 from evaluation.results import WHOLE, Evaluation, MetricResult, many_failed
@@ -28,6 +28,10 @@ def table(found: Evaluation) -> str:
     if found.differences:
         lines += [f"minus {found.differences[0].baseline}", *(line(r) for r in found.differences if _is_shown(r))]
     notes = [f"not computed: {metric} ({reason})" for metric, reason in found.not_computed.items()]
+    windows = found.provenance.get("windows")
+    if isinstance(windows, Sequence):
+        fewest, most = windows
+        notes.append(f"clips have {fewest} to {most} windows: distances between sets take the first {fewest} of each")
     if (warning := _many_failed(found)) is not None:
         notes.append(f"warning: {warning}")
     wrapped = [text for note in notes for text in _wrap(note)]
