@@ -7,26 +7,28 @@ from __future__ import annotations
 
 import os
 import shutil
-import struct
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import soundfile
 
 from evaluation.bootstrap import Array
 from evaluation.files import whole_file
+from evaluation.headers import mp3_names_its_length, wav_data_chunk
 
 SILENT_PEAK = 1 / 32768
 """A clip whose samples all stay below one 16-bit step is silent."""
 _PEAK_LEVEL = 10 ** (-1 / 20)
-_UNKNOWN_SIZE = 0xFFFFFFFF
 _BLOCK_SAMPLES = 1 << 20
 _RATES_HZ = (1_000, 768_000)
-_MP3_FRAME_BYTES = 1441
-"""The longest first frame: 320 kbit/s at 32 kHz, with its header and padding, holds its tag well before its end."""
+_MAX_DURATION_S = 3600
+_MAX_VALUES = 1 << 28
+"""Samples times channels that are held at once: an hour in mono at 48 kHz, half an hour in stereo; 1 GiB."""
+_UNKNOWN_FRAMES = 0x7FFFFFFFFFFFFFFF
+"""What libsndfile declares for a FLAC that was written to a pipe."""
 _DEFAULT_SUBTYPE = {".wav": "FLOAT", ".flac": "PCM_24"}
 
 Mono = Literal["mean", "first"]
@@ -61,6 +63,10 @@ class TooShortAudioError(AudioError):
     """Shorter than what is asked of it."""
 
 
+class TooLongAudioError(AudioError):
+    """Longer than an hour, or than what is held in memory at once."""
+
+
 class SilentAudioError(AudioError):
     """Silent where sound is required."""
 
@@ -89,20 +95,22 @@ def load_audio(path: str | os.PathLike[str], *, min_duration_s: float = 0.0, all
     Raises:
         FileNotFoundError: no such file.
         UnreadableAudioError, TruncatedAudioError, EmptyAudioError, NonFiniteAudioError, TooShortAudioError,
-        SilentAudioError: see each; all are :class:`AudioError`, a ValueError.
+        TooLongAudioError, SilentAudioError: see each; all are :class:`AudioError`, a ValueError.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such audio file")
     _check_wav_size(Path(path))
     try:
-        with soundfile.SoundFile(path) as file:
+        with _ForwardFile(path) as file:
             declared, rate = file.frames, file.samplerate
             _check_rate(rate, path)
-            estimated = file.format == "MP3" and not _mp3_names_its_length(Path(path))
-            samples = np.empty((0, file.channels), np.float32) if estimated else _read_samples(file)
+            estimated = file.format == "MP3" and not mp3_names_its_length(Path(path))
+            if estimated or declared == _UNKNOWN_FRAMES:
+                declared = 0
+            _check_length(declared, file, path)
+            samples = np.empty((0, file.channels), np.float32) if estimated else _read_samples(file, path)
         if estimated:
             samples = _read_as_stream(Path(path))
-            declared = len(samples)
     except soundfile.LibsndfileError as error:
         raise UnreadableAudioError(f"cannot be read as audio ({error.error_string})", path) from error
     if len(samples) < declared:
@@ -112,14 +120,31 @@ def load_audio(path: str | os.PathLike[str], *, min_duration_s: float = 0.0, all
     return Audio(channels_first, rate)
 
 
-def _read_samples(file: soundfile.SoundFile) -> Array:
+class _ForwardFile(soundfile.SoundFile):
+    """Read from start to end: soundfile otherwise seeks after every block, which a FLAC of unknown length refuses."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+def _read_samples(file: soundfile.SoundFile, path: str | os.PathLike[str]) -> Array:
     """(T, C), read in blocks: memory follows what a file holds, never what its header claims."""
-    blocks = []
-    while True:
-        block = file.read(frames=_BLOCK_SAMPLES, dtype="float32", always_2d=True)
-        blocks.append(block)
-        if len(block) < _BLOCK_SAMPLES:
-            return np.concatenate(blocks) if len(blocks) > 1 else block
+    blocks: list[Array] = []
+    while not blocks or len(blocks[-1]) == _BLOCK_SAMPLES:
+        blocks.append(file.read(frames=_BLOCK_SAMPLES, dtype="float32", always_2d=True))
+        _check_length(sum(map(len, blocks)), file, path)
+    return np.concatenate(blocks) if len(blocks) > 1 else blocks[0]
+
+
+def _check_length(frames: int, file: soundfile.SoundFile, path: str | os.PathLike[str]) -> None:
+    """A damaged header, or a sparse file, can stand for gigabytes: that is no clip, and must not take all memory."""
+    longest = min(_MAX_DURATION_S * file.samplerate, _MAX_VALUES // file.channels)
+    if frames > longest:
+        raise TooLongAudioError(
+            f"lasts {frames / file.samplerate:.0f} s or more in {file.channels} channels; at most"
+            f" {longest / file.samplerate:.0f} s are read: cut it into clips",
+            path,
+        )
 
 
 def _check_rate(rate: int, path: str | os.PathLike[str]) -> None:
@@ -127,19 +152,6 @@ def _check_rate(rate: int, path: str | os.PathLike[str]) -> None:
     low, high = _RATES_HZ
     if not low <= rate <= high:
         raise UnreadableAudioError(f"header declares {rate} Hz; accepted are {low} to {high} Hz", path)
-
-
-def _mp3_names_its_length(path: Path) -> bool:
-    """Whether the first frame is an info frame (Xing's, LAME's or Fraunhofer's); else libsndfile estimates a length."""
-    with path.open("rb") as file:
-        head = file.read(10)
-        if head[:3] == b"ID3" and len(head) == 10:
-            # Four bytes of seven bits each, after which the first frame stands.
-            file.seek(10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True)))
-        else:
-            file.seek(0)
-        first = file.read(_MP3_FRAME_BYTES)
-    return any(tag in first for tag in (b"Xing", b"Info", b"VBRI"))
 
 
 def _read_as_stream(path: Path) -> Array:
@@ -154,8 +166,8 @@ def _read_as_stream(path: Path) -> Array:
     feeder = threading.Thread(target=feed, daemon=True)
     feeder.start()
     try:
-        with soundfile.SoundFile(reading, closefd=True) as file:
-            return _read_samples(file)
+        with _ForwardFile(reading, closefd=True) as file:
+            return _read_samples(file, path)
     finally:
         feeder.join()
 
@@ -252,29 +264,7 @@ def save_audio(path: str | os.PathLike[str], samples: Array, sample_rate: int, *
 def _check_wav_size(path: Path) -> None:
     size = path.stat().st_size
     with path.open("rb") as file:
-        data = _wav_data_chunk(file)
+        data = wav_data_chunk(file)
     if data is not None and sum(data) > size:
         start, declared = data
         raise TruncatedAudioError(f"header declares {declared} bytes of samples, {size - start} are there", path)
-
-
-def _wav_data_chunk(file: BinaryIO) -> tuple[int, int] | None:
-    """Start and declared length in bytes of the samples; None if not a wav, or a stream of unknown length."""
-    head = file.read(12)
-    if head[:4] not in (b"RIFF", b"RIFX", b"RF64") or head[8:] != b"WAVE":
-        return None
-    order = ">" if head[:4] == b"RIFX" else "<"
-    long_size = _UNKNOWN_SIZE
-    while len(header := file.read(8)) == 8:
-        name, length = struct.unpack(f"{order}4sI", header)
-        if name == b"data":
-            length = long_size if length == _UNKNOWN_SIZE else length
-            return None if length == _UNKNOWN_SIZE else (file.tell(), length)
-        if name == b"ds64":
-            sizes = file.read(16)
-            if len(sizes) < 16 or length < 16:
-                return None
-            long_size = struct.unpack("<Q", sizes[8:])[0]
-            length -= 16
-        file.seek(length + length % 2, os.SEEK_CUR)
-    return None

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from evaluation.audio import AudioError
+from evaluation.audio import AudioError, UnreadableAudioError
 from evaluation.cache import EmbeddingCache, hash_file
 from evaluation.embedders.protocol import Array, Embedder, Features, Output, TextEmbedder
 from evaluation.preprocessing import Preprocessing, check_window, prepare
@@ -170,4 +170,7 @@ def _is_finite(features: Features) -> bool:
 def _content(path: Path) -> str:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such audio file")
-    return hash_file(path)
+    try:
+        return hash_file(path)
+    except OSError as error:
+        raise UnreadableAudioError(f"cannot be read ({type(error).__name__}: {error.strerror})", path) from error

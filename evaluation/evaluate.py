@@ -66,10 +66,12 @@ def evaluate(
     for problem in pairing.report.problems():
         logger.warning("%s: %s", folder, problem)
     name = folder.resolve().name
-    score, material, not_computed = score_with_material(scorer, name, pairing.clips, pairing.references)
+    score, material, not_computed = score_with_material(
+        scorer, name, pairing.clips, pairing.references, pairing.left_out
+    )
     differences: list[MetricResult] = []
     if baseline is not None and other is not None:
-        before = score_folder(scorer, Path(baseline).resolve().name, other.clips, other.references)
+        before = score_folder(scorer, Path(baseline).resolve().name, other.clips, other.references, other.left_out)
         differences = compare(before, score, seed=scorer.seed)
     found = _floors(scorer, material, pairing, score.measured) if floors and pairing.references else []
     return Evaluation(
@@ -86,9 +88,10 @@ def evaluate(
 
 
 def _floors(scorer: Scorer, material: Material, pairing: Pairing, measured: Iterable[str]) -> list[MetricResult]:
-    """Floors of the metrics that were measured; the number of failed clips is that of the references."""
+    """Floors of the metrics that were measured; they count references, which leave with their clips."""
     metrics = tuple(m for m in measured if (role := role_of(m)) is not None and role in material.reference)
-    lost = len(pairing.references) - max((len(found.clip_ids) for found in material.reference.values()), default=0)
+    kept = {clip.prompt for clip in material.clips}
+    lost = len(pairing.prompts) - len(kept)
     floors = reference_floors(material, metrics, lost)
     if material.text is None:
         return floors
@@ -96,14 +99,15 @@ def _floors(scorer: Scorer, material: Material, pairing: Pairing, measured: Iter
     captions = {clip.prompt: clip.caption or "" for clip in material.clips}
     audio = _first_embeddings(scorer, embedder, preprocessing, pairing.references)
     prompts = [prompt for prompt in audio.clip_ids if prompt in captions]
+    lost = len(pairing.prompts) - len(prompts)
     if not prompts:
         return floors
     text = embed_captions([captions[prompt] for prompt in prompts], embedder, scorer.cache)
-    floors += text_floors(material, audio.select(prompts).first_windows("embedding")[0], text, len(audio.failures))
+    floors += text_floors(material, audio.select(prompts).first_windows("embedding")[0], text, lost)
     if needs_band_limit(embedder.sample_rate):
         narrow = band_limited(preprocessing, BAND_LIMIT_HZ)
         limited = _first_embeddings(scorer, embedder, narrow, pairing.references).select(prompts)
-        floors.append(band_limit_floor(material, limited.first_windows("embedding")[0], text, len(limited.failures)))
+        floors.append(band_limit_floor(material, limited.first_windows("embedding")[0], text, lost))
     return floors
 
 

@@ -27,6 +27,7 @@ from evaluation.results import MetricResult
 logger = logging.getLogger(__name__)
 
 BAND_LIMIT_HZ = 16_000
+_PARTNERS = 16
 
 
 def reference_floors(material: Material, metrics: tuple[str, ...], n_failed: int) -> list[MetricResult]:
@@ -45,10 +46,14 @@ def reference_floors(material: Material, metrics: tuple[str, ...], n_failed: int
         floors.append(_halves("kad", material, rows, clips, distance, n_failed))
     preset = material.preset
     if "kl" in metrics:
-        values = kl_per_clip(*_shuffled_logits(material), direction=preset.kl_direction, eps=preset.kl_eps)
+        values = _with_others(
+            partial(kl_per_clip, direction=preset.kl_direction, eps=preset.kl_eps), *_twice(material), material.seed
+        )
         floors.append(_mean("kl", "shuffled_references", material, values, n_failed))
     if "kl_bernoulli" in metrics:
-        values = bernoulli_kl_per_clip(*_shuffled_logits(material), direction=preset.kl_direction)
+        values = _with_others(
+            partial(bernoulli_kl_per_clip, direction=preset.kl_direction), *_twice(material), material.seed
+        )
         floors.append(_mean("kl_bernoulli", "shuffled_references", material, values, n_failed))
     if "hit_rate" in metrics:
         values = hit_rate_per_window(*_labelled_references(material)).mean(axis=1)
@@ -66,23 +71,23 @@ def _labelled_references(material: Material) -> tuple[Array, list[ClipLabels]]:
     return found.stack("logits"), list(by_prompt.values())
 
 
-def _shuffled_logits(material: Material) -> tuple[Array, Array]:
-    """(m, C) logits of the references' first windows, and those of another reference each."""
+def _twice(material: Material) -> tuple[Array, Array]:
+    """(m, C) logits of the references' first windows, to be compared with each other."""
     logits = np.stack([features["logits"][0] for features in material.reference["classifier"].features])
-    return logits, logits[_derangement(len(logits))]
+    return logits, logits
 
 
 def text_floors(material: Material, audio: Array, text: Array, n_failed: int) -> list[MetricResult]:
     """CLAP of (m, d) references with their own and with others' captions."""
     own = clap_per_clip(audio, text)
-    shuffled = clap_per_clip(audio, text[_derangement(len(text))])
+    shuffled = _with_others(clap_per_clip, audio, text, material.seed)
     return [
         _mean("clap", "reference", material, own, n_failed),
         _mean("clap", "shuffled_captions", material, shuffled, n_failed),
     ]
 
 
-def collapse_check(material: Material, embedder: str) -> MetricResult:
+def collapse_check(material: Material, embedder: str, n_failed: int) -> MetricResult:
     """Mean cosine between different captions' embeddings: at 0.9 or more a CLAP score says nothing about the prompt.
 
     Raises:
@@ -101,7 +106,7 @@ def collapse_check(material: Material, embedder: str) -> MetricResult:
         low=np.nan,
         high=np.nan,
         n_scored=collapse.n,
-        n_failed=0,
+        n_failed=n_failed,
         unit="caption",
         higher_is_better=False,
         details={"collapsed": collapse.collapsed},
@@ -127,7 +132,8 @@ def _halves(
     n_failed: int,
 ) -> MetricResult:
     count = int(clips.max()) + 1
-    chosen = np.isin(clips, np.random.default_rng(material.seed).permutation(count)[: count // 2])
+    starts = np.unique(clips, return_index=True)[1]
+    chosen = np.isin(clips, _drawn(rows[starts], material.seed)[: count // 2])
     # Half of the clips may be a single row, or none: the distance is then undefined, not an error.
     halves = rows[chosen], rows[~chosen]
     value = distance(*halves) if count > 1 else np.nan
@@ -135,8 +141,7 @@ def _halves(
 
 
 def _mean(metric: str, name: str, material: Material, values: Array, n_failed: int) -> MetricResult:
-    value = float(np.mean(values)) if len(values) > 1 or "shuffled" not in name else np.nan
-    return _result(metric, name, material, value, len(values), n_failed)
+    return _result(metric, name, material, float(np.mean(values)), len(values), n_failed)
 
 
 def _result(metric: str, name: str, material: Material, value: float, n: int, n_failed: int) -> MetricResult:
@@ -152,6 +157,19 @@ def _result(metric: str, name: str, material: Material, value: float, n: int, n_
     )
 
 
-def _derangement(count: int) -> Array:
-    """Each index moved on by one: every row meets another's."""
-    return np.roll(np.arange(count), 1)
+def _with_others(per_row: Callable[[Array, Array], Array], first: Array, second: Array, seed: int) -> Array:
+    """(m,) mean value of each row of the first array with other rows of the second: all up to m = 17, else 16.
+
+    One partner each would be a draw among very different floors.
+    """
+    order = _drawn(np.concatenate([first, second], axis=1), seed)
+    first, second = first[order], second[order]
+    shifts = range(1, min(len(first), 1 + _PARTNERS))
+    if not shifts:
+        return np.full(len(first), np.nan)
+    return np.mean([per_row(first, np.roll(second, shift, axis=0)) for shift in shifts], axis=0)
+
+
+def _drawn(rows: Array, seed: int) -> Array:
+    """A permutation of (m, d) rows that depends on their values and the seed, not on the order that names give them."""
+    return np.lexsort(rows.T[::-1])[np.random.default_rng(seed).permutation(len(rows))]

@@ -5,8 +5,8 @@ Shapes: n clips, m prompts with a reference, W windows, F frames, r rows, d embe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -26,7 +26,7 @@ class Material:
         preset: the protocol.
         clips: the n scored clips.
         generated: per role, their features in the same order.
-        reference: per role, features of the m references by prompt.
+        reference: per role, features of the m references by prompt, those of the scored clips only.
         text: (n, d) caption embeddings, or None.
         labels: what should be heard in each of the n clips, or None.
         outputs: per role, what its embedder gives.
@@ -42,14 +42,36 @@ class Material:
     outputs: Mapping[Role | None, tuple[Output, ...]]
     seed: int
 
-    @property
-    def windows(self) -> int:
-        """Windows along each clip; 1 where the second axis holds crop seeds or the whole clip is one window."""
-        return 1 if self.preset.generated.cut == "random" else len(self._any.features[0][SAMPLES])
+    def window_counts(self, role: Role | None) -> list[int]:
+        """Windows along each of the n clips; 1 where the second axis holds crop seeds or the clip is one window."""
+        if self.preset.generated.cut == "random":
+            return [1] * len(self.clips)
+        return [len(features[SAMPLES]) for features in self.generated[role].features]
 
     @property
-    def _any(self) -> EmbeddedSet:
-        return next(iter(self.generated.values()))
+    def windows(self) -> tuple[int, int]:
+        """Fewest and most windows along a clip."""
+        counts = [count for role in self.generated for count in self.window_counts(role)]
+        return min(counts), max(counts)
+
+    def take(self, index: Sequence[int]) -> Material:
+        """What some of the clips are computed from, by their place."""
+        clips = tuple(self.clips[i] for i in index)
+        return replace(
+            self,
+            clips=clips,
+            generated={role: found.select([clip.id for clip in clips]) for role, found in self.generated.items()},
+            text=None if self.text is None else self.text[list(index)],
+            labels=None if self.labels is None else tuple(self.labels[i] for i in index),
+        )
+
+    def first(self, windows: int) -> Material:
+        """The same clips with their first windows only."""
+        cut = {
+            role: replace(found, features=tuple({n: a[:windows] for n, a in f.items()} for f in found.features))
+            for role, found in self.generated.items()
+        }
+        return replace(self, generated=cut)
 
     def rows(self, role: Role | None, output: Output) -> Array:
         """(n, W, ...) features of the generated clips; frames as an (n, W) array of (F, d) arrays, F may vary."""
@@ -57,10 +79,14 @@ class Material:
             return self.generated[role].stack(output)
         return boxed([list(features["frames"]) for features in self.generated[role].features])
 
-    def reference_rows(self, role: Role | None, output: Output, position: int) -> Array:
-        """(r, d) rows of all references to compare with the windows at a position."""
+    def reference_rows(
+        self, role: Role | None, output: Output, position: int, prompts: Collection[str] | None = None
+    ) -> Array:
+        """(r, d) rows of the references, all or those of some prompts, to compare with the windows at a position."""
         window = position if self.preset.reference_windows == "aligned" else 0
-        arrays = [features[output][window] for features in self.reference[role].features]
+        found = self.reference[role]
+        chosen = found if prompts is None else found.select([name for name in found.clip_ids if name in prompts])
+        arrays = [features[output][window] for features in chosen.features]
         return np.concatenate([array if array.ndim == 2 else array[None] for array in arrays])
 
     def prompt_numbers(self, role: Role) -> Array:

@@ -5,7 +5,8 @@ Shapes: n clips, m prompts with a reference, W windows, F frames, r rows, d embe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,9 @@ from evaluation.kad import kernel_audio_distance, median_bandwidth
 from evaluation.kl import bernoulli_kl_per_clip, kl_per_clip, windowed_kl_per_clip
 from evaluation.longform import consistency, repetition
 from evaluation.material import Material, boxed, with_column
-from evaluation.presets import Role, role_of
+from evaluation.presets import NEEDS_REFERENCE, Role, role_of
 from evaluation.results import MetricResult
-from evaluation.scoring import Measured, unit_of
+from evaluation.scoring import Measured, PositionStatistic, unit_of
 from evaluation.windows import pooled_rows
 
 NEEDS_WINDOWS = ("fad_pooled", "clap_worst_window", "consistency", "repetition")
@@ -38,9 +39,27 @@ HIGHER_IS_BETTER: dict[str, bool | None] = {
 def measure(metric: str, material: Material) -> Measured:
     """Rows and statistic of one metric.
 
+    Where clips differ in their number of windows, there is no curve: a mean over clips takes each clip's mean over its
+    own windows, and a distance between sets the first windows, as many as every clip has, so that N is the same at
+    each.
+
     Raises:
-        ValueError: the embedder of the metric's role lacks the output it needs, or clips differ in length.
+        ValueError: the embedder of the metric's role lacks the output it needs.
     """
+    counts = material.window_counts(role_of(metric))
+    if len(set(counts)) == 1 or metric == "fad_pooled":
+        return _measure(metric, material)
+    if metric in ("fad", "fd", "kad", "is"):
+        cut = _measure(metric, material.first(min(counts)))
+        return replace(cut, uneven=True, details={**cut.details, "windows": min(counts)})
+    values = np.empty((len(counts), 1))
+    for count in set(counts):
+        index = [i for i, own in enumerate(counts) if own == count]
+        values[index, 0] = _measure(metric, material.take(index)).rows.mean(axis=1)
+    return replace(_mean(metric, material, values), uneven=True)
+
+
+def _measure(metric: str, material: Material) -> Measured:
     role = role_of(metric)
     if metric in ("fad", "fad_pooled"):
         return _frechet(metric, material, role or "frames", material.frames_output(role or "frames"))
@@ -91,6 +110,7 @@ def measure_fad_infinity(material: Material, n_failed: int) -> MetricResult:
         high=interval.high,
         n_scored=len(material.clips),
         n_failed=n_failed,
+        n_references=len(material.reference["frames"].clip_ids),
         unit=unit_of([clip.prompt for clip in material.clips]),
         higher_is_better=False,
         details={"variant": found.variant, "slope": found.slope, "r_squared": found.r_squared},
@@ -99,30 +119,39 @@ def measure_fad_infinity(material: Material, n_failed: int) -> MetricResult:
 
 def _frechet(metric: str, material: Material, role: Role, output: Output) -> Measured:
     _require(material, role, output, metric)
-    references: dict[int, Array | Moments] = {}
 
-    def distance(part: Array, position: int) -> float:
-        if position not in references:
-            rows = material.reference_rows(role, output, position)
-            references[position] = gaussian_moments(rows) if len(rows) > rows.shape[1] else rows
-        return frechet_distance(references[position], _flat(part))
+    def distance_to(prompts: Collection[str] | None) -> PositionStatistic:
+        references: dict[int, Array | Moments] = {}
+
+        def distance(part: Array, position: int) -> float:
+            if position not in references:
+                rows = material.reference_rows(role, output, position, prompts)
+                references[position] = gaussian_moments(rows) if len(rows) > rows.shape[1] else rows
+            return frechet_distance(references[position], _flat(part))
+
+        return distance
 
     rows = _pooled(material, role, output) if metric == "fad_pooled" else material.rows(role, output)
-    count = len(material.reference_rows(role, output, 0))
-    return _of_set(metric, material, rows, distance, {"reference_rows": count, "output": output})
+    details = {"reference_rows": len(material.reference_rows(role, output, 0)), "output": output}
+    return _of_set(metric, material, rows, distance_to(None), details, distance_to)
 
 
 def _kad(material: Material) -> Measured:
     _require(material, "classifier", "embedding", "kad")
+
+    def distance_to(prompts: Collection[str] | None) -> PositionStatistic:
+        width = median_bandwidth(material.reference_rows("classifier", "embedding", 0, prompts))
+
+        def distance(part: Array, position: int) -> float:
+            reference = material.reference_rows("classifier", "embedding", position, prompts)
+            return kernel_audio_distance(reference, part[:, 1:], bandwidth=width, generated_clips=part[:, 0])
+
+        return distance
+
     bandwidth = median_bandwidth(material.reference_rows("classifier", "embedding", 0))
-
-    def distance(part: Array, position: int) -> float:
-        reference = material.reference_rows("classifier", "embedding", position)
-        return kernel_audio_distance(reference, part[:, 1:], bandwidth=bandwidth, generated_clips=part[:, 0])
-
     # Seeds of one prompt are alike: they count as one clip, or their pairs would raise the distance.
     rows = with_column(material.prompt_numbers("classifier"), material.rows("classifier", "embedding"))
-    return _of_set("kad", material, rows, distance, {"bandwidth": bandwidth})
+    return _of_set("kad", material, rows, distance_to(None), {"bandwidth": bandwidth}, distance_to)
 
 
 def _inception(material: Material) -> Measured:
@@ -203,7 +232,12 @@ def _pooled(material: Material, role: Role, output: Output) -> Array:
 
 
 def _of_set(
-    metric: str, material: Material, rows: Array, statistic: Any, details: Mapping[str, Any] | None = None
+    metric: str,
+    material: Material,
+    rows: Array,
+    statistic: PositionStatistic | None,
+    details: Mapping[str, Any] | None = None,
+    statistic_to: Callable[[Collection[str]], PositionStatistic] | None = None,
 ) -> Measured:
     return Measured(
         metric=metric,
@@ -214,6 +248,8 @@ def _of_set(
         higher_is_better=HIGHER_IS_BETTER[metric],
         positions=material.preset.generated.cut != "random",
         details=details or {},
+        n_references=len(material.reference[role_of(metric)].clip_ids) if metric in NEEDS_REFERENCE else None,
+        statistic_to=statistic_to,
     )
 
 

@@ -64,11 +64,18 @@ class PairingReport:
 
 @dataclass(frozen=True)
 class Pairing:
-    """The clips to score, the reference files by prompt, and the report."""
+    """The clips to score, their reference files by prompt, and what did not match.
+
+    Attributes:
+        left_out: id to reason of what was asked for and is not among the clips.
+        prompts: all that were asked for, scored or not.
+    """
 
     clips: tuple[Clip, ...]
     references: dict[str, Path]
     report: PairingReport
+    left_out: dict[str, str] = field(default_factory=dict)
+    prompts: frozenset[str] = frozenset()
 
 
 def pair_folders(
@@ -110,16 +117,30 @@ def pair_folders(
     )
     if strict and report.problems():
         raise PairingError(f"{generated}: {'; '.join(report.problems())} (strict=false scores the common clips)")
-    left_out = {*report.missing_reference, *report.missing_caption}
+    unmatched = dict.fromkeys(report.missing_caption, "no caption") | dict.fromkeys(
+        report.missing_reference, "no reference"
+    )
     kept = tuple(
         Clip(clip.id, clip.generated, clip.prompt, None if texts is None else texts[clip.prompt])
         for clip in clips
-        if clip.prompt not in left_out
+        if clip.prompt not in unmatched
     )
     if not kept:
         raise PairingError(f"{generated}: no clip matches; {'; '.join(report.problems()) or _no_audio(report)}")
     used = {clip.prompt for clip in kept}
-    return Pairing(kept, {name: path for name, path in references.items() if name in used}, report)
+    doubled = {_prompt_of(name, id_pattern) for name in twice}
+    left_out = {
+        **{name: "no generated clip" for name in report.missing_generated if name not in doubled},
+        **{clip.id: unmatched[clip.prompt] for clip in clips if clip.prompt in unmatched},
+        **dict.fromkeys(twice, "present more than once"),
+    }
+    return Pairing(
+        kept,
+        {name: path for name, path in references.items() if name in used},
+        report,
+        left_out,
+        frozenset({*wanted, *prompts, *doubled}),
+    )
 
 
 def _no_audio(report: PairingReport) -> str:
@@ -145,7 +166,14 @@ def _restricted(pairing: Pairing, shared: Collection[str], apart: list[str]) -> 
     clips = tuple(clip for clip in pairing.clips if clip.id in shared)
     used = {clip.prompt for clip in clips}
     references = {name: path for name, path in pairing.references.items() if name in used}
-    return Pairing(clips, references, replace(pairing.report, not_in_both=apart))
+    left_out = dict.fromkeys(apart, "in the folder or in its baseline only") | pairing.left_out
+    return replace(
+        pairing,
+        clips=clips,
+        references=references,
+        report=replace(pairing.report, not_in_both=apart),
+        left_out=left_out,
+    )
 
 
 def list_audio(folder: Path) -> tuple[dict[str, Path], list[str], list[str]]:

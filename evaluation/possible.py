@@ -9,7 +9,7 @@ from evaluation.kad import median_bandwidth
 from evaluation.material import Material
 from evaluation.measure import NEEDS_WINDOWS
 from evaluation.pairing import Clip
-from evaluation.presets import NEEDS_CAPTIONS, NEEDS_LABELS, NEEDS_REFERENCE
+from evaluation.presets import NEEDS_CAPTIONS, NEEDS_LABELS, NEEDS_REFERENCE, role_of
 
 
 def lacking_inputs(
@@ -30,14 +30,31 @@ def lacking_inputs(
 
 def lacking_material(metrics: Sequence[str], material: Material) -> dict[str, str]:
     """What the clips and references that could be embedded leave out."""
-    reasons = {}
-    if material.windows < 2:
+    reasons: dict[str, str] = {}
+    fewest, most = material.windows
+    if most < 2:
         reasons = {metric: "clips of one window" for metric in metrics if metric in NEEDS_WINDOWS}
+    elif fewest < most:
+        reasons = _without_equal_length(metrics, material)
     count, splits = len(material.clips), material.preset.is_splits
     if "is" in metrics and count <= splits:
         reasons["is"] = f"{count} clips for {splits} splits"
     if "kad" in metrics and (lacking := _without_bandwidth(material)) is not None:
         reasons["kad"] = lacking
+    return reasons
+
+
+def _without_equal_length(metrics: Sequence[str], material: Material) -> dict[str, str]:
+    """The metrics that clips with different numbers of windows, or with one, do not have."""
+    reasons = {}
+    for metric in metrics:
+        counts = material.window_counts(role_of(metric))
+        fewest, most = min(counts), max(counts)
+        path = material.clips[counts.index(fewest)].generated
+        if metric == "consistency" and fewest < most:
+            reasons[metric] = f"clips have {fewest} to {most} windows, {path} has {fewest}; it needs as many of each"
+        elif metric in ("repetition", "clap_worst_window") and fewest < 2:
+            reasons[metric] = f"{path} has one window"
     return reasons
 
 

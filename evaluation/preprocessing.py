@@ -17,6 +17,7 @@ from evaluation.audio import (
     Level,
     Mono,
     TooShortAudioError,
+    UnreadableAudioError,
     load_audio,
     mix_to_mono,
     set_level,
@@ -71,26 +72,39 @@ def prepare(path: Path, clip_id: str, embedder: Embedder, preprocessing: Preproc
 
     Raises:
         FileNotFoundError, AudioError: the file cannot be scored; the message starts with its path.
+        ValueError: a whole clip that is too long for the embedder.
     """
-    audio = load_audio(path)
     try:
-        samples = mix_to_mono(audio.samples, preprocessing.mono)
-        duration_s = preprocessing.duration_s
-        if duration_s is not None and not _may_stay_short(samples, audio.sample_rate, duration_s, preprocessing):
-            samples = trim_to_duration(samples, audio.sample_rate, duration_s)
-        if preprocessing.remove_dc:
-            samples = samples - samples.mean(dtype=np.float64).astype(np.float32)
-        samples = set_level(samples, preprocessing.level)
-        rate = audio.sample_rate
-        if preprocessing.band_limit_hz is not None and preprocessing.band_limit_hz < rate:
-            samples, rate = resample(samples, rate, preprocessing.band_limit_hz), preprocessing.band_limit_hz
-        samples = resample(samples, rate, embedder.sample_rate)
-        samples = np.pad(samples, (0, max(0, round(preprocessing.pad_to_s * embedder.sample_rate) - len(samples))))
-        windows = cut_windows(samples, embedder.sample_rate, clip_id, preprocessing)
-        _check_length(windows, embedder)
+        windows = _read_windows(path, clip_id, embedder, preprocessing)
+        _check_shortest(windows, embedder)
+    except FileNotFoundError:
+        raise
     except AudioError as error:
+        if error.path is not None:
+            raise
         raise type(error)(str(error), path) from error
+    except Exception as error:
+        # Whatever a disk, a decoder or a lack of memory makes of one file is that file's failure, not the run's.
+        raise UnreadableAudioError(f"cannot be read ({type(error).__name__}: {error})", path) from error
+    _check_longest(windows, embedder)
     return windows
+
+
+def _read_windows(path: Path, clip_id: str, embedder: Embedder, preprocessing: Preprocessing) -> list[Array]:
+    audio = load_audio(path)
+    samples = mix_to_mono(audio.samples, preprocessing.mono)
+    duration_s = preprocessing.duration_s
+    if duration_s is not None and not _may_stay_short(samples, audio.sample_rate, duration_s, preprocessing):
+        samples = trim_to_duration(samples, audio.sample_rate, duration_s)
+    if preprocessing.remove_dc:
+        samples = samples - samples.mean(dtype=np.float64).astype(np.float32)
+    samples = set_level(samples, preprocessing.level)
+    rate = audio.sample_rate
+    if preprocessing.band_limit_hz is not None and preprocessing.band_limit_hz < rate:
+        samples, rate = resample(samples, rate, preprocessing.band_limit_hz), preprocessing.band_limit_hz
+    samples = resample(samples, rate, embedder.sample_rate)
+    samples = np.pad(samples, (0, max(0, round(preprocessing.pad_to_s * embedder.sample_rate) - len(samples))))
+    return cut_windows(samples, embedder.sample_rate, clip_id, preprocessing)
 
 
 def cut_windows(samples: Array, sample_rate: int, clip_id: str, preprocessing: Preprocessing) -> list[Array]:
@@ -151,14 +165,17 @@ def check_window(embedder: Embedder, preprocessing: Preprocessing) -> None:
         )
 
 
-def _check_length(windows: Sequence[Array], embedder: Embedder) -> None:
-    for window in windows:
-        seconds = len(window) / embedder.sample_rate
-        if len(window) < embedder.min_samples:
-            needed = embedder.min_samples / embedder.sample_rate
-            raise TooShortAudioError(f"lasts {seconds:.3f} s; {embedder.name} needs at least {needed:.3f} s")
-        if embedder.max_samples is not None and len(window) > embedder.max_samples:
-            raise ValueError(
-                f"a whole clip of {seconds:g} s is too long for {embedder.name}"
-                f" ({embedder.max_samples / embedder.sample_rate:g} s); cut it into windows"
-            )
+def _check_shortest(windows: Sequence[Array], embedder: Embedder) -> None:
+    shortest = min(len(window) for window in windows)
+    if shortest < embedder.min_samples:
+        seconds, needed = (count / embedder.sample_rate for count in (shortest, embedder.min_samples))
+        raise TooShortAudioError(f"lasts {seconds:.3f} s; {embedder.name} needs at least {needed:.3f} s")
+
+
+def _check_longest(windows: Sequence[Array], embedder: Embedder) -> None:
+    longest = max(len(window) for window in windows)
+    if embedder.max_samples is not None and longest > embedder.max_samples:
+        raise ValueError(
+            f"a whole clip of {longest / embedder.sample_rate:g} s is too long for {embedder.name}"
+            f" ({embedder.max_samples / embedder.sample_rate:g} s); cut it into windows"
+        )

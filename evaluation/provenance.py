@@ -28,6 +28,7 @@ def describe(
     material: Material,
 ) -> dict[str, Any]:
     """Protocol, embedders, preprocessing, versions and content hashes of one scored folder, as plain data."""
+    fewest, most = material.windows
     return {
         "preset": preset.name,
         "description": preset.description,
@@ -40,7 +41,7 @@ def describe(
         "protocol": {name: getattr(preset, name) for name in _PROTOCOL},
         "resampler": RESAMPLER,
         "seed": seed,
-        "windows": material.windows,
+        "windows": fewest if fewest == most else [fewest, most],
         "short": sorted({clip for found in material.generated.values() for clip in found.short}),
         "short_references": sorted({clip for found in material.reference.values() for clip in found.short}),
         "references": _fingerprint(references),
@@ -50,11 +51,18 @@ def describe(
 
 
 def _fingerprint(paths: Mapping[str, Path]) -> str:
-    """Hash of names and contents; a missing file is part of it, for it is reported elsewhere."""
+    """Hash of names and contents; a file that is missing or cannot be read is part of it: it is reported elsewhere."""
     digest = hashlib.sha256()
     for name, path in sorted(paths.items()):
-        digest.update(f"{name} {hash_file(path) if path.is_file() else 'missing'}\n".encode())
+        digest.update(f"{name} {_content(path)}\n".encode())
     return digest.hexdigest()
+
+
+def _content(path: Path) -> str:
+    try:
+        return hash_file(path)
+    except OSError:
+        return "missing"
 
 
 def _version(name: str) -> str | None:

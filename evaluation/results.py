@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 WHOLE = -1
-_ARROWS = {True: "↑", False: "↓", None: " "}
+FAILED_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class MetricResult:
             percentile interval) and where none is computed (floors, the collapse check). That of FAD, FD and KAD is
             conditional on the references.
         n_scored: clips behind the value.
-        n_failed: clips that were asked for and have no number.
+        n_failed: clips that were asked for and have no number; of floors, references.
+        n_references: references behind the value; None where it needs none, and for floors, which are references.
         unit: what the interval resamples.
         higher_is_better: None where a metric has no better direction.
         window: window index, or -1 for the headline over all windows.
@@ -48,13 +49,18 @@ class MetricResult:
     window: int = WHOLE
     baseline: str = ""
     details: dict[str, Any] = field(default_factory=dict)
+    n_references: int | None = None
 
-    def line(self) -> str:
-        """One line for a terminal."""
-        interval = "" if math.isnan(self.low) else f"[{self.low:.4g}, {self.high:.4g}]"
-        versus = f" minus {self.baseline}" if self.baseline else ""
-        name = f"{self.metric}{versus} {_ARROWS[self.higher_is_better]}"
-        return f"{name:<42}{self.value:>12.5g}  {interval:<24}{self.n_scored:>6}{self.n_failed:>8}  {self.preset}"
+
+def many_failed(n_failed: int, n_scored: int) -> str | None:
+    """The warning that belongs to more than 5 % of failed clips, or None."""
+    share = n_failed / (n_failed + n_scored)
+    if share <= FAILED_SHARE:
+        return None
+    return (
+        f"{n_failed} of {n_failed + n_scored} clips failed ({share:.0%}): the values hold for the others only, and"
+        " distances between sets depend on N"
+    )
 
 
 @dataclass(frozen=True)
@@ -92,15 +98,9 @@ class Evaluation:
 
     def table(self) -> str:
         """Terminal table: arrows point to better; floors and differences follow. Curves and slopes are in the files."""
-        head = f"{'metric':<42}{'value':>12}  {'95 % interval':<24}{'n':>6}{'failed':>8}  preset"
-        blocks = [[result.line() for result in self.results if _is_shown(result)]]
-        if self.floors:
-            blocks.append(["floors", *(result.line() for result in self.floors)])
-        if self.differences:
-            blocks.append(["differences", *(r.line() for r in self.differences if _is_shown(r))])
-        notes = [f"not computed: {metric} ({reason})" for metric, reason in self.not_computed.items()]
-        notes += [f"failed: {clip}: {reason}" for clip, reason in self.failures.items()]
-        return "\n".join([self.name, head, *(line for block in blocks for line in block), *notes])
+        from evaluation.table import table
+
+        return table(self)
 
     def to_json(self) -> str:
         """JSON text; undefined numbers are null."""
@@ -129,11 +129,6 @@ class Evaluation:
             os.replace(temporary, path)
             written.append(path)
         return written[0], written[1]
-
-
-def _is_shown(result: MetricResult) -> bool:
-    """Curves and slopes are for the files; the terminal shows headline and drift."""
-    return result.window == WHOLE and not result.metric.endswith("_slope")
 
 
 def _plain(value: Any) -> Any:

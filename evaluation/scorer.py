@@ -8,6 +8,7 @@ differences = compare(dense, sparse)
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,8 +31,10 @@ from evaluation.pairing import Clip
 from evaluation.possible import lacking_inputs, lacking_material
 from evaluation.presets import NEEDS_CAPTIONS, NEEDS_REFERENCE, Preset, Role, find_preset, role_of
 from evaluation.provenance import describe
-from evaluation.results import MetricResult
+from evaluation.results import MetricResult, many_failed
 from evaluation.scoring import FolderScore, summarise
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_CACHE = Path("~/.cache/litefocus/embeddings")
 
@@ -112,25 +115,30 @@ def make_scorer(
 
 
 def score_folder(
-    scorer: Scorer, name: str, clips: Sequence[Clip], references: Mapping[str, Path] | None = None
+    scorer: Scorer,
+    name: str,
+    clips: Sequence[Clip],
+    references: Mapping[str, Path] | None = None,
+    left_out: Mapping[str, str] | None = None,
 ) -> FolderScore:
     """Score one set of clips.
 
     A clip that fails for one embedder, or whose reference fails or is not there, counts as failed for every metric, so
-    that all metrics of a folder have the same N.
+    that all metrics of a folder have the same N; and its reference leaves with it, unless another clip has it too.
 
     Args:
         scorer: protocol and networks.
         name: of the folder or method.
         clips: generated files with prompt and caption.
         references: prompt to reference file; needed by FAD, FD, KAD and KL.
+        left_out: id to reason of what was asked for and is not among the clips; counted as failed.
 
     Raises:
         AudioError: not one clip could be scored; the message holds the first reason.
         ValueError: a metric asked for by name needs a reference, captions or several windows that are not there; two
             clips of one id; or aligned references that are not as long as their clips.
     """
-    return score_with_material(scorer, name, clips, references or {})[0]
+    return score_with_material(scorer, name, clips, references or {}, left_out or {})[0]
 
 
 def embed_folder(
@@ -152,7 +160,7 @@ def embed_folder(
 
 
 def score_with_material(
-    scorer: Scorer, name: str, clips: Sequence[Clip], references: Mapping[str, Path]
+    scorer: Scorer, name: str, clips: Sequence[Clip], references: Mapping[str, Path], left_out: Mapping[str, str]
 ) -> tuple[FolderScore, Material, dict[str, str]]:
     """:func:`score_folder`, with what it was computed from and the metrics that were not, each with the reason."""
     _refuse_duplicates(name, clips)
@@ -162,24 +170,26 @@ def score_with_material(
     generated = _embed_generated(scorer, name, clips)
     with_reference = {role: embedders[role] for role in _reference_roles(metrics)}
     reference = embed_side(scorer.preset, scorer.cache, with_reference, "reference", references, "references")
-    failures = _failures(clips, generated, reference, references)
+    failures = {**left_out, **_failures(clips, generated, reference, references)}
     scored = tuple(clip for clip in clips if clip.id not in failures)
     if not scored:
         raise AudioError(
             f"{name}: none of {len(clips)} clips could be scored; the first: {next(iter(failures.items()))}"
         )
+    if (warning := many_failed(len(failures), len(scored))) is not None:
+        logger.warning("%s: %s", name, warning)
     material = Material(
         preset=scorer.preset,
         clips=scored,
         generated={role: found.select([clip.id for clip in scored]) for role, found in generated.items()},
-        reference=_common(reference),
+        reference=_of_scored(reference, scored),
         text=_embed_text(scorer, scored),
         labels=_labels(scorer, scored),
         outputs={role: embedder.outputs for role, embedder in embedders.items()},
         seed=scorer.seed,
     )
     check_aligned(material)
-    metrics, lacking = _without(scorer, lacking_material(scorer.metrics, material))
+    metrics, lacking = _without(replace(scorer, explicit=False), lacking_material(scorer.metrics, material))
     results: list[MetricResult] = []
     measured = {}
     for metric in metrics:
@@ -189,7 +199,8 @@ def score_with_material(
         measured[metric] = measure(metric, material)
         results += summarise(measured[metric], scorer.preset.name, len(failures), scorer.seed)
     if material.text is not None:
-        results.append(collapse_check(material, text_embedder(scorer).name))
+        lost = {clip.caption for clip in clips} - {clip.caption for clip in scored}
+        results.append(collapse_check(material, text_embedder(scorer).name, len(lost) + len(left_out)))
     provenance = describe(scorer.preset, scorer.seed, embedders, clips, references, material)
     score = FolderScore(name, scorer.preset.name, measured, tuple(results), failures, provenance)
     return score, material, {**not_computed, **lacking}
@@ -230,7 +241,10 @@ def _labels(scorer: Scorer, clips: Sequence[Clip]) -> tuple[ClipLabels, ...] | N
 
 
 def _without(scorer: Scorer, reasons: dict[str, str]) -> tuple[tuple[str, ...], dict[str, str]]:
-    """The metrics without a reason against them. ValueError if they were asked for by name, or none is left."""
+    """The metrics without a reason against them. ValueError if they were asked for by name, or none is left.
+
+    What shows after embedding only leaves a metric out, by name or not: the others would be lost with it.
+    """
     left = tuple(metric for metric in scorer.metrics if metric not in reasons)
     if reasons and (scorer.explicit or not left):
         listed = "; ".join(f"{metric}: {reason}" for metric, reason in reasons.items())
@@ -264,11 +278,10 @@ def _failures(
     return reasons
 
 
-def _common(reference: Mapping[Role | None, EmbeddedSet]) -> dict[Role | None, EmbeddedSet]:
-    """References that every role could embed."""
-    sets = [set(found.clip_ids) for found in reference.values()]
-    common = set.intersection(*sets) if sets else set()
-    return {role: found.select([c for c in found.clip_ids if c in common]) for role, found in reference.items()}
+def _of_scored(reference: Mapping[Role | None, EmbeddedSet], scored: Sequence[Clip]) -> dict[Role | None, EmbeddedSet]:
+    """The references of the scored clips: a clip that failed leaves both sides, or the sets would differ."""
+    kept = {clip.prompt for clip in scored}
+    return {role: found.select([c for c in found.clip_ids if c in kept]) for role, found in reference.items()}
 
 
 def _embed_text(scorer: Scorer, clips: Sequence[Clip]) -> Array | None:

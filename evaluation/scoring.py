@@ -9,7 +9,7 @@ Shapes: n clips, W windows per clip (or crop seeds), F frames, d embedding size,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -46,6 +46,9 @@ class Measured:
         higher_is_better: None without a direction.
         positions: whether the second axis runs along the clip; otherwise it holds crop seeds and has no drift.
         details: go into every result.
+        n_references: references behind the value; None where the metric needs none.
+        statistic_to: the statistic against the references of these prompts only; None where no reference is in it.
+        uneven: clips differ in their number of windows, so that there is no curve.
     """
 
     metric: str
@@ -56,6 +59,9 @@ class Measured:
     higher_is_better: bool | None
     positions: bool = True
     details: Mapping[str, Any] = field(default_factory=dict)
+    n_references: int | None = None
+    statistic_to: Callable[[Collection[str]], PositionStatistic] | None = None
+    uneven: bool = False
 
     @property
     def unit(self) -> str:
@@ -69,11 +75,16 @@ class Measured:
         return np.array([self.statistic(rows[:, k], k) for k in range(rows.shape[1])])
 
     def take(self, clip_ids: Sequence[str]) -> Measured:
-        """The rows of these clips, in this order."""
+        """The rows of these clips, in this order, against the references of their prompts."""
         place = {clip: number for number, clip in enumerate(self.clip_ids)}
         index = [place[clip] for clip in clip_ids]
         units = tuple(self.units[i] for i in index)
-        return replace(self, clip_ids=tuple(clip_ids), units=units, rows=self.rows[index])
+        taken = replace(self, clip_ids=tuple(clip_ids), units=units, rows=self.rows[index])
+        prompts = set(units)
+        if self.n_references is None or prompts == set(self.units):
+            return taken
+        statistic = self.statistic if self.statistic_to is None else self.statistic_to(prompts)
+        return replace(taken, statistic=statistic, n_references=len(prompts))
 
 
 def unit_of(prompts: Sequence[str]) -> str:
@@ -138,6 +149,7 @@ def summarise(measured: Measured, preset: str, n_failed: int, seed: int) -> list
             high=float(high),
             n_scored=len(measured.clip_ids),
             n_failed=n_failed,
+            n_references=measured.n_references,
             unit=measured.unit,
             higher_is_better=measured.higher_is_better if suffix == "" else None,
             window=window,
@@ -174,6 +186,8 @@ def compare(baseline: FolderScore, candidate: FolderScore, *, seed: int = 0) -> 
 def _differences(
     first: Measured, second: Measured, baseline: str, preset: str, n_failed: int, seed: int
 ) -> list[MetricResult]:
+    if first.uneven or second.uneven:
+        first, second = _without_curve(first, second)
     if first.rows.shape != second.rows.shape:
         raise ValueError(f"{first.metric}: rows {first.rows.shape} and {second.rows.shape}; compare equal durations")
     details: dict[str, Any] = {}
@@ -197,6 +211,7 @@ def _differences(
             high=float(high),
             n_scored=len(first.clip_ids),
             n_failed=n_failed,
+            n_references=first.n_references,
             unit=first.unit,
             higher_is_better=first.higher_is_better if suffix == "" else None,
             window=window,
@@ -205,6 +220,15 @@ def _differences(
         )
         for (suffix, window), value, (low, high) in zip(names, values, bounds, strict=True)
     ]
+
+
+def _without_curve(first: Measured, second: Measured) -> tuple[Measured, Measured]:
+    """Both with what they can be compared in where clips differ in length: means by clip, or the first windows."""
+    if first.statistic is None:
+        one, two = (replace(m, rows=m.rows.mean(axis=1, keepdims=True)) for m in (first, second))
+        return one, two
+    windows = min(first.rows.shape[1], second.rows.shape[1])
+    return replace(first, rows=first.rows[:, :windows]), replace(second, rows=second.rows[:, :windows])
 
 
 def _numbers(measured: Measured, rows: Array) -> tuple[list[tuple[str, int]], Array]:

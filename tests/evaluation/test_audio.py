@@ -3,6 +3,7 @@
 import io
 import os
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from evaluation.audio import (
     EmptyAudioError,
     NonFiniteAudioError,
     SilentAudioError,
+    TooLongAudioError,
     TooShortAudioError,
     TruncatedAudioError,
     UnreadableAudioError,
@@ -268,3 +270,39 @@ def test_a_rate_that_no_recording_has_is_refused(tmp_path, rate):
     soundfile.write(tmp_path / "a.wav", np.ones(4, np.float32) / 2, rate)
     with pytest.raises(UnreadableAudioError, match=rf"declares {rate} Hz; accepted are 1000 to 768000 Hz"):
         load_audio(tmp_path / "a.wav")
+
+
+def test_a_flac_that_was_written_to_a_pipe_is_whole(tmp_path):
+    path = tmp_path / "a.flac"
+    samples = tone(16000, 2.5)[0].astype(np.float32)
+    soundfile.write(path, samples, 16000, "PCM_24")
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0  # The number of samples, 36 bits in STREAMINFO: 0 says that it is not known.
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+    assert soundfile.info(path).frames > 1 << 60
+    assert load_audio(path).samples == pytest.approx(samples[None], abs=2**-22)
+
+
+def test_gigabytes_that_are_no_clip_cost_an_error_and_no_memory(tmp_path):
+    path, size = tmp_path / "sparse.wav", 1_900_000_000
+    header = (
+        b"RIFF" + struct.pack("<I", size + 36) + b"WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 1, 16000, 32000, 2, 16)
+    )
+    with path.open("wb") as file:
+        file.write(header + b"data" + struct.pack("<I", size))
+        file.truncate(44 + size)
+    tracemalloc.start()
+    with pytest.raises(TooLongAudioError, match=r"sparse.wav: lasts 59375 s or more in 1 channels; at most 3600 s"):
+        load_audio(path)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
+
+
+def test_a_length_that_no_header_tells_is_bounded_while_reading(tmp_path, monkeypatch):
+    path = tmp_path / "a.mp3"
+    path.write_bytes(mp3_without_its_info_frame(tone(16000, 3)[0].astype(np.float32), 16000))
+    assert load_audio(path).samples.shape[1] >= 48_000
+    monkeypatch.setattr("evaluation.audio._MAX_DURATION_S", 2)
+    with pytest.raises(TooLongAudioError, match="at most 2 s are read"):
+        load_audio(path)

@@ -36,8 +36,8 @@ def test_a_run_prints_a_table_and_writes_files(setup, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "gen"
     assert any(line.startswith("fad ↓") for line in lines)
-    assert any(line.startswith("kl minus dense ↓") for line in lines)
-    assert any(line.startswith("floor_clap_reference ↑") for line in lines)
+    assert any(line.startswith("kl ↓") for line in lines[lines.index("minus dense") :])
+    assert any(line.startswith("clap_reference ↑") for line in lines[lines.index("floors") :])
     data = json.loads((setup / "out" / "gen.json").read_text())
     assert {row["metric"] for row in data["results"] if row["window"] == -1} >= {"fad", "kl", "clap", "fad_drift"}
     assert str(setup / "out" / "gen.csv") in lines[-1]

@@ -135,6 +135,34 @@ def test_broken_files_are_named_and_the_others_scored(clips):
     assert "no such audio file" in reasons["gone"]
 
 
+@pytest.mark.parametrize(
+    ("where", "error"),
+    [
+        ("evaluation.preprocessing.load_audio", MemoryError()),
+        ("evaluation.preprocessing.load_audio", OSError(5, "Input/output error")),
+        ("evaluation.preprocessing.resample", ValueError("ratio")),
+        ("evaluation.embed.hash_file", PermissionError(13, "Permission denied")),
+    ],
+)
+def test_whatever_goes_wrong_while_one_file_is_read_is_its_failure(clips, monkeypatch, where, error):
+    import importlib
+
+    module, name = where.rsplit(".", 1)
+    whole = getattr(importlib.import_module(module), name)
+    left = [error]
+
+    def once(*args, **options):
+        if left:
+            raise left.pop()
+        return whole(*args, **options)
+
+    monkeypatch.setattr(where, once)
+    found = embed(files(clips))
+    assert found.clip_ids == ("c1", "c2")
+    assert found.failures[0].reason.startswith(f"{clips / 'c0.wav'}: cannot be read (")
+    assert type(error).__name__ in found.failures[0].reason
+
+
 def test_windows_that_an_embedder_cannot_take_are_a_configuration_error(clips):
     with pytest.raises(ValueError, match="window_s=0.05; bands takes at least 0.100 s"):
         embed(files(clips), window_s=0.05)
