@@ -1,6 +1,7 @@
 """LiteFocus (arXiv 2407.10468): training-free sparse self-attention for long text-to-audio diffusion."""
 
 from litefocus.attention import lite_focus_attention
+from litefocus.band import band_attention
 from litefocus.config import LiteFocusConfig
 from litefocus.grid import TokenGrid
 from litefocus.keys import sample_cross_keys
@@ -9,6 +10,7 @@ from litefocus.patch import LiteFocusState, disable_lite_focus, inject_lite_focu
 from litefocus.repair import repair_pipeline
 from litefocus.schedule import LengthRule, LengthSchedule, scheduled_focus
 from litefocus.windowed import window_focus_attention
+from litefocus.windows import disable_exact_windows, exact_windows, inject_exact_windows
 
 __all__ = [
     "LengthRule",
@@ -16,7 +18,11 @@ __all__ = [
     "LiteFocusConfig",
     "LiteFocusState",
     "TokenGrid",
+    "band_attention",
+    "disable_exact_windows",
     "disable_lite_focus",
+    "exact_windows",
+    "inject_exact_windows",
     "inject_lite_focus",
     "lite_focus",
     "lite_focus_attention",

@@ -130,15 +130,20 @@ def check_levels(levels: Any) -> tuple[int, ...]:
     return tuple(sorted({int(x) for x in wanted}))
 
 
-def as_config(config: LiteFocusConfig | Mapping[str, Any] | None) -> LiteFocusConfig:
-    """A config from a config, the authors' dictionary of options, or None for the defaults.
+def as_config(config: LiteFocusConfig | Mapping[str, Any] | None, **options: Any) -> LiteFocusConfig:
+    """A config from a config, the authors' dictionary of options, or, where that is None, from options by name.
 
     Raises:
-        ValueError: a dictionary with a key that is not an option.
-        TypeError: any other type.
+        ValueError: a name that is not an option.
+        TypeError: any other type, or a config and options beside it.
     """
+    if config is not None and options:
+        raise TypeError(
+            f"a config and {', '.join(options)} beside it: give the config alone, dataclasses.replace changes one, or "
+            f"the options alone"
+        )
     if config is None:
-        return LiteFocusConfig()
+        config = options
     if isinstance(config, LiteFocusConfig):
         return config
     if not isinstance(config, Mapping):

@@ -74,8 +74,9 @@ class GridTracker:
             )
         if tokens is not None and tokens != grid.tokens:
             raise RuntimeError(
-                f"a LiteFocus attention of {tokens} tokens inside a forward of {grid.time} x {grid.freq}: one UNet "
-                f"serves one forward at a time, give every thread a copy.deepcopy of it"
+                f"a LiteFocus attention of {tokens} tokens inside a forward of {grid.time} x {grid.freq}: either "
+                f"another patch merges or drops tokens (tomesd: remove_patch(pipe) first), or two threads share the "
+                f"UNet (give each a copy.deepcopy)"
             )
         return grid
 

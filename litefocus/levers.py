@@ -8,13 +8,13 @@ tensors, and nothing is checked inside a UNet that is compiled as a whole.
 """
 
 import inspect
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
 import torch
 from torch import nn
 
+from litefocus.context import entered_context
 from litefocus.fused import (
     BuildLinear,
     ChannelsLastConvolution,
@@ -60,7 +60,7 @@ def optimize(pipe_or_unet: Any, levers: Sequence[str] | None = None) -> tuple[st
         the levers that are on.
 
     Raises:
-        TypeError: a model without a diffusers UNet.
+        TypeError: a model without a diffusers UNet, or levers that are not a list of names.
         ValueError: an unknown lever, or `packed_linears` or `compiled_blocks` asked for where it cannot serve.
         RuntimeError: a module whose forward something else has replaced: offloading, layerwise casting, another lever.
     """
@@ -92,9 +92,9 @@ def active_optimization(unet: nn.Module) -> "_Optimization | None":
     return getattr(unet, _ATTRIBUTE, None)
 
 
-@contextmanager
+@entered_context
 def optimized(pipe_or_unet: Any, levers: Sequence[str] | None = None) -> Iterator[tuple[str, ...]]:
-    """The levers inside the context. Arguments and errors as `optimize`; a model that has levers is refused.
+    """`with optimized(pipe): ...`: the levers inside the context. Arguments and errors as `optimize`.
 
     Raises:
         ValueError: the model is optimized already.
@@ -111,6 +111,11 @@ def optimized(pipe_or_unet: Any, levers: Sequence[str] | None = None) -> Iterato
 def _chosen_levers(unet: nn.Module, levers: Sequence[str] | None) -> tuple[str, ...]:
     if isinstance(levers, str):
         raise ValueError(f"levers={levers!r}: accepted is a list of names, like [{levers!r}]")
+    if levers is not None and not (isinstance(levers, Iterable) and all(isinstance(name, str) for name in levers)):
+        raise TypeError(
+            f"levers of type {type(levers).__name__}: accepted is a list of names out of {', '.join(LEVERS)}, or None; "
+            f"LiteFocus's own options go to inject_lite_focus(pipe, config)"
+        )
     reason = next(filter(None, map(unavailable, unet.parameters())), "")
     if levers is None:
         return tuple(lever for lever in DEFAULT_LEVERS if lever != "packed_linears" or not reason)

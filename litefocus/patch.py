@@ -4,12 +4,13 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import nn
 
 from litefocus.config import LiteFocusConfig, as_config
+from litefocus.context import entered_context
 from litefocus.grid import GridTracker
 from litefocus.keys import KeySource
 from litefocus.processor import LiteFocusSite, SelfAttentionForward, SelfAttentionProcessor, SiteFunction
@@ -154,39 +155,58 @@ def patched(patch: SitePatch) -> Iterator[int]:
             previous.install()
 
 
-def lite_focus_patch(pipe_or_unet: Any, config: Config = None) -> SitePatch:
+def lite_focus_patch(pipe_or_unet: Any, config: Config = None, **options: Any) -> SitePatch:
     """LiteFocus for a model, not installed yet, at the start of its stream of keys."""
-    config = as_config(config)
+    config = as_config(config, **options)
     unet = find_unet(pipe_or_unet)
     source = KeySource(config)
     return SitePatch(unet, find_sites(unet, config.levels), partial(LiteFocusSite, source), source.advance, config)
 
 
-def inject_lite_focus(pipe_or_unet: Any, config: Config = None) -> int:
+class SiteCount(int):
+    """How many self-attentions are patched. Whoever takes it for the pipeline is told that the patch is in place."""
+
+    def __call__(self, *_: Any, **__: Any) -> NoReturn:
+        """Raise TypeError: `pipe = inject_lite_focus(pipe)` lost the pipeline."""
+        raise TypeError(_NOT_THE_PIPELINE.format(sites=int(self)))
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"no attribute {name!r}: " + _NOT_THE_PIPELINE.format(sites=int(self)))
+
+
+_NOT_THE_PIPELINE = (
+    "inject_lite_focus changes the pipeline in place and returns the number of patched sites, here {sites}: write "
+    "inject_lite_focus(pipe) without assigning it, and call pipe"
+)
+
+
+def inject_lite_focus(pipe_or_unet: Any, config: Config = None, **options: Any) -> SiteCount:
     """Replace the self-attentions of the finest attention level by LiteFocus, until `disable_lite_focus`.
 
-    Idempotent: injecting again replaces the patch and restarts its stream of keys. A pipeline that cannot generate with
-    the installed libraries is named in a warning, with what to do (`repair_pipeline`).
+    The model is changed in place. Idempotent: injecting again replaces the patch and restarts its stream of keys. A
+    pipeline that cannot generate with the installed libraries is named in a warning, with what to do
+    (`repair_pipeline`).
 
     Args:
         pipe_or_unet: a diffusers AudioLDM2, AudioLDM or MusicLDM pipeline or UNet, or the original audioldm2 package's
             LatentDiffusion.
         config: a LiteFocusConfig, the authors' dict of options, or None for the defaults.
+        options: instead of a config, its options by name: `inject_lite_focus(pipe, sparse_ratio=0.05)`.
 
     Returns:
         the number of patched sites; 20 on the published AudioLDM 2.
 
     Raises:
-        TypeError: a model without a UNet over (time, frequency) latents.
+        TypeError: a model without a UNet over (time, frequency) latents, or a config and options beside it.
         ValueError: an invalid option, or a level that the UNet does not have.
     """
     fault = why_it_cannot_generate(pipe_or_unet)
     if fault is not None:
         warnings.warn(fault, stacklevel=2)
-    patch = lite_focus_patch(pipe_or_unet, config)
+    patch = lite_focus_patch(pipe_or_unet, config, **options)
     disable_lite_focus(patch.unet)
     patch.install()
-    return len(patch.sites)
+    return SiteCount(len(patch.sites))
 
 
 def disable_lite_focus(pipe_or_unet: Any) -> None:
@@ -218,11 +238,12 @@ def lite_focus_state(pipe_or_unet: Any) -> LiteFocusState | None:
     return None if patch is None else LiteFocusState(len(patch.sites), patch.config)
 
 
-@contextmanager
-def lite_focus(pipe_or_unet: Any, config: Config = None) -> Iterator[int]:
-    """LiteFocus inside the context; what was there before, afterwards. Arguments and errors as `inject_lite_focus`.
+@entered_context
+def lite_focus(pipe_or_unet: Any, config: Config = None, **options: Any) -> Iterator[int]:
+    """`with lite_focus(pipe): ...`: LiteFocus inside the context; what was there before, afterwards.
 
-    The stream of keys starts anew at every entry: the same seed gives the same keys.
+    Without `with` it does nothing and warns; `inject_lite_focus` is the call that stays on. Arguments and errors are
+    the same. The stream of keys starts anew at every entry: the same seed gives the same keys.
     """
-    with patched(lite_focus_patch(pipe_or_unet, config)) as sites:
+    with patched(lite_focus_patch(pipe_or_unet, config, **options)) as sites:
         yield sites

@@ -93,6 +93,10 @@ class SelfAttentionProcessor:
         self.tracker = tracker
         self.original = original
 
+    def __repr__(self) -> str:
+        """Shown in diffusers' own errors about a processor that it does not know."""
+        return "LiteFocus, which disable_lite_focus(pipe) takes out before other processors are set"
+
     def __call__(
         self,
         attn: Any,

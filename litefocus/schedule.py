@@ -5,7 +5,6 @@ beats dense attention. A schedule is data: rules by clip length, each with its o
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from litefocus.config import LiteFocusConfig, is_whole_number
+from litefocus.context import entered_context
 from litefocus.grid import TokenGrid
 from litefocus.keys import KeySource
 from litefocus.patch import SitePatch, patched
@@ -118,15 +118,21 @@ class _Streams:
             source.advance()
 
 
-@contextmanager
+@entered_context
 def scheduled_focus(pipe_or_unet: Any, schedule: LengthSchedule) -> Iterator[int]:
-    """LiteFocus by clip length inside the context; yields the number of patched sites.
+    """`with scheduled_focus(pipe, schedule): ...`: LiteFocus by clip length inside the context; yields the site count.
 
     Every rule has its own stream of sampled keys, which starts anew at every entry.
 
     Raises:
-        TypeError, ValueError: as `lite_focus`.
+        TypeError: a schedule of another type, or a model that `lite_focus` refuses.
+        ValueError: as `lite_focus`.
     """
+    if not isinstance(schedule, LengthSchedule):
+        raise TypeError(
+            f"schedule of type {type(schedule).__name__}: accepted is LengthSchedule([LengthRule(max_frames, config), "
+            f"...]); lite_focus(pipe, config) serves every length with one config"
+        )
     unet = find_unet(pipe_or_unet)
     streams = _Streams(schedule)
     with patched(SitePatch(unet, find_sites(unet, schedule.levels), streams.site, streams.advance)) as sites:

@@ -1,0 +1,53 @@
+"""Context managers that say so when they are made and never entered, as `lite_focus(pipe)` without `with`."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import wraps
+from types import TracebackType
+from typing import Generic, ParamSpec, TypeVar
+
+Arguments = ParamSpec("Arguments")
+Value = TypeVar("Value")
+
+
+class _Context(AbstractContextManager[Value], Generic[Value]):
+    """What a call returns: does nothing until it is entered."""
+
+    def __init__(self, name: str, manager: AbstractContextManager[Value]) -> None:
+        self._name = name
+        self._manager = manager
+        self._entered = False
+
+    def __enter__(self) -> Value:
+        self._entered = True
+        return self._manager.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        return self._manager.__exit__(kind, error, traceback)
+
+    def __repr__(self) -> str:
+        state = "entered" if self._entered else "nothing is changed before it is entered"
+        return f"<context of {self._name}, for `with {self._name}(...):`; {state}>"
+
+    def __del__(self) -> None:
+        if not self._entered:
+            warnings.warn(
+                f"{self._name}(...) was never entered, so it changed nothing: write `with {self._name}(...):`",
+                stacklevel=2,
+            )
+
+
+def entered_context(
+    function: Callable[Arguments, Iterator[Value]],
+) -> Callable[Arguments, AbstractContextManager[Value]]:
+    """`contextlib.contextmanager`, whose result warns if it is thrown away without having been entered."""
+    make = contextmanager(function)
+
+    @wraps(function)
+    def context(*args: Arguments.args, **kwargs: Arguments.kwargs) -> AbstractContextManager[Value]:
+        return _Context(function.__name__, make(*args, **kwargs))
+
+    return context

@@ -1,0 +1,98 @@
+"""Attention within a band against its definition in float64, and that it costs what a band costs."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from litefocus.band import band_attention
+
+
+def inputs(length: int, *, heads: int = 4, key_heads: int = 2, batch: int = 2, dtype: Any = torch.float32) -> Any:
+    generator = torch.Generator().manual_seed(length)
+    query = torch.randn(batch, heads, length, 16, generator=generator)
+    key, value = torch.randn(2, batch, key_heads, length, 16, generator=generator)
+    return query.to(dtype), key.to(dtype), value.to(dtype)
+
+
+def definition(
+    query: Any, key: Any, value: Any, half_width: int, padding: Any = None, scale: float | None = None
+) -> Any:
+    """Dense float64 attention with the band as a mask; zeros where a query sees no key."""
+    repeats = query.shape[1] // key.shape[1]
+    key, value = (x.repeat_interleave(repeats, dim=1).double() for x in (key, value))
+    position = torch.arange(query.shape[2])
+    keep = ((position[:, None] - position).abs() <= half_width)[None, None]
+    if padding is not None:
+        keep = keep & padding[:, None, None]
+    scores = query.double() @ key.transpose(-1, -2) * (query.shape[-1] ** -0.5 if scale is None else scale)
+    return scores.masked_fill(~keep, -torch.inf).softmax(dim=-1).nan_to_num() @ value
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("half_width", [0, 1, 17, 128, None])
+@pytest.mark.parametrize("length", [1, 16, 17, 18, 1000, 3001])
+def test_a_band_equals_its_definition(length: int, half_width: int | None, padded: bool, dtype: torch.dtype) -> None:
+    half_width = length if half_width is None else half_width
+    query, key, value = inputs(length, dtype=dtype)
+    padding = None
+    if padded:
+        padding = torch.rand(2, length, generator=torch.Generator().manual_seed(1)) > 0.2
+        padding[1, length // 2 :] = False  # a clip of half the length: queries without any key
+    output = band_attention(query, key, value, half_width, key_padding=padding)
+    assert output.dtype == dtype
+    wanted = definition(query, key, value, half_width, padding)
+    # bfloat16 keeps 8 bits; the values reach about 4.
+    assert (output - wanted).abs().max() < (2e-6 if dtype == torch.float32 else 4e-2)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 32, 500])
+def test_the_result_does_not_depend_on_the_chunk(chunk: int) -> None:
+    tokens = inputs(300)
+    expected = definition(*tokens, 9, scale=0.5)
+    assert (band_attention(*tokens, 9, scale=0.5, chunk=chunk) - expected).abs().max() < 2e-6
+
+
+def test_gradients_are_those_of_the_definition() -> None:
+    tokens = [x.double().requires_grad_() for x in inputs(150, batch=1)]
+    padding = torch.arange(150)[None] < 140
+    weight = torch.randn(1, 4, 150, 16, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    ours = torch.autograd.grad((band_attention(*tokens, 5, key_padding=padding) * weight)[:, :, :130].sum(), tokens)
+    wanted = torch.autograd.grad((definition(*tokens, 5, padding) * weight)[:, :, :130].sum(), tokens)
+    for mine, theirs in zip(ours, wanted, strict=True):
+        assert (mine - theirs).abs().max() < 1e-12
+
+
+def test_the_work_grows_with_the_length_and_not_with_its_square() -> None:
+    def flops(length: int) -> int:
+        with FlopCounterMode(display=False) as counter:
+            band_attention(*inputs(length, batch=1, key_heads=4), 17)
+        return counter.get_total_flops()
+
+    # 2 products of 2 operations for 4 heads of 16: at most three keys counted for every two in a band of 35.
+    assert flops(4096) < 4096 * 4 * 16 * 4 * 35 * 2
+    assert flops(8192) == pytest.approx(2 * flops(4096), rel=0.01)
+
+
+def test_it_compiles_as_one_graph() -> None:
+    tokens = inputs(200)
+    compiled = torch.compile(band_attention, backend="eager", fullgraph=True)
+    assert torch.equal(compiled(*tokens, 9), band_attention(*tokens, 9))
+
+
+@pytest.mark.parametrize(
+    ("shapes", "half_width", "padding", "message"),
+    [
+        (((1, 2, 5, 4), (1, 2, 6, 4)), 1, None, "the same B, L and D"),
+        (((1, 3, 5, 4), (1, 2, 5, 4)), 1, None, "a number of key heads that divides"),
+        (((2, 5, 4), (2, 5, 4)), 1, None, r"accepted are \(B, H, L, D\)"),
+        (((1, 2, 5, 4), (1, 2, 5, 4)), -1, None, "half_width=-1"),
+        (((1, 2, 5, 4), (1, 2, 5, 4)), 1, torch.ones(1, 5), r"accepted is bool \(1, 5\)"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(shapes: Any, half_width: int, padding: Any, message: str) -> None:
+    query, key = (torch.zeros(shape) for shape in shapes)
+    with pytest.raises(ValueError, match=message):
+        band_attention(query, key, key, half_width, key_padding=padding)
