@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.cli import one_line_errors
+from experiments.machine.files import write_whole
 from experiments.testbed.settings import parse_settings
 
 CLIP_S = 10.0
@@ -170,7 +171,7 @@ def main() -> None:
         chosen = parse_settings(BenchmarkSettings, sys.argv[1:])
         text = json.dumps(run(chosen), indent=1)
         if chosen.out:
-            Path(chosen.out).write_text(text + "\n", encoding="utf-8")
+            write_whole(Path(chosen.out), text + "\n")
         print(text)
 
 

@@ -16,6 +16,7 @@ import torch
 from experiments.cli import one_line_errors
 from experiments.linear_sweep import heldout_clips
 from experiments.machine.environment import describe
+from experiments.machine.files import write_whole
 from experiments.tables.formats import ResultTable, to_csv, to_markdown
 from experiments.testbed.corpus import TRAIN_DURATION_S
 from experiments.testbed.load import load_pipeline
@@ -87,8 +88,8 @@ def run(settings: ErrorSettings) -> str:
         rows,
         [f"{settings.clips} held-out clips, testbed {pipeline.weights[:19]}: evidence about this small model only."],
     )
-    (out / "decoding_error.md").write_text(to_markdown(table), encoding="utf-8")
-    (out / "decoding_error.csv").write_text(to_csv(table), encoding="utf-8")
+    write_whole(out / "decoding_error.md", to_markdown(table))
+    write_whole(out / "decoding_error.csv", to_csv(table))
     return to_markdown(table)
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from experiments.conditions import Condition
-from experiments.machine.audio_files import check_content, sha256_file, write_wav
+from experiments.machine.audio_files import check_content, write_wav
+from experiments.machine.files import sha256_file
 from experiments.machine.memory import MEMORY_ERRORS, out_of_memory
 from experiments.machine.progress import progress
 from experiments.pipelines import GeneratedClip, Pipeline

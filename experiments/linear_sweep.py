@@ -26,6 +26,7 @@ from scipy import stats
 
 from experiments.cli import one_line_errors
 from experiments.machine.environment import describe
+from experiments.machine.files import write_whole
 from experiments.machine.progress import progress
 from experiments.probes import Method, ProbeClips, condition, denoising_loss, lite_focus_method
 from experiments.tables.formats import Cell, Estimate, ResultTable, to_csv, to_markdown
@@ -240,8 +241,8 @@ def run(settings: SweepSettings) -> str:
         append_record(out / RECORDS, record)
     records = [r for r in select_records(out / RECORDS, pipeline.weights, settings.clips) if r["length"] in lengths]
     table = sweep_table(records)
-    (out / "linear_sweep.md").write_text(to_markdown(table), encoding="utf-8")
-    (out / "linear_sweep.csv").write_text(to_csv(table), encoding="utf-8")
+    write_whole(out / "linear_sweep.md", to_markdown(table))
+    write_whole(out / "linear_sweep.csv", to_csv(table))
     return to_markdown(table)
 
 

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from experiments.cli import one_line_errors
+from experiments.machine.files import write_whole
 from experiments.tables.formats import to_markdown
 from experiments.tables.run_tables import tables_of
 
@@ -58,7 +59,7 @@ def main() -> None:
         if arguments[1:] and stale:
             raise ValueError(f"{path}: stale tables {', '.join(stale)}; run python -m experiments.readme {path}")
         if not arguments[1:]:
-            path.write_text(fill_blocks(text), encoding="utf-8")
+            write_whole(path, fill_blocks(text))
         print(f"{path}: {len(stale)} tables {'rewritten' if stale else 'stale'}")
 
 

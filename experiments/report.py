@@ -14,6 +14,7 @@ from experiments.figures.quality_figures import quality_figures
 from experiments.figures.speed_figures import speed_figures
 from experiments.figures.step_time_figure import step_time_figure
 from experiments.listen.page import write_listening_page
+from experiments.machine.files import write_whole
 from experiments.provenance import places, provenance
 from experiments.records import (
     ClipRecord,
@@ -74,7 +75,7 @@ def _write_report(run_dir: Path) -> str:
     shown = [to_markdown(table) for name, table in tables.items() if not name.startswith(DETAIL)]
     shown = shown or [plain_line(line) for line in provenance(starts).splitlines()]
     text = "\n".join([f"# {plain_line(str(title))}\n", *not_scored(records), *shown])
-    (run_dir / "report.md").write_text(text, encoding="utf-8")
+    write_whole(run_dir / "report.md", text)
     figures = run_dir / "figures"
     if timings := of_kind(records, TimingRecord):
         speed_figures(speed_rows(records), figures, places(timings, starts))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from experiments.cli import one_folder, one_line_errors
 from experiments.figures.latency_figure import latency_figures
+from experiments.machine.files import write_whole
 from experiments.provenance import where
 from experiments.records import RunRecord, of_kind, read_records
 from experiments.tables.benchmark_tables import arm_rows, benchmark_tables
@@ -27,7 +28,7 @@ def benchmark_report(run_dir: Path) -> str:
     run = of_kind(records, RunRecord)[-1]
     latency_figures(rows, run_dir / "figures", where(run))
     text = "\n".join([f"# {run.config.get('name', run_dir.name)}\n", *(to_markdown(table) for table in tables)])
-    (run_dir / "report.md").write_text(text, encoding="utf-8")
+    write_whole(run_dir / "report.md", text)
     return text
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import matplotlib
 
+from experiments.machine.files import whole_file
+
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
@@ -58,10 +60,10 @@ def style_of(method: str, names: Sequence[str]) -> tuple[str, str]:
 
 def save(figure: Figure, path: Path) -> list[Path]:
     """Write a figure as svg and png without a date, so that equal rows give equal bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     written = []
     for suffix, metadata in ((".svg", {"Date": None}), (".png", {"Software": None})):
-        figure.savefig(path.with_suffix(suffix), bbox_inches="tight", metadata=metadata)
+        with whole_file(path.with_suffix(suffix)) as file:
+            figure.savefig(file, format=suffix[1:], bbox_inches="tight", metadata=metadata)
         written.append(path.with_suffix(suffix))
     plt.close(figure)
     return written

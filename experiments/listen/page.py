@@ -23,6 +23,7 @@ from experiments.cli import one_folder, one_line_errors
 from experiments.figures.style import style_of
 from experiments.listen.data import Grid, gather
 from experiments.listen.spectrograms import image_name, write_spectrograms
+from experiments.machine.files import write_whole
 from experiments.provenance import provenance, quality_notes, starts_of
 from experiments.records import ClipRecord, RunRecord, of_kind, read_records
 from experiments.tables.quality_rows import metric_label
@@ -49,9 +50,7 @@ def write_listening_page(run_dir: Path) -> Path:
     grid = gather(records, run_dir)
     write_spectrograms(run_dir, list(grid.clips.values()))
     path = run_dir / PAGE
-    path.write_text(
-        render_page(page_data(grid, starts_of(of_kind(records, ClipRecord), runs), run_dir.name)), encoding="utf-8"
-    )
+    write_whole(path, render_page(page_data(grid, starts_of(of_kind(records, ClipRecord), runs), run_dir.name)))
     logger.info("%s: %d clips, %d gaps", path, len(grid.clips), len(grid.gaps))
     return path
 

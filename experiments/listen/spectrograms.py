@@ -7,7 +7,6 @@ Shapes: S samples, K STFT frames, B FFT bins, M mel rows, W image columns.
 
 import hashlib
 import io
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from PIL import Image
 from scipy import fft
 from tqdm import tqdm
 
+from experiments.machine.files import whole_file
 from experiments.records import ClipRecord
 
 FOLDER = "spectrograms"
@@ -46,11 +46,8 @@ def write_spectrograms(run_dir: Path, clips: Sequence[ClipRecord]) -> None:
     for name, clip in tqdm(pending.items(), desc="spectrograms", unit="clip"):
         samples, sample_rate = read_recorded(run_dir, clip)
         image = spectrogram_image(samples, sample_rate)
-        path = run_dir / name
-        path.parent.mkdir(exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        image.save(partial, format="WEBP", quality=QUALITY, method=2)
-        os.replace(partial, path)
+        with whole_file(run_dir / name, shared=True) as file:
+            image.save(file, format="WEBP", quality=QUALITY, method=2)
 
 
 def read_recorded(run_dir: Path, clip: ClipRecord) -> tuple[np.ndarray, int]:

@@ -1,10 +1,10 @@
 """Fetch one public file, checked against its sha256."""
 
 import hashlib
-import os
-import tempfile
 import urllib.request
 from pathlib import Path
+
+from experiments.machine.files import write_whole
 
 TIMEOUT_S = 30
 
@@ -21,7 +21,6 @@ def fetch(url: str, sha256: str, path: Path, option: str) -> Path:
     if path.exists():
         check(path.read_bytes(), sha256, f"{path}", option)
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response:
             content = response.read()
@@ -30,9 +29,7 @@ def fetch(url: str, sha256: str, path: Path, option: str) -> Path:
             f"cannot reach {url} ({error}); put the file at {path} or set {option} to a local copy"
         ) from error
     check(content, sha256, url, option)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        file.write(content)
-    os.replace(file.name, path)
+    write_whole(path, content, shared=True)
     return path
 
 

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from experiments.machine.files import write_whole
 from experiments.provenance import quality_notes
 from experiments.records import MetricRecord, Record, RunRecord, of_kind
 from experiments.tables.formats import Cell, Estimate, ResultTable, to_csv, to_latex, to_markdown
@@ -205,11 +206,10 @@ def _mechanism_cells(form: Mechanisms | None) -> list[Cell]:
 
 def write_tables(tables: Iterable[ResultTable], folder: Path) -> list[Path]:
     """Write each table as NAME.md, NAME.csv and NAME.tex into a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
     written = []
     for table in tables:
         for suffix, render in ((".md", to_markdown), (".csv", to_csv), (".tex", to_latex)):
             path = folder / f"{table.name}{suffix}"
-            path.write_text(render(table), encoding="utf-8")
+            write_whole(path, render(table))
             written.append(path)
     return written

@@ -34,9 +34,9 @@ from transformers import (
     T5Tokenizer,
 )
 
+from experiments.machine.files import sha256_file, write_whole
 from experiments.testbed.clap import feature_extractor
-from experiments.testbed.judges_training import write_atomically
-from experiments.testbed.load import GATE, UNET_FILE, WEIGHTS, hash_file, write_manifest
+from experiments.testbed.load import GATE, UNET_FILE, WEIGHTS, write_manifest
 from experiments.testbed.settings import parse_settings
 from experiments.testbed.text import TEXT_PARTS
 from experiments.testbed.train_unet import make_scheduler
@@ -131,7 +131,7 @@ def half_bytes(state: Mapping[str, torch.Tensor]) -> bytes:
 
 def _write_gate(records: Path, out: Path) -> None:
     """The readings that were taken on the UNet in `out`, the last one of each length, in order of length."""
-    unet = hash_file(out / UNET_FILE)
+    unet = sha256_file(out / UNET_FILE)
     readings = [json.loads(line) for line in records.read_text(encoding="utf-8").splitlines()]
     newest = {reading["length"]: reading for reading in readings if reading.get("unet_sha256") == unet}
     if not newest:
@@ -139,7 +139,7 @@ def _write_gate(records: Path, out: Path) -> None:
             f"{records} holds no reading of the UNet with sha256 {unet[:12]}...: read the gate with unet={out / 'unet'}"
         )
     kept = [{key: newest[length][key] for key in GATE_KEYS} for length in sorted(newest)]
-    write_atomically(out / GATE, json.dumps({"unet_sha256": unet, "readings": kept}, indent=1).encode() + b"\n")
+    write_whole(out / GATE, json.dumps({"unet_sha256": unet, "readings": kept}, indent=1).encode() + b"\n")
 
 
 def _write_index(out: Path) -> None:

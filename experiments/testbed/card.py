@@ -15,9 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from experiments.machine.files import write_whole
 from experiments.testbed.generator_quality import ratio_above_floor
 from experiments.testbed.judges_quality import Summary
-from experiments.testbed.judges_training import write_atomically
 from experiments.testbed.load import CLAP, CLASSIFIER, GATE, WEIGHTS, judge_hashes
 
 RESULTS = Path("results/testbed")
@@ -184,5 +184,5 @@ def fill(text: str) -> str:
 
 if __name__ == "__main__":
     card = WEIGHTS / "README.md"
-    write_atomically(card, fill(card.read_text(encoding="utf-8")).encode())
+    write_whole(card, fill(card.read_text(encoding="utf-8")).encode())
     print(card.name)

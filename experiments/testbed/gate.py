@@ -29,13 +29,13 @@ import torch
 from diffusers import AudioLDM2UNet2DConditionModel
 from safetensors.torch import load_file, save
 
+from experiments.machine.files import write_whole
 from experiments.probes import ProbeClips, attention_structure, losses_by_method
 from experiments.site_structure import FAR_S, SiteStructure, octaves
 from experiments.testbed.assemble import half_bytes
 from experiments.testbed.corpus import TRAIN_DURATION_S, Scene, render_scene, sample_scene
 from experiments.testbed.gate_criteria import COMPENSATION_ERRORS, DELETION_SHARE, ENTROPY_GAP_NAT, MASS_RATIO
 from experiments.testbed.judges_data import corpus_version
-from experiments.testbed.judges_training import write_atomically
 from experiments.testbed.mel import log_mel
 from experiments.testbed.rates import TOKEN_FRAMES_PER_SECOND
 from experiments.testbed.settings import parse_settings
@@ -126,7 +126,7 @@ def heldout_clips(settings: GateSettings, length: int) -> ProbeClips:
         audio = [render_scene(scene, length * TRAIN_DURATION_S) for scene in scenes]
         latents = [encode_mel(vae, log_mel(torch.from_numpy(samples)[None])) for samples in audio]
         tensors["latents"] = torch.cat(latents).half()
-        write_atomically(path, save(tensors))
+        write_whole(path, save(tensors))
     tensors = load_file(path)
     text = {
         "encoder_hidden_states": tensors["generated"].float(),

@@ -27,6 +27,7 @@ from tqdm import tqdm
 from transformers import ClapModel, RobertaTokenizer
 
 from evaluation import frechet_distance
+from experiments.machine.files import write_whole
 from experiments.pipelines import Pipeline
 from experiments.prompts import Prompt
 from experiments.testbed.attribute_contrasts import FIRST_SEED, MISREAD_EVENTS, Contrast, attribute_contrasts
@@ -35,7 +36,6 @@ from experiments.testbed.classifier import EventClassifier, exact_sets
 from experiments.testbed.corpus import TRAIN_DURATION_S, Scene, render_scene, sample_scene
 from experiments.testbed.judges_data import event_labels
 from experiments.testbed.judges_quality import Summary, summarise
-from experiments.testbed.judges_training import write_atomically
 from experiments.testbed.load import CLAP, CLASSIFIER, WEIGHTS, judge_hashes, load_judges, load_pipeline
 from experiments.testbed.mel import log_mel
 from experiments.testbed.settings import parse_settings
@@ -249,7 +249,7 @@ def measure(settings: GeneratorSettings) -> dict[str, Any]:
             results[name]["without"] = MISREAD_EVENTS[name]
     pooled = {name: torch.cat(parts) for name, parts in embeddings.items()}
     results["frechet_distance"] = measure_distances(pipeline, classifier, pooled, every, settings)
-    write_atomically(Path(settings.out), json.dumps(results, indent=1).encode() + b"\n")
+    write_whole(Path(settings.out), json.dumps(results, indent=1).encode() + b"\n")
     return results
 
 

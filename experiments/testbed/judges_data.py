@@ -8,7 +8,6 @@ a changed corpus is never mixed with old renders.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from experiments.machine.files import sha256_file, whole_file
 from experiments.testbed.corpus import EVENT_NAMES, TRAIN_DURATION_S, Scene, render_scene, sample_scene
 from experiments.testbed.mel import log_mel
 from experiments.testbed.vocoder import load_vae, load_vocoder, reconstruct
@@ -141,7 +141,7 @@ def data_settings(
     """What a judge's training depends on besides its schedule; `start` is the file of weights that it starts from."""
     data: dict[str, int | str] = {"corpus": corpus_version(), "clips": clips, "batch_size": batch_size}
     data |= round_trip_settings(vocoder, vae, round_trips)
-    return data | ({"start": hashlib.sha256(start.read_bytes()).hexdigest()[:12]} if start else {})
+    return data | ({"start": sha256_file(start)[:12]} if start else {})
 
 
 def _cached_chunks(
@@ -153,7 +153,8 @@ def _cached_chunks(
         part = scenes[start : start + CHUNK_CLIPS]
         path = folder / f"{part[0].seed}-{len(part)}.npy"
         if not path.exists():
-            _save_atomically(path, render(part))
+            with whole_file(path, shared=True) as file:
+                np.save(file, render(part))
         chunks.append(np.load(path, mmap_mode="r", allow_pickle=False))
     return tuple(chunks)
 
@@ -164,12 +165,3 @@ def _render_chunk(scenes: Sequence[Scene], duration_s: float) -> np.ndarray:
 
 def _to_int16(audio: np.ndarray) -> np.ndarray:
     return np.round(np.clip(audio, -1.0, 1.0) * INT16_SCALE).astype(np.int16)
-
-
-def _save_atomically(path: Path, array: np.ndarray) -> None:
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    with temporary.open("wb") as handle:
-        np.save(handle, array)
-        handle.flush()
-        os.fsync(handle.fileno())
-    os.replace(temporary, path)

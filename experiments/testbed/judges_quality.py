@@ -21,12 +21,12 @@ from tqdm import tqdm
 from transformers import ClapModel, RobertaTokenizer
 
 from evaluation import bootstrap_interval
+from experiments.machine.files import write_whole
 from experiments.testbed.captions import event_caption, scene_caption
 from experiments.testbed.clap import embed_audio, embed_text, scene_key
 from experiments.testbed.classifier import EventClassifier, exact_sets
 from experiments.testbed.corpus import ATTRIBUTE_WORDS, EventSpec, Scene
 from experiments.testbed.judges_data import HELDOUT_FIRST_SEED, ClipSet, corpus_version, render_clips
-from experiments.testbed.judges_training import write_atomically
 from experiments.testbed.load import judge_hashes, load_clap, load_classifier
 from experiments.testbed.mel import log_mel
 from experiments.testbed.settings import parse_settings
@@ -204,7 +204,7 @@ def measure(settings: QualitySettings) -> dict[str, object]:
     )
     if settings.clap:
         results["clap"] = measure_clap(clips, *load_clap(settings.clap))
-    write_atomically(Path(settings.out), json.dumps(results, indent=1).encode() + b"\n")
+    write_whole(Path(settings.out), json.dumps(results, indent=1).encode() + b"\n")
     return results
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import platform
 import time
 from collections.abc import Callable
@@ -21,10 +20,11 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 import transformers
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 from tqdm import tqdm
 
+from experiments.machine.files import write_whole
 from experiments.testbed.train_state import (
     check_fingerprint,
     fingerprint_of,
@@ -113,7 +113,7 @@ def train(
             save_checkpoint(folder / "checkpoint.pt", {**content, "fingerprint": fingerprint, "state": state})
     model.eval()
     record = _record(model, schedule, settings, state)
-    write_atomically(folder / "training_record.json", json.dumps(record, indent=1).encode() + b"\n")
+    write_whole(folder / "training_record.json", json.dumps(record, indent=1).encode() + b"\n")
     return record
 
 
@@ -163,24 +163,10 @@ def _record(model: nn.Module, schedule: Schedule, settings: dict[str, Any], stat
     }
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader finds the old content or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as handle:
-        handle.write(content)
-        handle.flush()
-        os.fsync(handle.fileno())
-    os.replace(temporary, path)
-
-
 def save_half(model: nn.Module, path: Path) -> None:
     """Write a module's state as safetensors, floating tensors in half precision (the shipped form)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     state = {
         name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous().clone()
         for name, tensor in model.state_dict().items()
     }
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    save_file(state, temporary, metadata={"format": "pt"})
-    os.replace(temporary, path)
+    write_whole(path, save(state, metadata={"format": "pt"}))

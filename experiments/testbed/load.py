@@ -16,9 +16,9 @@ from diffusers import AudioLDM2Pipeline
 from safetensors.torch import load_file
 from transformers import ClapModel, RobertaTokenizer
 
+from experiments.machine.files import sha256_file, write_whole
 from experiments.pipelines import Pipeline, prepare
 from experiments.testbed.classifier import EventClassifier
-from experiments.testbed.judges_training import write_atomically
 
 WEIGHTS = Path(__file__).parent / "weights"
 MANIFEST = "manifest.json"
@@ -110,7 +110,7 @@ def load_judges(root: Path) -> tuple[EventClassifier, tuple[ClapModel, RobertaTo
 def judge_hashes(classifier: Path | None = None, clap: Path | None = None) -> dict[str, str]:
     """The first 12 hex digits of the sha256 of each given judge's weights, for the file of a measurement."""
     files = {"classifier": classifier, "clap": clap and clap / "model.safetensors"}
-    return {name: hash_file(file)[:12] for name, file in files.items() if file is not None}
+    return {name: sha256_file(file)[:12] for name, file in files.items() if file is not None}
 
 
 def write_manifest(folder: str | Path) -> Path:
@@ -128,12 +128,12 @@ def write_manifest(folder: str | Path) -> Path:
         size = path.stat().st_size
         if size >= FILE_LIMIT_BYTES:
             raise ValueError(f"{name} has {size} bytes; shipped files must stay below {FILE_LIMIT_BYTES}: shrink it")
-        files[name] = {"bytes": size, "sha256": hash_file(path)}
+        files[name] = {"bytes": size, "sha256": sha256_file(path)}
     total = sum(int(entry["bytes"]) for entry in files.values())
     if total >= FOLDER_LIMIT_BYTES:
         raise ValueError(f"{root} has {total} bytes; shipped weights must stay below {FOLDER_LIMIT_BYTES}: shrink it")
     target = root / MANIFEST
-    write_atomically(target, json.dumps({"files": files}, indent=1, sort_keys=True).encode() + b"\n")
+    write_whole(target, json.dumps({"files": files}, indent=1, sort_keys=True).encode() + b"\n")
     return target
 
 
@@ -150,7 +150,7 @@ def check_file(root: Path, name: str) -> Path:
         raise ValueError(f"{name} is not in {root / MANIFEST}; run write_manifest if you added it on purpose")
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing, but listed in {MANIFEST}; restore it from the repository")
-    found = hash_file(path)
+    found = sha256_file(path)
     if found != entry["sha256"]:
         raise ValueError(
             f"{path} has sha256 {found[:16]}..., expected {str(entry['sha256'])[:16]}...: restore the file"
@@ -180,9 +180,3 @@ def _manifest(root: Path) -> dict[str, dict[str, str | int]]:
         raise FileNotFoundError(f"no {MANIFEST} in {root}; give a folder made by experiments.testbed.assemble")
     files: dict[str, dict[str, str | int]] = json.loads(path.read_text(encoding="utf-8"))["files"]
     return files
-
-
-def hash_file(path: Path) -> str:
-    """Hex sha256 of a file."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -1,7 +1,5 @@
 """Reference audio of the testbed's prompts: true scenes of any length, rendered once per run and kept as wav."""
 
-import os
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,9 +24,7 @@ def render_references(prompts: Sequence[Prompt], duration_s: float, *, folder: s
     missing = [prompt_id for prompt_id, path in files.items() if not path.exists()]
     with progress(len(missing), f"references, {duration_s:g} s", "clip") as bar:
         for prompt_id in missing:
-            # Shards with other seeds of the prompt may render it at the same time, under equal process ids.
-            own = files[prompt_id].with_name(f"{prompt_id}.{secrets.token_hex(4)}")
-            write_wav(own, reference_audio(prompt_id, duration_s), SAMPLE_RATE)
-            os.replace(own, files[prompt_id])
+            # Shards with other seeds of the prompt may render it at the same time.
+            write_wav(files[prompt_id], reference_audio(prompt_id, duration_s), SAMPLE_RATE, shared=True)
             bar.update()
     return files, True

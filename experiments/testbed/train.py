@@ -18,8 +18,8 @@ from typing import Any
 
 import torch
 
+from experiments.machine.files import write_whole
 from experiments.testbed.assemble import AssembleSettings, assemble
-from experiments.testbed.judges_training import write_atomically
 from experiments.testbed.settings import parse_settings
 from experiments.testbed.train_clap import ClapSettings, train_clap
 from experiments.testbed.train_classifier import ClassifierSettings, train_classifier
@@ -143,7 +143,7 @@ def train(settings: TrainSettings) -> Path:
         else:
             logger.info("%s: running", stage.name)
             stage.run()
-            write_atomically(stage.done, b"")
+            write_whole(stage.done, b"")
     return Path(settings.root) / "weights"
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from experiments.machine.files import sha256_file, whole_file
 from experiments.seeds import numbered_generator
 
 
@@ -25,14 +25,9 @@ def step_generator(seed: int, step: int) -> torch.Generator:
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Writes a checkpoint so that a kill leaves either the old or the new one: temporary name, fsync, rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as handle:
-        torch.save(state, handle)
-        handle.flush()
-        os.fsync(handle.fileno())
-    temporary.replace(path)
+    """Writes a checkpoint so that a kill leaves either the old or the new one."""
+    with whole_file(path) as file:
+        torch.save(state, file)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
@@ -64,7 +59,7 @@ def content_digest(*parts: str | float | Path) -> str:
                 raise FileNotFoundError(
                     f"{part} holds no weights or vocabulary: train that part first, or correct its path"
                 )
-            part = " ".join(f"{file.name}:{hashlib.sha256(file.read_bytes()).hexdigest()}" for file in files)
+            part = " ".join(f"{file.name}:{sha256_file(file)}" for file in files)
         digest.update(f"{part}\n".encode())
     return digest.hexdigest()[:12]
 

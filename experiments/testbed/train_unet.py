@@ -15,10 +15,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from diffusers import AudioLDM2UNet2DConditionModel, AutoencoderKL, DDIMScheduler
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 from tqdm import tqdm
 
+from experiments.machine.files import write_whole
 from experiments.testbed.corpus import sample_scene
 from experiments.testbed.judges_data import corpus_version
 from experiments.testbed.settings import parse_settings, pick_device
@@ -130,9 +131,7 @@ def prepare_data(settings: UnetSettings) -> TrainingData:
         captions = [""] + [sample_scene(seed, split="train").caption for seed in range(settings.clips)]
         tensors = encode_text(load_text_parts(Path(settings.text)), captions)
         tensors["latents"] = encode_latents(load_vae(settings.vae), mels)
-        temporary = path.with_suffix(".tmp")
-        save_file(tensors, temporary)
-        temporary.replace(path)
+        write_whole(path, save(tensors))
     return TrainingData(**load_file(path))
 
 

@@ -12,6 +12,7 @@ import torch
 from diffusers import AutoencoderKL
 from tqdm import tqdm
 
+from experiments.machine.files import whole_file
 from experiments.testbed.corpus import TRAIN_DURATION_S, render_scene, sample_scene
 from experiments.testbed.judges_data import corpus_version
 from experiments.testbed.mel import log_mel
@@ -52,14 +53,12 @@ def mel_cache(folder: Path, first_seed: int, clips: int, duration_s: float, spli
     """Log-mels (clips, T, 64) float16 of corpus scenes, rendered once into a memory-mapped file of `folder`."""
     path = folder / f"mels_{corpus_version()}-{split}-{first_seed}-{clips}-{duration_s:g}s.npy"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
         mels = []
         for seed in tqdm(range(first_seed, first_seed + clips), desc="render mels"):
             audio = render_scene(sample_scene(seed, split=split), duration_s)
             mels.append(log_mel(torch.from_numpy(audio)[None])[0].numpy().astype(np.float16))
-        temporary = path.with_suffix(".tmp.npy")
-        np.save(temporary, np.stack(mels))
-        temporary.replace(path)
+        with whole_file(path) as file:
+            np.save(file, np.stack(mels))
     return np.load(path, mmap_mode="r")
 
 

@@ -6,7 +6,6 @@ pipeline will: `... run=DIR start=runs/testbed/vocoder/vocoder vae=runs/testbed/
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import sys
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 import torch
 from transformers import SpeechT5HifiGan
 
+from experiments.machine.files import sha256_file
 from experiments.testbed.judges_data import TRAIN_FIRST_SEED, ClipSet, corpus_version, render_clips
 from experiments.testbed.judges_training import Schedule, save_half, seeded, train
 from experiments.testbed.mel import log_mel
@@ -115,7 +115,7 @@ def initial_vocoder(settings: VocoderSettings, clips: ClipSet) -> SpeechT5HifiGa
 
 def _digest(folder: str) -> str:
     (weights,) = Path(folder).glob("*.safetensors")
-    return hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
+    return sha256_file(weights)[:12]
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ from omegaconf import OmegaConf
 from evaluation.scorer import embed_folder, make_scorer
 from experiments.conditions import Condition, Method
 from experiments.generate import plan_clips
-from experiments.machine.audio_files import sha256_file, write_wav
+from experiments.machine.audio_files import write_wav
+from experiments.machine.files import sha256_file
 from experiments.prompts import Prompt
 from experiments.records import ClipRecord, FailureRecord, MetricRecord, append_record, of_kind, read_records
 from experiments.score import (

@@ -10,6 +10,7 @@ import torch
 from diffusers import AudioLDM2Pipeline
 from safetensors.torch import load_file, save_file
 
+from experiments.machine.files import sha256_file
 from experiments.prompts import Prompt
 from experiments.testbed import load
 from experiments.testbed.assemble import GATE_KEYS, AssembleSettings, assemble
@@ -187,7 +188,7 @@ def test_the_gate_ships_with_the_weights_that_it_was_read_on(copy: Path, tmp_pat
     assert load.load_gate(copy) == ()
     reading = dict.fromkeys(GATE_KEYS, 0) | {"label": "tied", "length": 1, "verdicts": {"deletion": True}, "loss": {}}
     unet = copy / load.UNET_FILE
-    own = {"unet_sha256": load.hash_file(unet)}
+    own = {"unet_sha256": sha256_file(unet)}
 
     def ship(*lines: dict) -> None:
         (tmp_path / "gate.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

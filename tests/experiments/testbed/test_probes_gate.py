@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from experiments.machine.files import sha256_file
 from experiments.probes import METHODS, ProbeClips, attention_structure, denoising_loss
 from experiments.testbed.assemble import half_bytes
 from experiments.testbed.gate import (
@@ -22,7 +23,7 @@ from experiments.testbed.gate import (
     read_gate,
 )
 from experiments.testbed.gate_figures import gate_figure, plot_offsets, read_record
-from experiments.testbed.load import UNET_FILE, WEIGHTS, hash_file
+from experiments.testbed.load import UNET_FILE, WEIGHTS
 from experiments.testbed.train_text import load_text_parts
 from experiments.testbed.train_unet import make_scheduler
 from experiments.testbed.unet import make_unet
@@ -98,7 +99,7 @@ def test_the_shipped_unet_is_read_and_named_by_its_own_file() -> None:
     unet, step = load_unet(GateSettings(unet=str(WEIGHTS / "unet"), steps_before=6100))
     assert step == 6100
     assert unet.dtype == torch.float32
-    assert hashlib.sha256(half_bytes(unet.state_dict())).hexdigest() == hash_file(WEIGHTS / UNET_FILE)
+    assert hashlib.sha256(half_bytes(unet.state_dict())).hexdigest() == sha256_file(WEIGHTS / UNET_FILE)
     with pytest.raises(ValueError, match="give steps_before="):
         load_unet(GateSettings(unet=str(WEIGHTS / "unet")))
 

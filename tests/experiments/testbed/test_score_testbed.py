@@ -4,7 +4,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from experiments.conditions import Condition, Method
-from experiments.machine.audio_files import sha256_file, write_wav
+from experiments.machine.audio_files import write_wav
+from experiments.machine.files import sha256_file
 from experiments.records import ClipRecord, MetricRecord, append_record, of_kind, read_records
 from experiments.score import build_scorer, score_duration
 from experiments.tables.quality_tables import result_tables
