@@ -5,6 +5,7 @@ generated=DIR          audio to score, named like the references
 captions=FILE          csv with the columns id (or file) and caption
 preset=NAME            strict (default), published, audioldm, tango, stable-audio, litefocus, testbed
 metrics=fad,kl,clap    instead of the preset's own
+extra=my.module        modules with metrics of your own (docs/extending.md)
 baseline=DIR           another generated folder with the same names: adds paired differences against it
 out=DIR                writes <generated>.json and <generated>.csv there
 config=FILE            yaml with any of these keys; embedders.<role> and labels (for the hit rate) as _target_ entries
@@ -35,8 +36,8 @@ from omegaconf.errors import OmegaConfBaseException
 USAGE_ERROR = 2
 _FOLDERS = ("reference", "generated", "captions", "baseline")
 _OPTIONS = (
-    "preset", "metrics", "weights", "embedders", "labels", "window_s", "duration_s", "aligned_references", "id_pattern",
-    "strict", "paired", "floors", "cache_dir", "seed", "device", "batch_size", "half",
+    "preset", "metrics", "extra", "weights", "embedders", "labels", "window_s", "duration_s", "aligned_references",
+    "id_pattern", "strict", "paired", "floors", "cache_dir", "seed", "device", "batch_size", "half",
 )  # fmt: skip
 _PATHS = (*_FOLDERS, "out", "config", "cache_dir")
 _ACCEPTED = (*_FOLDERS, *_OPTIONS, "out", "config")
@@ -111,8 +112,9 @@ def options_of(config: DictConfig) -> dict[str, Any]:
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
     options = {str(key): value for key, value in plain.items() if key in _OPTIONS}
-    if isinstance(options.get("metrics"), str):
-        options["metrics"] = [name.strip() for name in options["metrics"].split(",")]
+    for key in ("metrics", "extra"):
+        if isinstance(options.get(key), str):
+            options[key] = [name.strip() for name in options[key].split(",")]
     _check_types(options)
     if options.get("embedders"):
         options["embedders"] = {role: instantiate(entry) for role, entry in options["embedders"].items()}

@@ -26,11 +26,12 @@ from evaluation.failures import failed_clips, reasons_in, refuse_duplicates, sco
 from evaluation.floors import collapse_check
 from evaluation.hit_rate import ClipLabels, LabelSource
 from evaluation.material import Material, check_aligned
-from evaluation.measure import measure, measure_fad_infinity
+from evaluation.metric import Metric
 from evaluation.pairing import Clip
 from evaluation.possible import lacking_inputs, lacking_material
-from evaluation.presets import NEEDS_CAPTIONS, NEEDS_REFERENCE, Preset, Role, find_preset, role_of
+from evaluation.presets import Preset, Role, find_preset
 from evaluation.provenance import describe
+from evaluation.registry import find_metric, load_extra, measured, needing, register, role_of
 from evaluation.results import MetricResult, many_failed
 from evaluation.scoring import FolderScore, summarise
 
@@ -73,7 +74,8 @@ class Scorer:
 def make_scorer(
     preset: str | Preset = "strict",
     *,
-    metrics: Sequence[str] | None = None,
+    metrics: Sequence[str | Metric] | None = None,
+    extra: Sequence[str] = (),
     embedders: Mapping[Role, Embedder] | None = None,
     weights: Mapping[str, str | None] | None = None,
     cache_dir: Path | str | None = DEFAULT_CACHE,
@@ -89,7 +91,8 @@ def make_scorer(
 
     Args:
         preset: name of a protocol, or one of your own.
-        metrics: names out of ``evaluation.presets.METRICS``; None takes the preset's.
+        metrics: names out of ``evaluation.registry.METRICS``, or metrics; None takes the preset's and the extra ones.
+        extra: modules that hold metrics of your own, see :func:`evaluation.registry.load_extra`.
         embedders: role ("frames", "classifier", "text") to embedder, instead of the preset's.
         weights: option name to local path, to "sha256:HEX", or to None for the published file; see
             ``evaluation.embedders.build``.
@@ -110,7 +113,9 @@ def make_scorer(
     protocol = protocol if duration_s is None else protocol.with_duration(duration_s)
     protocol = protocol if paired else protocol.without_pairs()
     protocol = protocol.with_aligned_references() if aligned_references else protocol
-    chosen = protocol.metrics if metrics is None else tuple(metrics)
+    own = load_extra(extra)
+    given_names = (*protocol.metrics, *own) if metrics is None else metrics
+    chosen = tuple(dict.fromkeys(register(m) if isinstance(m, Metric) else m for m in given_names))
     given = {option: value for option, value in (weights or {}).items() if value is not None}
     built = build_embedders(protocol, chosen, given, embedders or {}, **options)
     folder = None if cache_dir is None else Path(cache_dir).expanduser()
@@ -200,18 +205,18 @@ def score_with_material(
     check_aligned(material)
     metrics, lacking = _without(replace(scorer, explicit=False), lacking_material(scorer.metrics, material))
     results: list[MetricResult] = []
-    measured = {}
+    of_clips = {}
     for metric in metrics:
-        if metric == "fad_infinity":
-            results.append(measure_fad_infinity(material, len(failures)))
+        if (finished := find_metric(metric).finished) is not None:
+            results.append(finished(material, len(failures)))
             continue
-        measured[metric] = measure(metric, material)
-        results += summarise(measured[metric], scorer.preset.name, len(failures), scorer.seed)
+        of_clips[metric] = measured(metric, material)
+        results += summarise(of_clips[metric], scorer.preset.name, len(failures), scorer.seed)
     if material.text is not None:
         lost = {clip.caption for clip in clips} - {clip.caption for clip in scored}
         results.append(collapse_check(material, text_embedder(scorer).name, len(lost) + len(left_out)))
     provenance = describe(scorer.preset, scorer.seed, embedders, clips, references, material)
-    score = FolderScore(name, scorer.preset.name, measured, tuple(results), failures, provenance, lost_references)
+    score = FolderScore(name, scorer.preset.name, of_clips, tuple(results), failures, provenance, lost_references)
     return score, material, {**not_computed, **lacking}
 
 
@@ -258,12 +263,12 @@ def _without(scorer: Scorer, reasons: dict[str, str]) -> tuple[tuple[str, ...], 
 
 
 def _reference_roles(metrics: Sequence[str]) -> list[Role]:
-    needed = [role for metric in metrics if metric in NEEDS_REFERENCE and (role := role_of(metric)) is not None]
+    needed = [role for metric in needing("reference", metrics) if (role := role_of(metric)) is not None]
     return list(dict.fromkeys(needed))
 
 
 def _embed_text(scorer: Scorer, clips: Sequence[Clip]) -> Array | None:
-    if not any(metric in NEEDS_CAPTIONS for metric in scorer.metrics):
+    if not needing("captions", scorer.metrics):
         return None
     return embed_captions([clip.caption or "" for clip in clips], text_embedder(scorer), scorer.cache)
 

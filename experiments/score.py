@@ -151,6 +151,7 @@ def build_scorer(config: DictConfig, duration_s: float, aligned: bool) -> Scorer
     return make_scorer(
         metrics.preset,
         metrics=metrics.metrics,
+        extra=metrics.get("extra") or (),
         embedders={role: instantiate(node) for role, node in metrics.embedders.items()},
         weights=dict(metrics.weights),
         cache_dir=metrics.cache_dir,
