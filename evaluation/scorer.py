@@ -19,7 +19,7 @@ from evaluation.bootstrap import Array
 from evaluation.cache import EmbeddingCache
 from evaluation.embed import EmbeddedSet, embed_captions
 from evaluation.embed_side import embed_side
-from evaluation.embedders.build import build_embedders
+from evaluation.embedders.build import build_embedders, check_sources
 from evaluation.embedders.levels import LevelEmbedder
 from evaluation.embedders.protocol import Embedder, TextEmbedder
 from evaluation.failures import failed_clips, reasons_in, refuse_duplicates, scored_references
@@ -138,6 +138,7 @@ def score_folder(
 
     Raises:
         AudioError: not one clip could be scored; the message holds the first reason.
+        WeightsError: names every weight file that is missing, before any network runs.
         ValueError: a metric asked for by name needs a reference, captions or several windows that are not there; two
             clips of one id; or aligned references that are not as long as their clips.
     """
@@ -155,6 +156,7 @@ def embed_folder(
     files = references or {}
     scorer = computable(scorer, bool(files), clips)
     embedders = scorer.all_embedders()
+    check_sources(embedders.values())
     _embed_generated(scorer, name, clips)
     with_reference = {role: embedders[role] for role in _reference_roles(scorer.metrics)}
     embed_side(scorer.preset, scorer.cache, with_reference, "reference", files, "references")
@@ -170,6 +172,7 @@ def score_with_material(
     metrics, not_computed = _possible(scorer, bool(references), clips)
     scorer = replace(scorer, metrics=metrics)
     embedders = scorer.all_embedders()
+    check_sources(embedders.values())
     generated = _embed_generated(scorer, name, clips)
     with_reference = {role: embedders[role] for role in _reference_roles(metrics)}
     reference = embed_side(scorer.preset, scorer.cache, with_reference, "reference", references, "references")

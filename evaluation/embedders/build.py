@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +93,11 @@ def _clap(weights: Mapping[str, str], options: dict[str, Any]) -> Embedder:
 
 
 def _clap_laion(weights: Mapping[str, str], options: dict[str, Any]) -> Embedder:
-    from evaluation.embedders.laion import LaionClapEmbedder
+    from evaluation.embedders.laion import TOKENIZER, LaionClapEmbedder
 
-    return LaionClapEmbedder(_source(weights, "clap", published.CLAP_630K), _tokenizer(weights), **options)
+    return LaionClapEmbedder(
+        _source(weights, "clap", published.CLAP_630K), _source(weights, "tokenizer", TOKENIZER), **options
+    )
 
 
 def _package_vggish(weights: Mapping[str, str], options: dict[str, Any]) -> Embedder:
@@ -110,12 +112,20 @@ def _package_clap(weights: Mapping[str, str], options: dict[str, Any]) -> Embedd
     return PackageClapEmbedder(_source(weights, "clap", published.CLAP_630K), **options)
 
 
-def _tokenizer(weights: Mapping[str, str]) -> Path:
-    if weights.get("tokenizer", "sha256:").startswith("sha256:"):
-        raise ValueError(
-            "weights.tokenizer is not set to a path; give a folder with RoBERTa's tokenizer (hub: roberta-base)"
-        )
-    return Path(weights["tokenizer"])
+def check_sources(embedders: Iterable[Embedder]) -> None:
+    """Find the weights of all networks before any of them runs; fetches nothing.
+
+    Raises:
+        WeightsError: every file or folder that is missing, in one message.
+    """
+    problems = []
+    for source in dict.fromkeys(source for embedder in embedders for source in getattr(embedder, "sources", ())):
+        try:
+            published.check_weights(source)
+        except published.WeightsError as error:
+            problems.append(str(error))
+    if problems:
+        raise published.WeightsError("; ".join(dict.fromkeys(problems)))
 
 
 BUILDERS: dict[str, Builder] = {
