@@ -13,6 +13,7 @@ window_s=10            window length: the generator's training length
 duration_s=T           trim generated clips to exactly T seconds
 aligned_references=true  references are as long as the clips: compare window by window
 id_pattern=REGEX       one group takes the prompt's id out of a generated name: '(.*)_[0-9]+'
+paired=false           references are one background set, not a clip's own: FAD, FD, KAD of two sets
 strict=false           score the common clips where names do not match, instead of stopping
 floors=false           leave out the floors
 cache_dir=DIR|null     embeddings on disk      seed=0      device=cpu      batch_size=8      half=false
@@ -35,7 +36,7 @@ USAGE_ERROR = 2
 _FOLDERS = ("reference", "generated", "captions", "baseline")
 _OPTIONS = (
     "preset", "metrics", "weights", "embedders", "labels", "window_s", "duration_s", "aligned_references", "id_pattern",
-    "strict", "floors", "cache_dir", "seed", "device", "batch_size", "half",
+    "strict", "paired", "floors", "cache_dir", "seed", "device", "batch_size", "half",
 )  # fmt: skip
 _PATHS = (*_FOLDERS, "out", "config", "cache_dir")
 _ACCEPTED = (*_FOLDERS, *_OPTIONS, "out", "config")
@@ -125,7 +126,7 @@ def _check_types(options: dict[str, Any]) -> None:
         value = options.get(name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
             raise ValueError(f"{name}={value}: accepted is a number without a unit, like {name}=10")
-    for name in ("aligned_references", "strict", "floors", "half"):
+    for name in ("aligned_references", "strict", "paired", "floors", "half"):
         if not isinstance(options.get(name, False), bool):
             raise ValueError(f"{name}={options[name]}: accepted are true and false")
     if "metrics" in options and not options["metrics"]:

@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import soundfile
 
+from evaluation.arrays import real_array
 from evaluation.bootstrap import Array
 from evaluation.files import whole_file
 from evaluation.headers import mp3_names_its_length, wav_data_chunk
@@ -181,8 +182,9 @@ def check_audio(
     allow_silent: bool = True,
 ) -> None:
     """Raise the :class:`AudioError` that fits (C, T) or (T,) samples; ``path`` goes into the message."""
-    length = samples.shape[-1]
-    if samples.size == 0:
+    samples = real_array(samples, "samples")
+    length = samples.shape[-1] if samples.ndim else 0
+    if length == 0 or samples.size == 0:
         raise EmptyAudioError("holds no samples", path)
     bad = ~np.isfinite(samples)
     if bad.any():

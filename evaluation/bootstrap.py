@@ -24,6 +24,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 from tqdm import tqdm
 
+from evaluation.arrays import real_array
+
 Array = NDArray[Any]
 Statistic = Callable[[Array], float]
 Seed = int | np.random.Generator
@@ -200,7 +202,7 @@ def n_groups(dealt: Sequence[Array]) -> int:
 
 def jackknife_bounds(value: float, replicates: ArrayLike, confidence: float) -> tuple[float, float]:
     """Student-t bounds around ``value`` from (G,) leave-out ``replicates``; nan unless G >= 2 and all finite."""
-    left_out = np.asarray(replicates, dtype=np.float64)
+    left_out = real_array(replicates, "replicates", np.float64)
     count = len(left_out)
     if count < 2 or not np.isfinite(left_out).all():
         return np.nan, np.nan
@@ -239,7 +241,7 @@ def _in_double(rows: Array) -> Array:
 
 
 def as_rows(samples: ArrayLike, name: str) -> Array:
-    rows = np.asarray(samples)
+    rows = real_array(samples, name)
     if rows.shape[:1] in ((), (0,)):
         raise ValueError(f"{name} has shape {rows.shape}; give at least one row, shape (n, ...)")
     return rows

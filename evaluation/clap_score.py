@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from evaluation.arrays import real_array
 from evaluation.bootstrap import Array, Interval, Seed, bootstrap_interval
 
 COLLAPSE_THRESHOLD = 0.9
@@ -96,7 +97,7 @@ def text_collapse(text: ArrayLike, *, threshold: float = COLLAPSE_THRESHOLD) -> 
 
 
 def _unit(embeddings: ArrayLike, name: str, ndim: int) -> Array:
-    rows = np.asarray(embeddings, np.float64)
+    rows = real_array(embeddings, name, np.float64)
     if rows.ndim != ndim or rows.size == 0:
         raise ValueError(f"{name} has shape {rows.shape}; expected {'(n, d)' if ndim == 2 else '(n, W, d)'}")
     length = np.linalg.norm(rows, axis=-1, keepdims=True)

@@ -6,7 +6,7 @@ For many folders that are compared with each other use ``make_scorer``, ``score_
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from evaluation.preprocessing import Preprocessing, band_limited
 from evaluation.presets import Preset, role_of
 from evaluation.results import Evaluation, MetricResult
 from evaluation.scorer import Scorer, make_scorer, score_folder, score_with_material, text_embedder
-from evaluation.scoring import compare
+from evaluation.scoring import FolderScore, compare
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +34,7 @@ def evaluate(
     baseline: Path | str | None = None,
     id_pattern: str | None = None,
     strict: bool = True,
+    paired: bool = True,
     floors: bool = True,
     **options: Any,
 ) -> Evaluation:
@@ -47,20 +48,23 @@ def evaluate(
         baseline: another folder of generated clips with the same names; adds paired differences against it. With
             ``strict=False`` both folders are scored on the clips that both have.
         id_pattern, strict: see :func:`evaluation.pairing.pair_folders`.
+        paired: False compares the folder with a background set: every reference counts, whatever the files are
+            called, and metrics that need a reference for each clip are left out.
         floors: whether to compute floors too (they embed nothing but references).
         options: see :func:`make_scorer`.
 
     Raises:
         FileNotFoundError, PairingError, AudioError, WeightsError, ValueError: see the functions named above.
     """
-    scorer = make_scorer(preset, **options)
+    scorer = make_scorer(preset, paired=paired, **options)
     folder = Path(generated)
     source = Path(captions) if isinstance(captions, str) else captions
     reference_dir = None if reference is None else Path(reference)
-    pairing = pair_folders(reference_dir, folder, source, id_pattern=id_pattern, strict=strict)
+    matching: dict[str, Any] = {"id_pattern": id_pattern, "strict": strict, "paired": paired}
+    pairing = pair_folders(reference_dir, folder, source, **matching)
     other = None
     if baseline is not None:
-        other = pair_folders(reference_dir, Path(baseline), source, id_pattern=id_pattern, strict=strict)
+        other = pair_folders(reference_dir, Path(baseline), source, **matching)
         if not strict:
             pairing, other = common_clips(pairing, other)
     for problem in pairing.report.problems():
@@ -73,7 +77,7 @@ def evaluate(
     if baseline is not None and other is not None:
         before = score_folder(scorer, Path(baseline).resolve().name, other.clips, other.references, other.left_out)
         differences = compare(before, score, seed=scorer.seed)
-    found = _floors(scorer, material, pairing, score.measured) if floors and pairing.references else []
+    found = _floors(scorer, material, pairing, score) if floors and pairing.references else []
     return Evaluation(
         name=name,
         results=score.results,
@@ -81,18 +85,20 @@ def evaluate(
         differences=tuple(differences),
         per_clip=score.per_clip(),
         failures=score.failures,
+        failed_references=score.failed_references,
         not_computed=not_computed,
         pairing=asdict(pairing.report),
         provenance=score.provenance,
     )
 
 
-def _floors(scorer: Scorer, material: Material, pairing: Pairing, measured: Iterable[str]) -> list[MetricResult]:
+def _floors(scorer: Scorer, material: Material, pairing: Pairing, score: FolderScore) -> list[MetricResult]:
     """Floors of the metrics that were measured; they count references, which leave with their clips."""
-    metrics = tuple(m for m in measured if (role := role_of(m)) is not None and role in material.reference)
+    metrics = tuple(m for m in score.measured if (role := role_of(m)) is not None and role in material.reference)
+    if not pairing.paired:
+        return reference_floors(material, metrics, len(score.failed_references))
     kept = {clip.prompt for clip in material.clips}
-    lost = len(pairing.prompts) - len(kept)
-    floors = reference_floors(material, metrics, lost)
+    floors = reference_floors(material, metrics, len(pairing.prompts) - len(kept))
     if material.text is None:
         return floors
     embedder, preprocessing = text_embedder(scorer), scorer.preset.preprocessing("reference", "text")

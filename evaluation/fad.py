@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from evaluation.arrays import real_array
 from evaluation.bootstrap import JACKKNIFE_GROUPS, Array, Interval, Seed, jackknife_interval
 
 _BLOCK_ROWS = 4096
@@ -146,7 +147,7 @@ def frechet_distance_interval(
 
 def check_embeddings(embeddings: ArrayLike, name: str, dimension: int | None = None) -> Array:
     """The argument as an (n, d) array, or a ValueError that says what is wrong with it."""
-    rows = np.asarray(embeddings)
+    rows = real_array(embeddings, name)
     if rows.ndim != 2 or 0 in rows.shape or (dimension is not None and rows.shape[1] != dimension):
         raise ValueError(f"{name} has shape {rows.shape}; expected (n, {dimension or 'd'}) with n >= 1")
     if not np.isfinite(rows).all():
@@ -188,7 +189,7 @@ def _summary_of_moments(moments: Moments) -> _Summary:
 
 
 def _check_moments(moments: Moments, name: str) -> Moments:
-    mean, covariance = np.asarray(moments.mean, np.float64), np.asarray(moments.covariance, np.float64)
+    mean, covariance = (real_array(part, name, np.float64) for part in (moments.mean, moments.covariance))
     if mean.ndim != 1 or covariance.shape != (mean.size, mean.size):
         raise ValueError(f"{name}: mean {mean.shape} and covariance {covariance.shape}; expected (d,) and (d, d)")
     if moments.n < 2:

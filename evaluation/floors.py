@@ -55,6 +55,8 @@ def reference_floors(material: Material, metrics: tuple[str, ...], n_failed: int
             partial(bernoulli_kl_per_clip, direction=preset.kl_direction), *_twice(material), material.seed
         )
         floors.append(_mean("kl_bernoulli", "shuffled_references", material, values, n_failed))
+    if not preset.paired:
+        return floors
     if "hit_rate" in metrics:
         values = hit_rate_per_window(*_labelled_references(material)).mean(axis=1)
         floors.append(_mean("hit_rate", "reference", material, values, n_failed))

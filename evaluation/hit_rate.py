@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import logit
 
+from evaluation.arrays import real_array
 from evaluation.bootstrap import Array
 
 
@@ -61,7 +62,7 @@ def exact_set_per_window(logits: ArrayLike, labels: Sequence[ClipLabels], *, thr
 
 def _heard_and_due(logits: ArrayLike, labels: Sequence[ClipLabels], threshold: float) -> tuple[Array, Array]:
     """(n, W, C) whether a class counts as heard at a window, and (n, C) whether it is due."""
-    rows = np.asarray(logits, np.float64)
+    rows = real_array(logits, "logits", np.float64)
     if rows.ndim != 3 or len(rows) != len(labels) or rows.size == 0 or not np.isfinite(rows).all():
         raise ValueError(f"logits {rows.shape} for {len(labels)} labelled clips; expected finite (n, W, C)")
     if not 0 < threshold < 1:

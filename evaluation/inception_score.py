@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import log_softmax, logsumexp
 
+from evaluation.arrays import real_array
 from evaluation.bootstrap import JACKKNIFE_GROUPS, Array, Interval, Seed, jackknife_interval
 
 
@@ -86,7 +87,7 @@ def mean_of_splits(rows: Array) -> float:
 
 
 def _check_logits(logits: ArrayLike) -> Array:
-    rows = np.asarray(logits, np.float64)
+    rows = real_array(logits, "logits", np.float64)
     if rows.ndim != 2 or rows.size == 0 or not np.isfinite(rows).all():
         raise ValueError(f"logits have shape {rows.shape} or hold nan or inf; expected finite (n, C)")
     return rows

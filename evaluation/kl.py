@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import entr, expit, log_expit, log_softmax, rel_entr, softmax
 
+from evaluation.arrays import real_array
 from evaluation.bootstrap import Array, Interval, Seed, bootstrap_interval
 
 Direction = Literal["reference_to_generated", "generated_to_reference"]
@@ -142,7 +143,7 @@ def windowed_kl_per_clip(
     Raises:
         ValueError: as in :func:`kl_per_clip`, or mean logits asked of probabilities.
     """
-    first, windows = np.asarray(reference, np.float64), np.asarray(generated, np.float64)
+    first, windows = real_array(reference, "reference", np.float64), real_array(generated, "generated", np.float64)
     if first.ndim != 2 or windows.ndim != 3 or first.shape != (windows.shape[0], windows.shape[2]):
         raise ValueError(f"reference {first.shape} and generated {windows.shape}; expected (n, C) and (n, W, C)")
     if pooling == "mean_of_windows":
@@ -164,7 +165,7 @@ def _directed(reference: ArrayLike, generated: ArrayLike, direction: Direction) 
 
 
 def _paired(reference: ArrayLike, generated: ArrayLike) -> tuple[Array, Array]:
-    first, second = np.asarray(reference, np.float64), np.asarray(generated, np.float64)
+    first, second = real_array(reference, "reference", np.float64), real_array(generated, "generated", np.float64)
     if first.shape != second.shape or first.ndim < 2 or first.size == 0:
         raise ValueError(f"reference {first.shape} and generated {second.shape}; expected equal shapes (n, C)")
     for name, rows in (("reference", first), ("generated", second)):

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from evaluation.arrays import real_array
 from evaluation.bootstrap import JACKKNIFE_GROUPS, Array, Interval, Seed, jackknife_interval
 from evaluation.windows import DEFAULT_WINDOW_S, aligned_windows
 
@@ -114,7 +115,7 @@ def level_drift(samples: Array, sample_rate: int, window_s: float = DEFAULT_WIND
 
 
 def _check_windows(windows: ArrayLike) -> Array:
-    rows = np.asarray(windows, np.float64)
+    rows = real_array(windows, "windows", np.float64)
     if rows.ndim != 3 or rows.size == 0 or not np.isfinite(rows).all():
         raise ValueError(f"windows have shape {rows.shape} or hold nan or inf; expected finite (n, W, d)")
     return rows

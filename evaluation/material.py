@@ -26,7 +26,8 @@ class Material:
         preset: the protocol.
         clips: the n scored clips.
         generated: per role, their features in the same order.
-        reference: per role, features of the m references by prompt, those of the scored clips only.
+        reference: per role, features of the m references by prompt, those of the scored clips only
+            where the sets are paired.
         text: (n, d) caption embeddings, or None.
         labels: what should be heard in each of the n clips, or None.
         outputs: per role, what its embedder gives.
@@ -90,8 +91,9 @@ class Material:
         return np.concatenate([array if array.ndim == 2 else array[None] for array in arrays])
 
     def prompt_numbers(self, role: Role) -> Array:
-        """(n,) place of each clip's prompt among the references of a role: what seeds of one prompt share."""
-        place = {prompt: number for number, prompt in enumerate(self.reference[role].clip_ids)}
+        """(n,) number of each clip's prompt, what its seeds share: in paired sets its place among the references."""
+        prompts = self.reference[role].clip_ids if self.preset.paired else dict.fromkeys(c.prompt for c in self.clips)
+        place = {prompt: number for number, prompt in enumerate(prompts)}
         return np.array([place[clip.prompt] for clip in self.clips])
 
     def frames_output(self, role: Role) -> Output:

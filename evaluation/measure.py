@@ -249,7 +249,8 @@ def _of_set(
         positions=material.preset.generated.cut != "random",
         details=details or {},
         n_references=len(material.reference[role_of(metric)].clip_ids) if metric in NEEDS_REFERENCE else None,
-        statistic_to=statistic_to,
+        statistic_to=statistic_to if material.preset.paired else None,
+        paired=material.preset.paired,
     )
 
 

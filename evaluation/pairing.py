@@ -69,6 +69,7 @@ class Pairing:
     Attributes:
         left_out: id to reason of what was asked for and is not among the clips.
         prompts: all that were asked for, scored or not.
+        paired: whether the references belong to single clips.
     """
 
     clips: tuple[Clip, ...]
@@ -76,6 +77,7 @@ class Pairing:
     report: PairingReport
     left_out: dict[str, str] = field(default_factory=dict)
     prompts: frozenset[str] = frozenset()
+    paired: bool = True
 
 
 def pair_folders(
@@ -85,6 +87,7 @@ def pair_folders(
     *,
     id_pattern: str | None = None,
     strict: bool = True,
+    paired: bool = True,
 ) -> Pairing:
     """Match two folders, and captions, by file name without its ending.
 
@@ -95,28 +98,33 @@ def pair_folders(
         id_pattern: regular expression with one group that takes the prompt's id out of a generated file's name, such
             as ``(.*)_[0-9]+`` for "<prompt>_<seed>"; None where the names are equal.
         strict: raise on any mismatch; otherwise keep what matches and report the rest.
+        paired: False keeps every reference, whatever it is called: a background set.
 
     Raises:
         FileNotFoundError: a folder or the csv does not exist.
         PairingError: a mismatch (``strict``), duplicates that make a pair ambiguous, an empty caption, or no clip left.
     """
     generated_files, twice, other = list_audio(generated)
-    references, twice_reference, other_reference = list_audio(reference) if reference is not None else ({}, [], [])
+    references, twice_reference, other_reference = _list_references(reference, paired)
     clips = [Clip(name, path, _prompt_of(name, id_pattern)) for name, path in generated_files.items()]
     prompts = {clip.prompt for clip in clips}
     texts = read_captions(captions, prompts) if isinstance(captions, Path) else captions
     if empty := [name for name, text in (texts or {}).items() if not (text or "").strip()]:
         raise PairingError(f"captions: {empty[0]!r} empty; give each id one caption")
-    wanted = set(references) if reference is not None else set(texts or {})
+    named = reference is not None and paired
+    wanted = set(references) if named else set(texts or {})
     report = PairingReport(
         missing_generated=sorted(wanted - prompts),
-        missing_reference=sorted(prompts - set(references)) if reference is not None else [],
+        missing_reference=sorted(prompts - set(references)) if named else [],
         missing_caption=sorted(prompts - set(texts)) if texts is not None else [],
         duplicates=sorted({*twice, *twice_reference}),
         not_audio=sorted([*other, *other_reference]),
     )
     if strict and report.problems():
-        raise PairingError(f"{generated}: {'; '.join(report.problems())} (strict=false scores the common clips)")
+        raise PairingError(
+            f"{generated}: {'; '.join(report.problems())} (strict=false scores the"
+            " common clips, paired=false two sets whose names do not match)"
+        )
     unmatched = dict.fromkeys(report.missing_caption, "no caption") | dict.fromkeys(
         report.missing_reference, "no reference"
     )
@@ -126,7 +134,8 @@ def pair_folders(
         if clip.prompt not in unmatched
     )
     if not kept:
-        raise PairingError(f"{generated}: no clip matches; {'; '.join(report.problems()) or _no_audio(report)}")
+        problems = "; ".join(report.problems()) or _no_audio(report.not_audio)
+        raise PairingError(f"{generated}: no clip matches; {problems}")
     used = {clip.prompt for clip in kept}
     doubled = {_prompt_of(name, id_pattern) for name in twice}
     left_out = {
@@ -136,15 +145,28 @@ def pair_folders(
     }
     return Pairing(
         kept,
-        {name: path for name, path in references.items() if name in used},
+        {name: path for name, path in references.items() if name in used or not paired},
         report,
         left_out,
         frozenset({*wanted, *prompts, *doubled}),
+        paired,
     )
 
 
-def _no_audio(report: PairingReport) -> str:
-    found = f" but {_some(report.not_audio)}" if report.not_audio else ""
+def _list_references(folder: Path | None, paired: bool) -> tuple[dict[str, Path], list[str], list[str]]:
+    """As :func:`list_audio`; files of a background set are never the same, so they keep their endings."""
+    if folder is None:
+        return {}, [], []
+    if paired:
+        return list_audio(folder)
+    paths, other = _audio_files(folder)
+    if not paths:
+        raise PairingError(f"{folder}: {_no_audio(other)}")
+    return {path.name: path for path in paths}, [], other
+
+
+def _no_audio(other: list[str]) -> str:
+    found = f" but {_some(other)}" if other else ""
     return f"it holds no audio{found}; endings that are read: {' '.join(AUDIO_SUFFIXES)}"
 
 
@@ -165,7 +187,7 @@ def common_clips(first: Pairing, second: Pairing) -> tuple[Pairing, Pairing]:
 def _restricted(pairing: Pairing, shared: Collection[str], apart: list[str]) -> Pairing:
     clips = tuple(clip for clip in pairing.clips if clip.id in shared)
     used = {clip.prompt for clip in clips}
-    references = {name: path for name, path in pairing.references.items() if name in used}
+    references = {name: path for name, path in pairing.references.items() if name in used or not pairing.paired}
     left_out = dict.fromkeys(apart, "in the folder or in its baseline only") | pairing.left_out
     return replace(
         pairing,
@@ -182,19 +204,21 @@ def list_audio(folder: Path) -> tuple[dict[str, Path], list[str], list[str]]:
     Raises:
         FileNotFoundError: the folder does not exist.
     """
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder of audio")
+    found, other = _audio_files(folder)
     by_name: dict[str, list[Path]] = {}
-    other = []
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.is_dir():
-            continue
-        if path.suffix.lower() in AUDIO_SUFFIXES:
-            by_name.setdefault(path.stem, []).append(path)
-        else:
-            other.append(path.name)
+    for path in found:
+        by_name.setdefault(path.stem, []).append(path)
     twice = [name for name, paths in by_name.items() if len(paths) > 1]
     return {name: paths[0] for name, paths in by_name.items() if len(paths) == 1}, twice, other
+
+
+def _audio_files(folder: Path) -> tuple[list[Path], list[str]]:
+    """Files with an audio ending, sorted, and the names of the others; hidden files and folders are neither."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder of audio")
+    files = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".") and not path.is_dir()]
+    audio = [path for path in files if path.suffix.lower() in AUDIO_SUFFIXES]
+    return audio, [path.name for path in files if path.suffix.lower() not in AUDIO_SUFFIXES]
 
 
 def read_captions(path: Path, wanted: Collection[str] = ()) -> dict[str, str]:

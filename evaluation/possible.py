@@ -9,11 +9,11 @@ from evaluation.kad import median_bandwidth
 from evaluation.material import Material
 from evaluation.measure import NEEDS_WINDOWS
 from evaluation.pairing import Clip
-from evaluation.presets import NEEDS_CAPTIONS, NEEDS_LABELS, NEEDS_REFERENCE, role_of
+from evaluation.presets import NEEDS_CAPTIONS, NEEDS_LABELS, NEEDS_PAIRS, NEEDS_REFERENCE, role_of
 
 
 def lacking_inputs(
-    metrics: Sequence[str], clips: Sequence[Clip], has_reference: bool, labels: LabelSource | None
+    metrics: Sequence[str], clips: Sequence[Clip], has_reference: bool, labels: LabelSource | None, paired: bool
 ) -> dict[str, str]:
     """What the inputs leave out, before anything is embedded."""
     has_captions = all(clip.caption is not None for clip in clips)
@@ -21,6 +21,8 @@ def lacking_inputs(
     for metric in metrics:
         if metric in NEEDS_REFERENCE and not has_reference:
             reasons[metric] = "no reference given"
+        elif metric in NEEDS_PAIRS and not paired:
+            reasons[metric] = "it needs a reference for each clip, not paired=false"
         elif metric in NEEDS_CAPTIONS and not has_captions:
             reasons[metric] = "no captions given"
         elif metric in NEEDS_LABELS and (lacking := _without_labels(clips, labels)) is not None:

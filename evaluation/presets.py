@@ -32,6 +32,7 @@ _ROLE_OF_METRIC: dict[str, Role | None] = {
     "consistency": "text", "repetition": "text", "level": None, "silence": None,
 }  # fmt: skip
 NEEDS_REFERENCE = ("fad", "fad_pooled", "fad_infinity", "fd", "kad", "kl", "kl_bernoulli")
+NEEDS_PAIRS = ("kl", "kl_bernoulli")
 NEEDS_LABELS = ("hit_rate", "exact_set_rate")
 NEEDS_CAPTIONS = ("clap", "clap_worst_window", "clap_mean_embedding")
 
@@ -53,6 +54,7 @@ class Preset:
             with window k of a reference of equal length.
         kl_direction, kl_eps, kl_pooling: see ``evaluation.kl``.
         is_splits: parts of the inception score.
+        paired: whether each clip has a reference of its own; False compares two sets with each other.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Preset:
     kl_eps: float | None = None
     kl_pooling: Pooling = "mean_of_windows"
     is_splits: int = 10
+    paired: bool = True
 
     def preprocessing(self, side: Literal["generated", "reference"], role: Role | None) -> Preprocessing:
         """How files of one side are prepared for a role; CLAP takes its first window where others take the clip."""
@@ -85,9 +88,19 @@ class Preset:
         return replace(self, generated=replace(self.generated, duration_s=duration_s))
 
     def with_aligned_references(self) -> Preset:
-        """The same protocol on references that are as long as the generated clips, window against window."""
+        """The same protocol on references that are as long as the generated clips, window against window.
+
+        Raises:
+            ValueError: the sets are not paired.
+        """
+        if not self.paired:
+            raise ValueError("aligned_references needs a reference for each clip; leave it out, or paired=false")
         reference = replace(self.reference, cut=self.generated.cut, allow_short=False)
         return replace(self, reference=reference, reference_windows="aligned")
+
+    def without_pairs(self) -> Preset:
+        """The same protocol on a set of references that has nothing to do with single clips: a background set."""
+        return replace(self, paired=False)
 
 
 _WHOLE = Preprocessing(cut="whole", mono="first", remove_dc=True, pad_to_s=2.0)

@@ -16,7 +16,7 @@ from evaluation.pairing import Clip
 from evaluation.presets import Preset, Role
 from evaluation.resample import RESAMPLER
 
-_PROTOCOL = ("kl_direction", "kl_eps", "kl_pooling", "is_splits", "reference_windows", "crop_seeds")
+_PROTOCOL = ("kl_direction", "kl_eps", "kl_pooling", "is_splits", "reference_windows", "crop_seeds", "paired")
 _VERSIONS = ("litefocus", "numpy", "scipy", "soundfile", "soxr", "torch", "transformers")
 
 

@@ -52,13 +52,12 @@ class MetricResult:
     n_references: int | None = None
 
 
-def many_failed(n_failed: int, n_scored: int) -> str | None:
-    """The warning that belongs to more than 5 % of failed clips, or None."""
-    share = n_failed / (n_failed + n_scored)
-    if share <= FAILED_SHARE:
+def many_failed(n_failed: int, n_asked: int, what: str = "clips") -> str | None:
+    """The warning that belongs to more than 5 % of failed clips or references, or None."""
+    if n_failed <= FAILED_SHARE * n_asked:
         return None
     return (
-        f"{n_failed} of {n_failed + n_scored} clips failed ({share:.0%}): the values hold for the others only, and"
+        f"{n_failed} of {n_asked} {what} failed ({n_failed / n_asked:.0%}): the values hold for the others only, and"
         " distances between sets depend on N"
     )
 
@@ -77,6 +76,7 @@ class Evaluation:
         not_computed: metric to reason, for metrics of the preset that the inputs do not allow.
         pairing: the pairing report.
         provenance: versions, embedders, preprocessing, content hashes.
+        failed_references: name to reason, where the sets are not paired.
     """
 
     name: str
@@ -88,6 +88,7 @@ class Evaluation:
     not_computed: Mapping[str, str]
     pairing: Mapping[str, list[str]]
     provenance: Mapping[str, Any]
+    failed_references: Mapping[str, str] = field(default_factory=dict)
 
     def value(self, metric: str, window: int = WHOLE) -> float:
         """Value of one plain result. KeyError if it was not computed."""

@@ -9,7 +9,6 @@ differences = compare(dense, sparse)
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,9 +19,10 @@ from evaluation.bootstrap import Array
 from evaluation.cache import EmbeddingCache
 from evaluation.embed import EmbeddedSet, embed_captions
 from evaluation.embed_side import embed_side
-from evaluation.embedders.build import build_embedders
+from evaluation.embedders.build import build_embedders, check_sources
 from evaluation.embedders.levels import LevelEmbedder
 from evaluation.embedders.protocol import Embedder, TextEmbedder
+from evaluation.failures import failed_clips, reasons_in, refuse_duplicates, scored_references
 from evaluation.floors import collapse_check
 from evaluation.hit_rate import ClipLabels, LabelSource
 from evaluation.material import Material, check_aligned
@@ -80,6 +80,7 @@ def make_scorer(
     window_s: float | None = None,
     duration_s: float | None = None,
     aligned_references: bool = False,
+    paired: bool = True,
     labels: LabelSource | None = None,
     seed: int = 0,
     **options: Any,
@@ -96,6 +97,7 @@ def make_scorer(
         window_s: window length in seconds, the generator's training length; None keeps the preset's 10 s.
         duration_s: trim generated clips to exactly this; None leaves them.
         aligned_references: references are as long as the generated clips; compare window by window.
+        paired: each clip has its reference; False takes the references as one set, for distances between sets.
         labels: prompt id to the classes that its clips should hold, for the hit rate; see ``evaluation.hit_rate``.
         seed: of everything that is drawn.
         options: device, batch_size, half: see ``evaluation.embedders.network.NetworkEmbedder``.
@@ -106,6 +108,7 @@ def make_scorer(
     protocol = find_preset(preset) if isinstance(preset, str) else preset
     protocol = protocol if window_s is None else protocol.with_window(window_s)
     protocol = protocol if duration_s is None else protocol.with_duration(duration_s)
+    protocol = protocol if paired else protocol.without_pairs()
     protocol = protocol.with_aligned_references() if aligned_references else protocol
     chosen = protocol.metrics if metrics is None else tuple(metrics)
     given = {option: value for option, value in (weights or {}).items() if value is not None}
@@ -135,6 +138,7 @@ def score_folder(
 
     Raises:
         AudioError: not one clip could be scored; the message holds the first reason.
+        WeightsError: names every weight file that is missing, before any network runs.
         ValueError: a metric asked for by name needs a reference, captions or several windows that are not there; two
             clips of one id; or aligned references that are not as long as their clips.
     """
@@ -152,6 +156,7 @@ def embed_folder(
     files = references or {}
     scorer = computable(scorer, bool(files), clips)
     embedders = scorer.all_embedders()
+    check_sources(embedders.values())
     _embed_generated(scorer, name, clips)
     with_reference = {role: embedders[role] for role in _reference_roles(scorer.metrics)}
     embed_side(scorer.preset, scorer.cache, with_reference, "reference", files, "references")
@@ -163,26 +168,33 @@ def score_with_material(
     scorer: Scorer, name: str, clips: Sequence[Clip], references: Mapping[str, Path], left_out: Mapping[str, str]
 ) -> tuple[FolderScore, Material, dict[str, str]]:
     """:func:`score_folder`, with what it was computed from and the metrics that were not, each with the reason."""
-    _refuse_duplicates(name, clips)
+    refuse_duplicates(name, clips)
     metrics, not_computed = _possible(scorer, bool(references), clips)
     scorer = replace(scorer, metrics=metrics)
     embedders = scorer.all_embedders()
+    check_sources(embedders.values())
     generated = _embed_generated(scorer, name, clips)
     with_reference = {role: embedders[role] for role in _reference_roles(metrics)}
     reference = embed_side(scorer.preset, scorer.cache, with_reference, "reference", references, "references")
-    failures = {**left_out, **_failures(clips, generated, reference, references)}
+    paired = scorer.preset.paired
+    failures = {**left_out, **failed_clips(clips, generated, reference, references, paired)}
     scored = tuple(clip for clip in clips if clip.id not in failures)
     if not scored:
         raise AudioError(
             f"{name}: none of {len(clips)} clips could be scored; the first: {next(iter(failures.items()))}"
         )
-    if (warning := many_failed(len(failures), len(scored))) is not None:
-        logger.warning("%s: %s", name, warning)
+    lost_references = {} if paired else reasons_in(reference)
+    for reasons, asked, what in (
+        (failures, len(failures) + len(scored), "clips"),
+        (lost_references, len(references), "references"),
+    ):
+        if (warning := many_failed(len(reasons), asked, what)) is not None:
+            logger.warning("%s: %s", name, warning)
     material = Material(
         preset=scorer.preset,
         clips=scored,
         generated={role: found.select([clip.id for clip in scored]) for role, found in generated.items()},
-        reference=_of_scored(reference, scored),
+        reference=scored_references(reference, scored, paired),
         text=_embed_text(scorer, scored),
         labels=_labels(scorer, scored),
         outputs={role: embedder.outputs for role, embedder in embedders.items()},
@@ -202,7 +214,7 @@ def score_with_material(
         lost = {clip.caption for clip in clips} - {clip.caption for clip in scored}
         results.append(collapse_check(material, text_embedder(scorer).name, len(lost) + len(left_out)))
     provenance = describe(scorer.preset, scorer.seed, embedders, clips, references, material)
-    score = FolderScore(name, scorer.preset.name, measured, tuple(results), failures, provenance)
+    score = FolderScore(name, scorer.preset.name, measured, tuple(results), failures, provenance, lost_references)
     return score, material, {**not_computed, **lacking}
 
 
@@ -212,12 +224,6 @@ def _embed_generated(scorer: Scorer, name: str, clips: Sequence[Clip]) -> dict[R
     crops = {clip.id: clip.prompt for clip in clips} if aligned else {}
     files = {clip.id: clip.generated for clip in clips}
     return embed_side(scorer.preset, scorer.cache, scorer.all_embedders(), "generated", files, name, crops)
-
-
-def _refuse_duplicates(name: str, clips: Sequence[Clip]) -> None:
-    twice = [clip_id for clip_id, count in Counter(clip.id for clip in clips).items() if count > 1]
-    if twice:
-        raise ValueError(f"{name}: {len(twice)} clip ids are given twice, first {twice[0]}; give every clip its own")
 
 
 def computable(scorer: Scorer, has_reference: bool, clips: Sequence[Clip]) -> Scorer:
@@ -230,7 +236,7 @@ def computable(scorer: Scorer, has_reference: bool, clips: Sequence[Clip]) -> Sc
 
 
 def _possible(scorer: Scorer, has_reference: bool, clips: Sequence[Clip]) -> tuple[tuple[str, ...], dict[str, str]]:
-    return _without(scorer, lacking_inputs(scorer.metrics, clips, has_reference, scorer.labels))
+    return _without(scorer, lacking_inputs(scorer.metrics, clips, has_reference, scorer.labels, scorer.preset.paired))
 
 
 def _labels(scorer: Scorer, clips: Sequence[Clip]) -> tuple[ClipLabels, ...] | None:
@@ -257,31 +263,6 @@ def _without(scorer: Scorer, reasons: dict[str, str]) -> tuple[tuple[str, ...], 
 def _reference_roles(metrics: Sequence[str]) -> list[Role]:
     needed = [role for metric in metrics if metric in NEEDS_REFERENCE and (role := role_of(metric)) is not None]
     return list(dict.fromkeys(needed))
-
-
-def _failures(
-    clips: Sequence[Clip],
-    generated: Mapping[Role | None, EmbeddedSet],
-    reference: Mapping[Role | None, EmbeddedSet],
-    files: Mapping[str, Path],
-) -> dict[str, str]:
-    """Reason of every clip that failed in any role, itself or through its reference, or that has no reference."""
-    of_clip = {f.clip_id: f.reason for found in generated.values() for f in found.failures}
-    of_prompt = {f.clip_id: f"reference {f.reason}" for found in reference.values() for f in found.failures}
-    if reference:
-        of_prompt |= {clip.prompt: f"no reference for {clip.prompt}" for clip in clips if clip.prompt not in files}
-    reasons = {}
-    for clip in clips:
-        reason = of_clip.get(clip.id) or of_prompt.get(clip.prompt)
-        if reason is not None:
-            reasons[clip.id] = reason
-    return reasons
-
-
-def _of_scored(reference: Mapping[Role | None, EmbeddedSet], scored: Sequence[Clip]) -> dict[Role | None, EmbeddedSet]:
-    """The references of the scored clips: a clip that failed leaves both sides, or the sets would differ."""
-    kept = {clip.prompt for clip in scored}
-    return {role: found.select([c for c in found.clip_ids if c in kept]) for role, found in reference.items()}
 
 
 def _embed_text(scorer: Scorer, clips: Sequence[Clip]) -> Array | None:

@@ -49,6 +49,7 @@ class Measured:
         n_references: references behind the value; None where the metric needs none.
         statistic_to: the statistic against the references of these prompts only; None where no reference is in it.
         uneven: clips differ in their number of windows, so that there is no curve.
+        paired: whether a clip's reference leaves with it; otherwise the references are the same set for any clips.
     """
 
     metric: str
@@ -62,6 +63,7 @@ class Measured:
     n_references: int | None = None
     statistic_to: Callable[[Collection[str]], PositionStatistic] | None = None
     uneven: bool = False
+    paired: bool = True
 
     @property
     def unit(self) -> str:
@@ -81,7 +83,7 @@ class Measured:
         units = tuple(self.units[i] for i in index)
         taken = replace(self, clip_ids=tuple(clip_ids), units=units, rows=self.rows[index])
         prompts = set(units)
-        if self.n_references is None or prompts == set(self.units):
+        if not self.paired or self.n_references is None or prompts == set(self.units):
             return taken
         statistic = self.statistic if self.statistic_to is None else self.statistic_to(prompts)
         return replace(taken, statistic=statistic, n_references=len(prompts))
@@ -103,6 +105,7 @@ class FolderScore:
         results: plain results.
         failures: clip id to reason.
         provenance: embedders, preprocessing and content hashes.
+        failed_references: name to reason, of sets that are not paired; otherwise a clip fails with its reference.
     """
 
     name: str
@@ -111,6 +114,7 @@ class FolderScore:
     results: tuple[MetricResult, ...]
     failures: Mapping[str, str]
     provenance: Mapping[str, Any]
+    failed_references: Mapping[str, str] = field(default_factory=dict)
 
     def per_clip(self) -> dict[str, dict[str, float]]:
         """Clip id to metric to mean over windows, for metrics that exist for one clip."""

@@ -32,10 +32,10 @@ def table(found: Evaluation) -> str:
     if isinstance(windows, Sequence):
         fewest, most = windows
         notes.append(f"clips have {fewest} to {most} windows: distances between sets take the first {fewest} of each")
-    if (warning := _many_failed(found)) is not None:
-        notes.append(f"warning: {warning}")
+    notes += [f"warning: {warning}" for warning in _many_failed(found)]
+    references = failures_by_reason(found.failed_references, "failed references")
     wrapped = [text for note in notes for text in _wrap(note)]
-    return "\n".join([*lines, *wrapped, *failures_by_reason(found.failures)])
+    return "\n".join([*lines, *wrapped, *failures_by_reason(found.failures), *references])
 
 
 def line(result: MetricResult) -> str:
@@ -47,7 +47,7 @@ def line(result: MetricResult) -> str:
     return f"{name:<{_NAME_WIDTH}}{numbers}" if len(name) < _NAME_WIDTH else f"{name}\n{'':{_NAME_WIDTH}}{numbers}"
 
 
-def failures_by_reason(failures: Mapping[str, str]) -> list[str]:
+def failures_by_reason(failures: Mapping[str, str], title: str = "failed") -> list[str]:
     """What failed, counted by reason, the first ten of each named; reasons that differ in numbers only are one."""
     groups: dict[str, list[tuple[str, str]]] = {}
     for clip, text in failures.items():
@@ -57,14 +57,22 @@ def failures_by_reason(failures: Mapping[str, str]) -> list[str]:
     lines: list[str] = []
     for members in groups.values():
         more = len(members) - _SHOWN_FAILURES
-        lines += _wrap(f"failed: {len(members)}: {members[0][1]}")
+        lines += _wrap(f"{title}: {len(members)}: {members[0][1]}")
         lines += [f"  {what}" for what, _ in members[:_SHOWN_FAILURES]] + ([f"  and {more} more"] if more > 0 else [])
     return lines
 
 
-def _many_failed(found: Evaluation) -> str | None:
+def _many_failed(found: Evaluation) -> list[str]:
     clips = [result.n_scored for result in found.results if result.unit != "caption"]
-    return many_failed(len(found.failures), max(clips)) if clips else None
+    references = [result.n_references for result in found.results if result.n_references is not None]
+    warnings = [
+        many_failed(len(lost), len(lost) + max(scored, default=0), what)
+        for lost, scored, what in (
+            (found.failures, clips, "clips"),
+            (found.failed_references, references, "references"),
+        )
+    ]
+    return [warning for warning in warnings if warning is not None]
 
 
 def _columns(value: str, interval: str, *counts: object) -> str:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
+from evaluation.arrays import real_array
 from evaluation.audio import TooShortAudioError
 from evaluation.bootstrap import (
     JACKKNIFE_GROUPS,
@@ -107,7 +108,7 @@ def random_crop(
 
 def summarise_seeds(scores: ArrayLike) -> SeedSummary:
     """Mean and spread of one score per crop seed; give at least five seeds to say anything about the spread."""
-    values = np.asarray(scores, np.float64)
+    values = real_array(scores, "scores", np.float64)
     if values.ndim != 1 or len(values) == 0:
         raise ValueError(f"scores have shape {values.shape}; give one per seed")
     sd = float(values.std(ddof=1)) if len(values) > 1 else np.nan
@@ -147,10 +148,10 @@ def profile(statistic: SetStatistic, reference: ArrayLike, generated: ArrayLike)
     Raises:
         ValueError: ``generated`` has no window axis.
     """
-    windows = np.asarray(generated)
+    windows = real_array(generated, "generated")
     if windows.ndim < 2 or 0 in windows.shape[:2]:
         raise ValueError(f"generated has shape {windows.shape}; expected (n, W, ...)")
-    reference_rows = np.asarray(reference)
+    reference_rows = real_array(reference, "reference")
     curve = np.array([float(statistic(reference_rows, windows[:, k])) for k in range(windows.shape[1])])
     if len(curve) < 2:
         return Profile(curve, float(curve[0]), np.nan, np.nan)
@@ -183,7 +184,7 @@ def profile_interval(
     Raises:
         ValueError: ``paired`` and another number of reference rows, or as in :func:`profile`.
     """
-    first, windows = np.asarray(reference), np.asarray(generated)
+    first, windows = real_array(reference, "reference"), real_array(generated, "generated")
     if paired and len(first) != len(windows):
         raise ValueError(f"paired, but {len(first)} reference rows for {len(windows)} clips")
     whole = _numbers(profile(statistic, first, windows))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,9 +97,11 @@ def _clap(weights: Mapping[str, str], options: dict[str, Any]) -> Embedder:
 
 
 def _clap_laion(weights: Mapping[str, str], options: dict[str, Any]) -> Embedder:
-    from evaluation.embedders.laion import LaionClapEmbedder
+    from evaluation.embedders.laion import TOKENIZER, LaionClapEmbedder
 
-    return LaionClapEmbedder(_source(weights, "clap", published.CLAP_630K), _tokenizer(weights), **options)
+    return LaionClapEmbedder(
+        _source(weights, "clap", published.CLAP_630K), _source(weights, "tokenizer", TOKENIZER), **options
+    )
 
 
 def _package_vggish(weights: Mapping[str, str], options: dict[str, Any]) -> Embedder:
@@ -132,12 +134,20 @@ def _installed(distributions: Sequence[str]) -> bool:
         return False
 
 
-def _tokenizer(weights: Mapping[str, str]) -> Path:
-    if weights.get("tokenizer", "sha256:").startswith("sha256:"):
-        raise ValueError(
-            "weights.tokenizer is not set to a path; give a folder with RoBERTa's tokenizer (hub: roberta-base)"
-        )
-    return Path(weights["tokenizer"])
+def check_sources(embedders: Iterable[Embedder]) -> None:
+    """Find the weights of all networks before any of them runs; fetches nothing.
+
+    Raises:
+        WeightsError: every file or folder that is missing, in one message.
+    """
+    problems = []
+    for source in dict.fromkeys(source for embedder in embedders for source in getattr(embedder, "sources", ())):
+        try:
+            published.check_weights(source)
+        except published.WeightsError as error:
+            problems.append(str(error))
+    if problems:
+        raise published.WeightsError("; ".join(dict.fromkeys(problems)))
 
 
 BUILDERS: dict[str, Builder] = {

@@ -80,6 +80,11 @@ class WorkerEmbedder:
         self.options = options
 
     @property
+    def sources(self) -> tuple[WeightSource | str | Path, ...]:
+        """What must be there before it runs."""
+        return () if self.source is None else (self.source,)
+
+    @property
     def name(self) -> str:
         """As there."""
         return str(self._description["name"])

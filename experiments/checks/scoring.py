@@ -57,8 +57,7 @@ def label(embedder: Embedder) -> str:
 
 def network_state(embedder: Embedder) -> str:
     """Where the weights of a network are, or are fetched from; raises OSError where they cannot be had."""
-    source = getattr(embedder, "source", None)
-    return "no weight file" if source is None else check_weights(source)
+    return "; ".join(check_weights(source) for source in getattr(embedder, "sources", ())) or "no weight file"
 
 
 def check_windows(scorer: Scorer, duration_s: float) -> None:
