@@ -10,6 +10,7 @@ from typing import Any
 
 from evaluation.cache import hash_file
 from evaluation.embedders.protocol import Embedder
+from evaluation.embedders.worker_embedder import WorkerEmbedder
 from evaluation.material import Material
 from evaluation.pairing import Clip
 from evaluation.presets import Preset, Role
@@ -33,6 +34,7 @@ def describe(
         "preset": preset.name,
         "description": preset.description,
         "embedders": {str(role or "levels"): f"{e.name} {e.identity}" for role, e in embedders.items()},
+        "environments": {str(role): e.environment for role, e in embedders.items() if isinstance(e, WorkerEmbedder)},
         "preprocessing": {
             f"{side} {role or 'levels'}": str(preset.preprocessing(side, role))
             for side in ("generated", "reference")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import importlib.metadata
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,9 @@ def build_embedders(
     return chosen
 
 
+# Made beside the packages of this repository; see docs/published-tools.md.
+PUBLISHED_ENVIRONMENT = Path(__file__).resolve().parents[2] / ".venv-published"
+MAKE_PUBLISHED = "make install-published (about 7 GB; in the repository's folder)"
 WEIGHT_OPTIONS = ("vggish", "cnn14_16k", "cnn14_32k", "ast", "clap", "tokenizer")
 
 
@@ -103,13 +107,31 @@ def _clap_laion(weights: Mapping[str, str], options: dict[str, Any]) -> Embedder
 def _package_vggish(weights: Mapping[str, str], options: dict[str, Any]) -> Embedder:
     from evaluation.embedders.packages import PackageVGGishEmbedder
 
-    return PackageVGGishEmbedder(_source(weights, "vggish", published.VGGISH), **options)
+    return _of_package(PackageVGGishEmbedder, _source(weights, "vggish", published.VGGISH), options)
 
 
 def _package_clap(weights: Mapping[str, str], options: dict[str, Any]) -> Embedder:
     from evaluation.embedders.packages import PackageClapEmbedder
 
-    return PackageClapEmbedder(_source(weights, "clap", published.CLAP_630K), **options)
+    return _of_package(PackageClapEmbedder, _source(weights, "clap", published.CLAP_630K), options)
+
+
+def _of_package(embedder: Any, source: WeightSource | Path, options: dict[str, Any]) -> Embedder:
+    """In this process where its packages are installed, else in a process of the environment that has them."""
+    if _installed(embedder.distributions):
+        made: Embedder = embedder(source, **options)
+        return made
+    from evaluation.embedders.worker_embedder import WorkerEmbedder
+
+    target = f"{embedder.__module__}.{embedder.__qualname__}"
+    return WorkerEmbedder(target, PUBLISHED_ENVIRONMENT, source, make_with=MAKE_PUBLISHED, **options)
+
+
+def _installed(distributions: Sequence[str]) -> bool:
+    try:
+        return all(importlib.metadata.version(name) for name in distributions)
+    except importlib.metadata.PackageNotFoundError:
+        return False
 
 
 def check_sources(embedders: Iterable[Embedder]) -> None:
