@@ -6,12 +6,12 @@ For many folders that are compared with each other use ``make_scorer``, ``score_
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from evaluation.embed import EmbeddedSet, embed_captions, embed_files
+from evaluation.embed import EmbeddedSet, embed_files
 from evaluation.embedders.protocol import Embedder
 from evaluation.floors import BAND_LIMIT_HZ, band_limit_floor, needs_band_limit, reference_floors, text_floors
 from evaluation.material import Material
@@ -19,7 +19,7 @@ from evaluation.pairing import Pairing, common_clips, pair_folders
 from evaluation.preprocessing import Preprocessing, band_limited
 from evaluation.presets import Preset, role_of
 from evaluation.results import Evaluation, MetricResult
-from evaluation.scorer import Scorer, make_scorer, score_folder, score_with_material, text_embedder
+from evaluation.scorer import Scorer, embed_clip_captions, make_scorer, score_folder, score_with_material, text_embedder
 from evaluation.scoring import FolderScore, compare
 
 logger = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 def evaluate(
     reference: Path | str | None,
     generated: Path | str,
-    captions: Path | str | Mapping[str, str] | None = None,
+    captions: Path | str | Mapping[str, str | Sequence[str]] | None = None,
     *,
     preset: str | Preset = "strict",
     baseline: Path | str | None = None,
@@ -43,7 +43,7 @@ def evaluate(
     Args:
         reference: folder of references; None if no metric needs one.
         generated: folder of generated clips.
-        captions: csv (id, caption) or id to caption; None if no metric needs them.
+        captions: a file (see ``evaluation.captions``) or id to caption; None if no metric needs them.
         preset: the protocol, see ``evaluation.presets``.
         baseline: another folder of generated clips with the same names; adds paired differences against it. With
             ``strict=False`` both folders are scored on the clips that both have.
@@ -61,6 +61,7 @@ def evaluate(
     source = Path(captions) if isinstance(captions, str) else captions
     reference_dir = None if reference is None else Path(reference)
     matching: dict[str, Any] = {"id_pattern": id_pattern, "strict": strict, "paired": paired}
+    matching["several_captions"] = scorer.preset.several_captions is not None
     pairing = pair_folders(reference_dir, folder, source, **matching)
     other = None
     if baseline is not None:
@@ -102,13 +103,13 @@ def _floors(scorer: Scorer, material: Material, pairing: Pairing, score: FolderS
     if material.text is None:
         return floors
     embedder, preprocessing = text_embedder(scorer), scorer.preset.preprocessing("reference", "text")
-    captions = {clip.prompt: clip.caption or "" for clip in material.clips}
+    captions = {clip.prompt: clip.captions for clip in material.clips}
     audio = _first_embeddings(scorer, embedder, preprocessing, pairing.references)
     prompts = [prompt for prompt in audio.clip_ids if prompt in captions]
     lost = len(pairing.prompts) - len(prompts)
     if not prompts:
         return floors
-    text = embed_captions([captions[prompt] for prompt in prompts], embedder, scorer.cache)
+    text = embed_clip_captions(scorer, [captions[prompt] for prompt in prompts])
     floors += text_floors(material, audio.select(prompts).first_windows("embedding")[0], text, lost)
     if needs_band_limit(embedder.sample_rate):
         narrow = band_limited(preprocessing, BAND_LIMIT_HZ)
