@@ -6,6 +6,7 @@ For many folders that are compared with each other use ``make_scorer``, ``score_
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from evaluation.embed import EmbeddedSet, embed_files
 from evaluation.embedders.protocol import Embedder
 from evaluation.floors import BAND_LIMIT_HZ, band_limit_floor, needs_band_limit, reference_floors, text_floors
 from evaluation.material import Material
+from evaluation.names import title_of
 from evaluation.pairing import Pairing, common_clips, pair_folders
 from evaluation.preprocessing import Preprocessing, band_limited
 from evaluation.presets import Preset, role_of
@@ -70,13 +72,14 @@ def evaluate(
             pairing, other = common_clips(pairing, other)
     for problem in pairing.report.problems():
         logger.warning("%s: %s", folder, problem)
-    name = folder.resolve().name
+    other_folder = None if baseline is None else Path(baseline)
+    name = title_of(folder, other_folder)
     score, material, not_computed = score_with_material(
         scorer, name, pairing.clips, pairing.references, pairing.left_out
     )
     differences: list[MetricResult] = []
-    if baseline is not None and other is not None:
-        before = score_folder(scorer, Path(baseline).resolve().name, other.clips, other.references, other.left_out)
+    if other_folder is not None and other is not None:
+        before = score_folder(scorer, title_of(other_folder, folder), other.clips, other.references, other.left_out)
         differences = compare(before, score, seed=scorer.seed)
     found = _floors(scorer, material, pairing, score) if floors and pairing.references else []
     return Evaluation(
@@ -89,6 +92,15 @@ def evaluate(
         failed_references=score.failed_references,
         not_computed=not_computed,
         pairing=asdict(pairing.report),
+        folders={
+            what: None if path is None else os.path.abspath(path)
+            for what, path in (
+                ("generated", folder),
+                ("reference", reference_dir),
+                ("baseline", other_folder),
+                ("captions", source if isinstance(source, Path) else None),
+            )
+        },
         provenance=score.provenance,
     )
 

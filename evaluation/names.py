@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import unicodedata
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 # What libsndfile reads by its content; a raw or text file is none of these.
 AUDIO_SUFFIXES = (
     ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".snd", ".caf", ".w64", ".rf64",
 )  # fmt: skip
 _SHOWN = 5
+_LONGEST_NAME = 200
+"""Bytes; file systems take 255, and an ending and a number follow."""
 
 
 class PairingError(ValueError):
@@ -25,6 +29,30 @@ def clip_name(name: str) -> str:
 def normal(name: str) -> str:
     """The name in NFC: file systems and spreadsheets write an accent as one character or as two, and mean the same."""
     return unicodedata.normalize("NFC", name)
+
+
+def title_of(folder: Path, other: Path | None = None) -> str:
+    """Last part of a folder's path; as many parts as tell it from another folder that is not the same."""
+    parts, others = _absolute(folder).parts, _absolute(other or folder).parts
+    count = 1
+    while parts != others and parts[-count:] == others[-count:]:
+        count += 1
+    return "/".join(parts[-count:])
+
+
+def file_name_of(folder: Path) -> str:
+    """A folder's path as one file name: relative to the working directory where it lies in it."""
+    path, here = _absolute(folder), Path.cwd()
+    parts = path.relative_to(here).parts if path.is_relative_to(here) and path != here else path.parts[1:]
+    name = "_".join(parts) or "root"
+    if len(os.fsencode(name)) <= _LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:8]
+    return f"{digest}_{os.fsencode(name)[-_LONGEST_NAME + 9 :].decode(errors='ignore')}"
+
+
+def _absolute(folder: Path) -> Path:
+    return Path(os.path.abspath(folder))
 
 
 def some(names: list[str]) -> str:

@@ -229,12 +229,12 @@ def list_audio(folder: Path) -> tuple[dict[str, Path], list[str], list[str]]:
 
 
 def _audio_files(folder: Path) -> tuple[list[Path], list[str]]:
-    """Files with an audio ending, sorted, and the names of the others; hidden files and folders are neither."""
+    """Files with an audio ending, sorted, and the names of the others and of folders, except hidden ones."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder of audio")
-    files = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".") and not path.is_dir()]
-    audio = [path for path in files if path.suffix.lower() in AUDIO_SUFFIXES]
-    return audio, [path.name for path in files if path.suffix.lower() not in AUDIO_SUFFIXES]
+    entries = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    audio = [path for path in entries if path.suffix.lower() in AUDIO_SUFFIXES and not path.is_dir()]
+    return audio, [f"{p.name}/" if p.is_dir() else p.name for p in entries if p not in set(audio)]
 
 
 def _prompt_of(name: str, id_pattern: str | None) -> str:

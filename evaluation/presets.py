@@ -83,8 +83,14 @@ class Preset:
 
     def with_window(self, window_s: float) -> Preset:
         """The same protocol with windows of another length (the model's training length)."""
-        generated = replace(self.generated, window_s=window_s)
-        return replace(self, generated=generated, reference=replace(self.reference, window_s=window_s))
+        before = self.generated.window_s
+        said = "" if window_s == before else f"; windows of {window_s:g} s, not {before:g} s"
+        return replace(
+            self,
+            description=self.description + said,
+            generated=replace(self.generated, window_s=window_s),
+            reference=replace(self.reference, window_s=window_s),
+        )
 
     def with_duration(self, duration_s: float) -> Preset:
         """The same protocol on generated clips trimmed to exactly ``duration_s``."""
