@@ -15,7 +15,7 @@ from experiments.figures.speed_figures import speed_figures
 from experiments.figures.step_time_figure import step_time_figure
 from experiments.listen.page import write_listening_page
 from experiments.machine.files import write_whole
-from experiments.provenance import places, provenance
+from experiments.provenance import places, provenance, settings_line
 from experiments.records import (
     ClipRecord,
     MetricRecord,
@@ -27,6 +27,7 @@ from experiments.records import (
     of_kind,
     read_records,
 )
+from experiments.tables.current import current
 from experiments.tables.escaping import plain_line
 from experiments.tables.formats import to_markdown
 from experiments.tables.quality_tables import write_tables
@@ -78,7 +79,7 @@ def _write_report(run_dir: Path) -> str:
     write_whole(run_dir / "report.md", text)
     figures = run_dir / "figures"
     if timings := of_kind(records, TimingRecord):
-        speed_figures(speed_rows(records), figures, places(timings, starts))
+        speed_figures(speed_rows(records), figures, f"{places(timings, starts)}\n{settings_line(current(records))}")
     step_time_figure(records, figures / "step_time")
     _drop_stale(figures, quality_figures(records, figures), QUALITY_FIGURES)
     probe_figures(records, figures)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.listen.data import Cell, Grid, gather
-from experiments.provenance import provenance, quality_notes
+from experiments.provenance import provenance, quality_notes, settings_line
 from experiments.records import MetricRecord, Record, RunRecord, TimingRecord, of_kind, read_records
 from experiments.tables.current import current
 from experiments.tables.escaping import safe_cell
@@ -97,13 +97,19 @@ def _send_to(wandb: Any, run_dir: Path, records: list[Record], options: Mapping[
         mode=options["mode"],
         dir=str(run_dir),
         resume="allow",
-        notes="\n".join([provenance([newest]), *quality_notes(newest)]),
+        notes="\n".join(
+            [provenance([newest]), settings_line(current(records)), *quality_notes(of_kind(records, RunRecord))]
+        ),
         config={"run": newest.config, "environment": newest.environment, "pipeline": newest.pipeline},
         settings=settings,
     ) as run:
         run.define_metric("duration_s")
         run.define_metric("*", step_metric="duration_s")
-        for row in history(records):
+        rows = list(history(records))
+        for name in dict.fromkeys(name for row in rows for name in row if name != "duration_s"):
+            # W&B would keep the last row's value in the summary, under a name without its length.
+            run.define_metric(name, step_metric="duration_s", summary="none")
+        for row in rows:
             run.log(row)
         run.summary.update(summary(records))
         run.log(_media(run_dir, gather(records, run_dir), int(options["audio_prompts"]), wandb))

@@ -39,7 +39,7 @@ def probe_figures(records: list[Record], folder: Path) -> list[Path]:
     starts = of_kind(records, ProbeRunRecord)
     if not starts:
         return []
-    notes = quality_notes(starts[-1])
+    notes = quality_notes(starts)
     written = []
     if structures := structures_by_length(records):
         subtitle = "\n".join([places(of_kind(records, AttentionRecord), starts), *notes])

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from experiments.figures.panels import finish, interval_line, metric_axis, panel_grid, panels
 from experiments.figures.style import RC, style_of
 from experiments.figures.sweep_figures import is_sweep, sweep_figures
-from experiments.provenance import methods_of, places, quality_notes, starts_of
+from experiments.provenance import methods_of, places, quality_notes, settings_line, starts_of
 from experiments.records import ClipRecord, MetricRecord, Record, RunRecord, of_kind
 from experiments.tables.current import current
 from experiments.tables.quality_rows import (
@@ -38,10 +38,11 @@ def quality_figures(records: list[Record], folder: Path) -> list[Path]:
         The written files: quality, difference, sparsity, pareto, profile (each per preset where there are several).
     """
     runs = of_kind(records, RunRecord)
-    subtitle = "\n".join([places(of_kind(records, ClipRecord), runs), *quality_notes(runs[-1])]) if runs else ""
+    made = places(of_kind(records, ClipRecord), runs) if runs else ""
     written: list[Path] = []
     found = presets(records)
     for preset in found:
+        subtitle = "\n".join([made, settings_line(current(records), preset), *quality_notes(runs)]) if runs else ""
         suffix = f"_{preset.replace('-', '_')}" if len(found) > 1 else ""
         rows = quality_rows(records, preset)
         metrics = headline(metric_names(record for row in rows for record in row.metrics.values()))

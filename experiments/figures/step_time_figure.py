@@ -12,8 +12,9 @@ from matplotlib.axes import Axes
 
 from experiments.figures.panels import finish
 from experiments.figures.style import RC
-from experiments.provenance import places
+from experiments.provenance import places, settings_line
 from experiments.records import AA_SUFFIX, Record, RunRecord, TimingRecord, of_kind
+from experiments.tables.current import current
 
 ATTENTION_COLOUR, REST_COLOUR = "#D55E00", "#BBBBBB"
 
@@ -43,7 +44,7 @@ def step_time_figure(records: list[Record], path: Path) -> list[Path]:
             plot_step_time(here, ax)
         for ax in axes[len(by_length) :]:
             ax.remove()
-        subtitle = places(of_kind(records, TimingRecord), runs)
+        subtitle = "\n".join([places(of_kind(records, TimingRecord), runs), settings_line(current(records))])
         return finish(figure, axes[: len(by_length)], "Where a step's time goes", subtitle, path)
 
 

@@ -24,7 +24,7 @@ from experiments.figures.style import style_of
 from experiments.listen.data import Grid, gather
 from experiments.listen.spectrograms import image_name, write_spectrograms
 from experiments.machine.files import write_whole
-from experiments.provenance import provenance, quality_notes, starts_of
+from experiments.provenance import provenance, quality_notes, settings_line, starts_of
 from experiments.records import ClipRecord, RunRecord, of_kind, read_records
 from experiments.tables.quality_rows import metric_label
 
@@ -60,7 +60,11 @@ def page_data(grid: Grid, runs: Sequence[RunRecord], name: str) -> dict[str, Any
     methods = list(dict.fromkeys(arm.method for arm in grid.labels))
     return {
         "name": str(runs[-1].config.get("name", name)),
-        "notes": [*provenance(runs).replace("`", "").splitlines(), *quality_notes(runs[-1])],
+        "notes": [
+            *provenance(runs).replace("`", "").splitlines(),
+            settings_line([*runs, *grid.clips.values()]),
+            *quality_notes(runs),
+        ],
         "prompts": [{"id": prompt_id, "caption": caption} for prompt_id, caption in grid.captions.items()],
         "durations": grid.durations_s,
         "arms": [{"label": label, "colour": style_of(arm.method, methods)[0]} for arm, label in grid.labels.items()],

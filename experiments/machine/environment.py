@@ -39,7 +39,7 @@ def describe(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
 
 
 def source_revision() -> dict[str, Any]:
-    """Commit of this source tree and whether it has uncommitted changes; both None outside a git checkout."""
+    """Commit of this source tree and whether files were changed or added since; both None outside a git checkout."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return {"commit": None, "dirty": None}
@@ -51,7 +51,7 @@ def source_revision() -> dict[str, Any]:
 
     return {
         "commit": git("rev-parse", "HEAD"),
-        "dirty": bool(git("status", "--porcelain", "--untracked-files=no")),
+        "dirty": bool(git("status", "--porcelain")),
     }
 
 

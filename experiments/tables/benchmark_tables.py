@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from experiments.provenance import provenance, starts_of
 from experiments.records import AA_SUFFIX, CellRecord, Record, RoundRecord, RunRecord, of_kind
-from experiments.tables.formats import Cell, Estimate, ResultTable
+from experiments.tables.formats import Cell, ResultTable, range_notes, spread
 from experiments.tables.speed_rows import NAIVE, Ratio, paired_ratio, share_of_limit
 
 LEVEL_TITLES = {
@@ -140,9 +140,9 @@ def _level_table(level: str, regime: str, rows: Sequence[ArmRow], notes: Sequenc
             row.cell.duration_s,
             row.label,
             _rounded(row.latency_s),
-            _spread(row.speedup),
-            _spread(row.speedup_naive),
-            _spread(row.share_of_limit),
+            spread(row.speedup),
+            spread(row.speedup_naive),
+            spread(row.share_of_limit),
             _scaled(row.cell.flops.get(row.arm), 1e9),
             _scaled(row.cell.scores.get(row.arm), 1e9),
             _rounded(row.gflops_per_s),
@@ -155,6 +155,7 @@ def _level_table(level: str, regime: str, rows: Sequence[ArmRow], notes: Sequenc
         for row in rows
     ]
     title = f"{LEVEL_TITLES[level]}, {regime}"
+    notes = [*range_notes(body, header.index("vs dense ↑ [min, max]")), *notes]
     return ResultTable(f"{level}_{regime}", title, header, keys, body, notes, max_decimals=2)
 
 
@@ -164,7 +165,7 @@ def _speedup_table(level: str, regime: str, rows: Sequence[ArmRow], notes: Seque
     found = {(row.arm, row.cell.duration_s): row for row in rows}
     arms = {row.arm: row.label for row in comparable(rows) if row.speedup is not None}
     body: list[list[Cell]] = [
-        [label, *(_spread(row.speedup) if (row := found.get((arm, duration))) else None for duration in baseline)]
+        [label, *(spread(row.speedup) if (row := found.get((arm, duration))) else None for duration in baseline)]
         for arm, label in arms.items()
     ]
     name = next(iter(baseline.values())).label
@@ -207,11 +208,3 @@ def _rounded(value: float | None) -> float | None:
 
 def _scaled(value: float | None, unit: float) -> float | None:
     return None if value is None else float(f"{value / unit:.3g}")
-
-
-def _spread(ratio: Ratio | None) -> Estimate | None:
-    """Median with the range over rounds; a single round has none."""
-    if ratio is None:
-        return None
-    single = ratio.low == ratio.high
-    return Estimate(ratio.median, *((math.nan, math.nan) if single else (ratio.low, ratio.high)))

@@ -3,12 +3,13 @@
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from experiments.tables.escaping import latex_escape, markdown_cell, plain_line, safe_cell
 
 MISSING = "–"
+MOST_DECIMALS = 8
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,21 @@ class Estimate:
 
 
 Cell = str | float | Estimate | None
+NO_RANGE = "A ratio without [min, max] is of a single round, or of the baseline to itself."
+
+
+def spread(ratio: tuple[float, float, float] | None) -> Estimate | None:
+    """(median, min, max) over rounds as a cell; no range where all are one number, as from a single round."""
+    if ratio is None:
+        return None
+    median, low, high = ratio
+    return Estimate(median, math.nan, math.nan) if low == high else Estimate(median, low, high)
+
+
+def range_notes(rows: Iterable[Sequence[Cell]], column: int) -> list[str]:
+    """What a column of ratios needs said under its table where some have no range."""
+    cells = [row[column] for row in rows]
+    return [NO_RANGE] if any(isinstance(cell, Estimate) and math.isnan(cell.low) for cell in cells) else []
 
 
 @dataclass(frozen=True)
@@ -166,7 +182,12 @@ def _digits(table: ResultTable) -> list[list[int]]:
     if table.own_decimals:
         return [[_own_decimals(cell, table.max_decimals) for cell in row] for row in table.rows]
     columns = [decimals(column, table.max_decimals) for column in _columns(table)]
-    return [columns for _ in table.rows]
+    return [[_decimals_beside(cell, d) for cell, d in zip(row, columns, strict=True)] for row in table.rows]
+
+
+def _decimals_beside(cell: Cell, column: int) -> int:
+    """Its column's for a cell with an interval; three significant digits for one without."""
+    return _own_decimals(cell, MOST_DECIMALS) if isinstance(cell, Estimate) and math.isnan(cell.low) else column
 
 
 def _own_decimals(cell: Cell, most: int) -> int:

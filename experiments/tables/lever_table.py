@@ -10,10 +10,10 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.provenance import methods_of, quality_notes
+from experiments.provenance import methods_of, quality_notes, settings_line
 from experiments.records import ClipRecord, MetricRecord, Record, RunRecord, of_kind
 from experiments.tables.current import current, left_out
-from experiments.tables.formats import Cell, Estimate, ResultTable
+from experiments.tables.formats import Cell, Estimate, ResultTable, range_notes, spread
 from experiments.tables.quality_rows import ARROWS, differences, metric_label, presets, quality_rows
 from experiments.tables.speed_rows import Ratio, paired_ratio
 
@@ -47,6 +47,7 @@ def lever_table(records: list[Record]) -> ResultTable:
     header = ["length (s)", "method", "steps", "text to latents (s)", "speed-up ↑ [min, max]", "product of parts"]
     keys = ["duration_s", "method", "steps", "loop_s", "speedup", "product"]
     better = {m.metric: m.higher_is_better for m in of_kind(records, MetricRecord)}
+    made = [settings_line(current(records), *presets(records)[:1]), *quality_notes(of_kind(records, RunRecord))]
     headings = [f"Δ {metric_label(m)} {ARROWS[better[m]]}" for m in metrics]
     return ResultTable(
         "levers",
@@ -54,7 +55,7 @@ def lever_table(records: list[Record]) -> ResultTable:
         [*header, *headings, "quality"],
         [*keys, *metrics, "verdict"],
         rows,
-        [_reading(), *_earlier(records), *quality_notes(run)],
+        [_reading(), *range_notes(rows, keys.index("speedup")), *_earlier(records), *made],
     )
 
 
@@ -126,7 +127,7 @@ def _row(
         node["label"],
         mine[0].steps if mine else None,
         float(f"{statistics.median(map(loop_s, mine)):.4g}") if mine else None,
-        None if ratio is None else Estimate(*ratio),
+        spread(ratio),
         float(f"{math.prod(factors):.4g}") if parts and len(factors) == len(parts) else None,
         *(None if pair is None else Estimate(pair[0].value, pair[0].low, pair[0].high, sign=True) for pair in pairs),
         "baseline" if name == baseline else verdict([pair for pair in pairs if pair is not None]),

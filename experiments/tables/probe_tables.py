@@ -17,7 +17,7 @@ def probe_tables(records: Sequence[Record]) -> list[ResultTable]:
         return []
     readings = of_kind(list(records), ProbeLossRecord) + of_kind(list(records), AttentionRecord)
     made_by = provenance(starts_of(readings, starts))
-    notes = [*made_by.replace("`", "").splitlines(), *quality_notes(starts[-1])]
+    notes = [*made_by.replace("`", "").splitlines(), *quality_notes(starts)]
     tables = []
     if rows := loss_rows(records):
         tables.append(denoising_loss_table(rows, starts[-1], notes))

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from experiments.machine.files import write_whole
-from experiments.provenance import quality_notes
+from experiments.provenance import quality_notes, settings_line
 from experiments.records import MetricRecord, Record, RunRecord, of_kind
-from experiments.tables.formats import Cell, Estimate, ResultTable, to_csv, to_latex, to_markdown
+from experiments.tables.current import current
+from experiments.tables.formats import Cell, Estimate, ResultTable, range_notes, spread, to_csv, to_latex, to_markdown
 from experiments.tables.power import detectable_from_interval
 from experiments.tables.quality_rows import (
     ARROWS,
@@ -30,6 +31,10 @@ from experiments.tables.quality_rows import (
     verdict,
 )
 
+BOLD = "Bold: better than every other method of its length by a paired difference whose interval excludes zero."
+ALL_EQUAL = "all equal"
+EQUAL_NOTE = "All equal: every clip gave the same difference, so the smallest one that would be seen is not known."
+
 
 def _estimate(record: MetricRecord | None, best: bool = False) -> Estimate | None:
     if record is None or math.isnan(record.value):
@@ -46,25 +51,27 @@ def result_tables(records: list[Record]) -> list[ResultTable]:
         rows = quality_rows(records, preset)
         paired = differences(records, preset)
         suffix = f"_{preset.replace('-', '_')}" if len(found) > 1 else ""
-        notes = [*_reading(records, preset), *(quality_notes(runs[-1]) if runs else [])]
-        tables += [quality_table(rows, paired, f"quality{suffix}", f"Quality, preset {preset}", notes)]
+        made = [settings_line(current(records), preset), *quality_notes(runs)] if runs else []
+        resampled = _resampled(records, preset)
+        notes = [*resampled, *made]
+        bold = [*resampled, BOLD, *made]
+        tables += [quality_table(rows, paired, f"quality{suffix}", f"Quality, preset {preset}", bold)]
         tables.append(all_metrics_table(rows, f"all_metrics{suffix}", f"Every metric, preset {preset}", notes))
         tables += difference_tables(rows, paired, suffix, notes)
-        tables += power_tables(rows, paired, suffix, notes, timing_baseline(runs))
+        tables += power_tables(rows, paired, suffix, made, timing_baseline(runs))
         forms = [row.mechanisms for row in rows if row.mechanisms]
         if len({form.sparse_ratio for form in forms if form.cross_frequency}) > 1:
-            tables.append(sparsity_table(rows, paired, f"sparsity{suffix}", notes))
+            tables.append(sparsity_table(rows, paired, f"sparsity{suffix}", bold))
         if {(True, True), (True, False), (False, True)} <= {form[:2] for form in forms}:
-            tables.append(ablation_table(rows, paired, f"ablation{suffix}", notes))
+            tables.append(ablation_table(rows, paired, f"ablation{suffix}", bold))
     return tables
 
 
-def _reading(records: list[Record], preset: str) -> list[str]:
-    units = {record.unit for record in of_kind(records, MetricRecord) if record.preset == preset}
-    return [
-        f"Intervals: 95%, resampled by {' or '.join(sorted(units))}. Bold: better than every other method of its "
-        "length by a paired difference whose interval excludes zero."
-    ]
+def _resampled(records: list[Record], preset: str) -> list[str]:
+    """How intervals were made; nothing where no metric of the preset has one."""
+    scored = [record for record in of_kind(records, MetricRecord) if record.preset == preset]
+    units = {record.unit for record in scored if math.isfinite(record.high - record.low)}
+    return [f"Intervals: 95%, resampled by {' or '.join(sorted(units))}."] if units else []
 
 
 def _metric_columns(rows: Sequence[QualityRow]) -> tuple[list[str], list[str]]:
@@ -154,16 +161,24 @@ def power_tables(
         "Two-sided test at 5%: 1.43 half widths of the paired 95% interval. A smaller true difference would most "
         "likely have gone unseen, so its absence from the table of differences says nothing."
     )
-    if not body:
+    if not any(cell is not None for row in body for cell in row[2:]):
         return []
+    equal = [EQUAL_NOTE] if any(ALL_EQUAL in row[2:] for row in body) else []
     title = f"Power: smallest difference to {labels.get(baseline, baseline)} that this size shows in 80% of studies"
     header = ["length (s)", "method", *(heading.rstrip(" ↑↓") for heading in headings)]
-    return [ResultTable(f"power{suffix}", title, header, ["duration_s", "method", *metrics], body, [reading, *notes])]
+    return [
+        ResultTable(
+            f"power{suffix}", title, header, ["duration_s", "method", *metrics], body, [reading, *equal, *notes]
+        )
+    ]
 
 
-def _detectable(difference: MetricRecord | None) -> float | None:
+def _detectable(difference: MetricRecord | None) -> Cell:
+    """The smallest effect; equal differences of every clip say nothing about how much they would vary."""
     if difference is None or not math.isfinite(difference.high - difference.low):
         return None
+    if difference.high - difference.low <= 1e-9 * abs(difference.high):  # also what rounding leaves of no width
+        return ALL_EQUAL
     return float(f"{detectable_from_interval(difference.low, difference.high):.2g}")
 
 
@@ -190,12 +205,12 @@ def _mechanism_table(
             row.label,
             *_mechanism_cells(row.mechanisms),
             *(_estimate(row.metrics.get(m), is_best(row, m, rows, paired)) for m in metrics),
-            Estimate(*row.speedup) if row.speedup else None,
+            spread(row.speedup),
             row.note,
         ]
         for row in rows
     ]
-    return ResultTable(name, title, header, keys, body, notes)
+    return ResultTable(name, title, header, keys, body, [*notes, *range_notes(body, keys.index("speedup"))])
 
 
 def _mechanism_cells(form: Mechanisms | None) -> list[Cell]:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from experiments.provenance import provenance, starts_of
+from experiments.provenance import provenance, settings_line, starts_of
 from experiments.records import (
     ClipRecord,
     RoundRecord,
@@ -13,6 +13,7 @@ from experiments.records import (
     read_records,
 )
 from experiments.tables.benchmark_tables import benchmark_tables
+from experiments.tables.current import current
 from experiments.tables.formats import ResultTable
 from experiments.tables.lever_table import has_factors, lever_table
 from experiments.tables.probe_tables import probe_tables
@@ -35,7 +36,7 @@ def tables_of(run_dir: Path) -> dict[str, ResultTable]:
     if runs and has_factors(runs[-1]) and any(isinstance(record, ClipRecord) for record in records):
         tables.append(lever_table(records))
     if timings := of_kind(records, TimingRecord):
-        notes = provenance(starts_of(timings, runs)).replace("`", "").splitlines()
+        notes = [*provenance(starts_of(timings, runs)).replace("`", "").splitlines(), settings_line(current(records))]
         tables.append(speed_table(speed_rows(records), runs[-1], notes))
     if of_kind(records, RoundRecord):
         tables.extend(benchmark_tables(records))

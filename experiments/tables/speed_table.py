@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from experiments.records import RunRecord
-from experiments.tables.formats import Cell, Estimate, ResultTable
-from experiments.tables.speed_rows import Ratio, SpeedRow
+from experiments.tables.formats import Cell, ResultTable, range_notes, spread
+from experiments.tables.speed_rows import SpeedRow
 
 # Tan et al., 2024 (arXiv 2407.10468), abstract: AudioLDM2, 80 s. Their baseline materialises the attention scores.
 PUBLISHED_SPEEDUP = {("litefocus", 80.0): "1.99x"}
@@ -31,20 +31,18 @@ def speed_table(rows: Sequence[SpeedRow], run: RunRecord, notes: Sequence[str]) 
             _rounded(row.clip_s),
             _rounded(row.real_time_factor),
             _rounded(row.peak_memory_gib),
-            _spread(row.speedup),
-            _spread(row.speedup_naive),
-            _spread(row.share_of_limit),
+            spread(row.speedup),
+            spread(row.speedup_naive),
+            spread(row.share_of_limit),
             known.get((row.method, row.duration_s), ""),
             row.note,
         ]
         for row in rows
     ]
-    return ResultTable("speed", "Speed by length and method", header, keys, body, notes)
+    return ResultTable(
+        "speed", "Speed by length and method", header, keys, body, [*range_notes(body, keys.index("speedup")), *notes]
+    )
 
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.4g}")
-
-
-def _spread(ratio: Ratio | None) -> Estimate | None:
-    return None if ratio is None else Estimate(*ratio)

@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from listen_material import run_record, timing
+from listen_material import clip, run_record, timing
 
-from experiments.provenance import provenance, starts_of
+from experiments.provenance import provenance, settings_line, starts_of
 
 
 def start(run_id, commit, threads, started_at):
@@ -27,6 +27,20 @@ def test_two_starts_are_both_named():
     assert ", commits aaaaaaaaaaaa, bbbbbbbbbbbb, started Monday to Tuesday." in line
     assert "(1 thread)" in line
     assert "(2 threads)" in line
+
+
+def test_settings_are_those_of_the_clips_and_without_clips_those_asked_for():
+    record = run_record(["a", "b"], [10.0])
+    record.config.update(steps=200, guidance=3.5, seeds=[0, 1, 2])
+    name = record.pipeline["name"]
+    assert settings_line([record]) == f"Settings: {name}, 2 prompts, 3 seeds, 200 steps, guidance 3.5."
+    record.pipeline["unet_parameters"] = 2_600_000
+    one = replace(clip("c", "dense", 10.0, "a", "Rain", 0, "a.wav", b""), steps=25, guidance=3.0)
+    clips = [one, replace(one, prompt_id="b"), replace(one, duration_s=20.0, steps=200, method="x")]
+    expected = (
+        "(UNet of 2.6 M parameters), 1 or 2 prompts by length, 1 seed, 25 or 200 steps, guidance 3, preset strict."
+    )
+    assert settings_line([record, *clips], "strict") == f"Settings: {name} {expected}"
 
 
 def test_a_start_that_made_none_of_the_numbers_is_left_out():

@@ -1,5 +1,7 @@
 """The factorisation table on made-up records: paired speed-ups, the product of the parts, the verdict."""
 
+import math
+
 import pytest
 
 from experiments.records import ClipRecord, MetricRecord, RunRecord
@@ -67,7 +69,8 @@ def rows():
 def test_speed_is_paired_and_leaves_decoding_out():
     # Clip p1 takes three times as long in both arms: unpaired medians would still give 8, unpaired extremes would not.
     ratio = rows()["label fast"]["speedup"]
-    assert (ratio.value, ratio.low, ratio.high) == (8.0, 8.0, 8.0)
+    assert ratio.value == 8.0
+    assert math.isnan(ratio.low)  # both clips say 8: no range to show
     assert rows()["label fast"]["steps"] == 25
     assert rows()["label dense"]["loop_s"] == 80.0
 

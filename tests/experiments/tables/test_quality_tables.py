@@ -9,10 +9,10 @@ import pytest
 from listen_material import METHODS, clip, failure, run_record, timing
 from quality_material import DENSE, FOCUS, HOSTILE, LITE, THREE, difference, sweep_record, value
 
-from experiments.provenance import TESTBED_NOTE, quality_notes
+from experiments.provenance import OTHER_CAPTIONS, TESTBED_NOTE, quality_notes
 from experiments.records import FailureRecord
 from experiments.tables.escaping import latex_escape
-from experiments.tables.formats import Estimate, ResultTable, decimals, to_csv, to_latex, to_markdown
+from experiments.tables.formats import NO_RANGE, Estimate, ResultTable, decimals, to_csv, to_latex, to_markdown
 from experiments.tables.quality_rows import beats, differences, is_best, mechanisms, quality_rows, verdict
 from experiments.tables.quality_tables import result_tables
 from experiments.tables.speed_rows import speed_rows
@@ -209,20 +209,78 @@ def test_presets_never_share_a_table():
 
 def test_the_gate_and_the_limits_of_the_testbed_stand_beside_its_tables():
     record = run_record(["a"], [10.0])
-    assert quality_notes(record) == []
+    assert quality_notes([record]) == []
     record.pipeline["name"] = "testbed"
-    assert quality_notes(record)[0] == TESTBED_NOTE
-    assert "no claim about quality" in quality_notes(record)[1]
+    assert quality_notes([record])[0] == TESTBED_NOTE
+    assert "no claim about quality" in quality_notes([record])[1]
+    record.config["durations"] = [5.0, 10.0, 20.0, 40.0]
+    record.pipeline["training_length_s"] = 10.0
     record.pipeline["gate"] = [
         {"length": 1, "verdicts": {"same_frequency": True, "deletion": True}},
         {"length": 4, "verdicts": {"same_frequency": True, "deletion": False}},
         {"length": 2, "verdicts": {"same_frequency": True, "deletion": True}},
     ]
-    notes = quality_notes(record)
-    assert notes[1] == "Gate at 1x, 2x: passed (2 of 2 criteria)."
-    assert notes[2].startswith("Gate at 4x: FAILED (deletion): the method's effect on quality is not testable")
+    notes = quality_notes([record])
+    assert notes[1] == "Gate at 0.5x: no reading, so no claim about quality can be made there."
+    assert notes[2] == "Gate at 1x, 2x: passed (2 of 2 criteria)."
+    assert notes[3].startswith("Gate at 4x: FAILED (deletion): the method's effect on quality is not testable")
     for written in (to_markdown(table([record, value(DENSE)])), to_latex(table([record, value(DENSE)]))):
         assert all(note in written for note in notes)
+
+
+def test_a_gate_read_on_other_captions_or_lengths_is_not_claimed():
+    record = run_record(["a"], [10.0])
+    record.pipeline.update(name="testbed", training_length_s=10.0, gate=[{"length": 2, "verdicts": {"deletion": True}}])
+    record.config["data"] = {"_target_": "experiments.testbed.load_prompts.load_prompts"}
+    none = "Gate at 1x: no reading, so no claim about quality can be made there."
+    assert quality_notes([record]) == [TESTBED_NOTE, none]
+    record.config["data"] = {"_target_": "experiments.prompts.load_captions"}
+    assert quality_notes([record]) == [TESTBED_NOTE, none, OTHER_CAPTIONS]
+
+
+def test_every_table_says_its_settings_and_only_the_notes_that_apply():
+    record = run_record(["a"], [10.0])
+    record.config.update(steps=8, guidance=3.0, seeds=[0, 1])
+    tables = result_tables([record, value(DENSE), value(LITE), difference(LITE, DENSE, 1.0)])
+    said = {table.name: " ".join(table.notes) for table in tables}
+    assert list(said) == ["quality", "all_metrics", f"difference_{DENSE}", "power"]
+    assert all("1 prompt, 2 seeds, 8 steps, guidance 3, preset strict." in notes for notes in said.values())
+    assert [name for name, notes in said.items() if "Bold:" in notes] == ["quality"]
+    assert [name for name, notes in said.items() if "Intervals: 95%" in notes] == list(said)[:3]
+    bare = result_tables([record, value(DENSE, low=math.nan, high=math.nan)])
+    assert "Intervals" not in " ".join(note for table in bare for note in table.notes)
+
+
+def test_equal_differences_are_said_and_not_a_power_of_zero():
+    equal = [difference(LITE, DENSE, 0.1, half=0.0), difference(FOCUS, DENSE, 0.1, half=1e-17)]
+    records = [*THREE, *equal, difference(LITE, DENSE, 2.0, name="kl")]
+    (power,) = (table for table in result_tables(records) if table.name == "power")
+    assert [row[2] for row in power.rows] == ["all equal", "all equal"]
+    assert any(note.startswith("All equal: every clip gave the same difference") for note in power.notes)
+    undefined = difference(LITE, DENSE, 0.1, low=math.nan, high=math.nan)
+    assert "power" not in [table.name for table in result_tables([*THREE, undefined])]
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [(1337.259, "1337"), (-0.00123456, "-0.00123"), (12.345, "12.3"), (0.0, "0.00"), (1.69e-5, "0.0000169")],
+)
+def test_a_value_without_interval_has_three_significant_digits(number, shown):
+    cells = [[Estimate(number, math.nan, math.nan)], [Estimate(2.0, 1.5, 2.5)]]
+    lines = to_markdown(ResultTable("t", "T", ["x"], ["x"], cells)).splitlines()
+    assert lines[4].strip("| ") == shown
+    assert lines[5].strip("| ") == "2.00 [1.50, 2.50]"
+
+
+def test_a_ratio_of_one_round_has_no_range_and_the_table_says_so():
+    records = [run_record(["a"], [10.0]), timing(dense=[2.0], litefocus=[1.0])]
+    table = speed_table(speed_rows(records), records[0], ["made here"])
+    text = to_markdown(table)
+    assert "[2.0" not in text
+    assert list(table.notes) == [NO_RANGE, "made here"]
+    several = [records[0], timing(litefocus=[1.0, 1.1], dense=[2.0, 2.0])]
+    cell = speed_table(speed_rows(several), records[0], []).rows[0][6]
+    assert cell == Estimate(pytest.approx((2.0 + 2.0 / 1.1) / 2), pytest.approx(2.0 / 1.1), 2.0)
 
 
 def test_decimals_show_two_digits_of_the_narrowest_interval():
