@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.bootstrap import Array
-from evaluation.clap_score import window_clap_scores
+from evaluation.clap_score import SeveralCaptions, over_captions, window_clap_scores
 from evaluation.embedders.protocol import Output
 from evaluation.fad import Moments, frechet_distance, gaussian_moments
 from evaluation.fad_infinity import fad_infinity_interval
@@ -203,12 +203,22 @@ def _clap_values(metric: str, material: Material) -> Array:
     """(n, W) cosines with the caption; (n, 1) for the worst window and for the mean embedding."""
     if material.text is None:
         raise ValueError(f"{metric} needs captions")
-    audio = material.rows("text", "embedding")
+    return clap_values(metric, material.rows("text", "embedding"), material.text, material.preset.several_captions)
+
+
+def clap_values(metric: str, audio: Array, text: Array, several: SeveralCaptions | None) -> Array:
+    """(n, W) or (n, 1) scores of (n, W, d) windows with the (n, K, d) captions of their clips, nan rows left out."""
+    scores = np.full((len(text), text.shape[1], audio.shape[1] if metric == "clap" else 1), np.nan)
+    for number in range(text.shape[1]):
+        has = np.isfinite(text[:, number]).all(axis=1)
+        scores[has, number] = _clap_of_one_caption(metric, audio[has], text[has, number])
+    return over_captions(scores, several or "first")
+
+
+def _clap_of_one_caption(metric: str, audio: Array, text: Array) -> Array:
     if metric == "clap":
-        return np.stack(
-            [window_clap_scores(audio[:, k : k + 1], material.text).mean for k in range(audio.shape[1])], axis=1
-        )
-    scores = window_clap_scores(audio, material.text)
+        return np.stack([window_clap_scores(audio[:, k : k + 1], text).mean for k in range(audio.shape[1])], axis=1)
+    scores = window_clap_scores(audio, text)
     return (scores.worst if metric == "clap_worst_window" else scores.mean_embedding)[:, None]
 
 

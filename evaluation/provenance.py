@@ -16,7 +16,16 @@ from evaluation.pairing import Clip
 from evaluation.presets import Preset, Role
 from evaluation.resample import RESAMPLER
 
-_PROTOCOL = ("kl_direction", "kl_eps", "kl_pooling", "is_splits", "reference_windows", "crop_seeds", "paired")
+_PROTOCOL = (
+    "kl_direction",
+    "kl_eps",
+    "kl_pooling",
+    "is_splits",
+    "reference_windows",
+    "crop_seeds",
+    "paired",
+    "several_captions",
+)
 _VERSIONS = ("litefocus", "numpy", "scipy", "soundfile", "soxr", "torch", "transformers")
 
 
