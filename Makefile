@@ -66,8 +66,9 @@ clean:
 PUBLISHED := .venv-published
 .PHONY: test-published install-published
 install-published: $(PUBLISHED)/.installed
-test-published: install-published
-	$(PUBLISHED)/bin/python -m pytest tests/published
+# The main environment takes part: its runs are scored by packages of the other one.
+test-published: install-published $(VENV)/.installed
+	MAIN_PYTHON=$(CURDIR)/$(BIN)/python $(PUBLISHED)/bin/python -m pytest tests/published
 
 $(PUBLISHED)/.installed: constraints-published.txt
 	$(PYTHON) -m venv $(PUBLISHED)

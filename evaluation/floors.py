@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from evaluation.bootstrap import Array
-from evaluation.clap_score import clap_per_clip, text_collapse
+from evaluation.clap_score import text_collapse
 from evaluation.fad import frechet_distance
 from evaluation.kad import kernel_audio_distance, median_bandwidth
 from evaluation.material import Material
+from evaluation.measure import clap_values, window_means
 from evaluation.metric import FLOOR, Floor, Metric
 from evaluation.presets import Role
 from evaluation.results import MetricResult
@@ -82,9 +83,12 @@ def reference_floors(metrics: Sequence[Metric], material: Material, n_failed: in
 
 
 def text_floors(material: Material, audio: Array, text: Array, n_failed: int) -> list[MetricResult]:
-    """CLAP of (m, d) references with their own and with others' captions."""
-    own = clap_per_clip(audio, text)
-    shuffled = _with_others(clap_per_clip, audio, text, material.seed)
+    """CLAP of (m, d) references with their own (m, K, d) captions and with others'."""
+    own = _cosines(material, audio, text)
+    shuffled = _with_others(
+        lambda sounds, captions: _cosines(material, sounds, captions.reshape(-1, *text.shape[1:])),
+        audio, text.reshape(len(text), -1), material.seed,
+    )  # fmt: skip
     return [
         _clap("reference", material, own, n_failed),
         _clap("shuffled_captions", material, shuffled, n_failed),
@@ -99,8 +103,9 @@ def collapse_check(material: Material, embedder: str, n_failed: int) -> MetricRe
     """
     if material.text is None:
         raise ValueError("the collapse check needs captions")
-    different = {clip.caption: row for row, clip in enumerate(material.clips)}
-    collapse = text_collapse(material.text[list(different.values())])
+    texts = (text for clip in material.clips for text in clip.captions[: material.text.shape[1]])
+    different = dict(zip(texts, material.text[np.isfinite(material.text[..., 0])], strict=True))
+    collapse = text_collapse(np.stack(list(different.values())))
     if collapse.collapsed:
         logger.warning("%s gives almost the same vector to every caption: CLAP says nothing here", embedder)
     return MetricResult(
@@ -119,7 +124,12 @@ def collapse_check(material: Material, embedder: str, n_failed: int) -> MetricRe
 
 def band_limit_floor(material: Material, audio: Array, text: Array, n_failed: int) -> MetricResult:
     """CLAP of (m, d) references that went through 16 kHz, as 16 kHz generators do."""
-    return _clap("reference_16khz", material, clap_per_clip(audio, text), n_failed)
+    return _clap("reference_16khz", material, _cosines(material, audio, text), n_failed)
+
+
+def _cosines(material: Material, audio: Array, text: Array) -> Array:
+    """(m,) scores of (m, d) audio with the captions of each, as the preset takes several."""
+    return clap_values(window_means, audio[:, None], text, material.preset.several_captions)[:, 0]
 
 
 def needs_band_limit(sample_rate: int) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 import numpy as np
 
 from evaluation.bootstrap import Array
-from evaluation.clap_score import window_clap_scores
+from evaluation.clap_score import SeveralCaptions, over_captions, window_clap_scores
 from evaluation.embedders.protocol import Output
 from evaluation.fad import Moments, frechet_distance, gaussian_moments
 from evaluation.fad_infinity import fad_infinity_interval
@@ -153,19 +153,18 @@ def heard(metric: str, per_window: Callable[..., Array]) -> Callable[[Material],
 
 
 def clap(material: Material) -> Array:
-    """(n, W) cosines of windows and caption."""
-    audio, text = _audio_and_text(material, "clap")
-    return np.stack([window_clap_scores(audio[:, k : k + 1], text).mean for k in range(audio.shape[1])], axis=1)
+    """(n, W) cosines of windows and captions."""
+    return _clap("clap", material, window_means)
 
 
 def clap_worst_window(material: Material) -> Array:
-    """(n, 1) cosine of each clip's worst window and its caption."""
-    return window_clap_scores(*_audio_and_text(material, "clap_worst_window")).worst[:, None]
+    """(n, 1) cosine of each clip's worst window and its captions."""
+    return _clap("clap_worst_window", material, lambda a, t: window_clap_scores(a, t).worst[:, None])
 
 
 def clap_mean_embedding(material: Material) -> Array:
-    """(n, 1) cosine of the mean of a clip's windows and its caption."""
-    return window_clap_scores(*_audio_and_text(material, "clap_mean_embedding")).mean_embedding[:, None]
+    """(n, 1) cosine of the mean of a clip's windows and its captions."""
+    return _clap("clap_mean_embedding", material, lambda a, t: window_clap_scores(a, t).mean_embedding[:, None])
 
 
 def consistency_of_windows(material: Material) -> SetValues:
@@ -217,11 +216,31 @@ def _reference_logits(material: Material) -> list[Array]:
     return [by_prompt[clip.prompt]["logits"] for clip in material.clips]
 
 
-def _audio_and_text(material: Material, metric: str) -> tuple[Array, Array]:
-    """(n, W, d) embeddings of windows and (n, d) of captions."""
+def _clap(metric: str, material: Material, of_one_caption: Callable[[Array, Array], Array]) -> Array:
     if material.text is None:
         raise ValueError(f"{metric} needs captions")
-    return material.rows("text", "embedding"), material.text
+    return clap_values(
+        of_one_caption, material.rows("text", "embedding"), material.text, material.preset.several_captions
+    )
+
+
+def clap_values(
+    of_one_caption: Callable[[Array, Array], Array], audio: Array, text: Array, several: SeveralCaptions | None
+) -> Array:
+    """(n, W) or (n, 1) scores of (n, W, d) windows with the (n, K, d) captions of their clips, nan rows left out."""
+    found = []
+    for number in range(text.shape[1]):
+        has = np.isfinite(text[:, number]).all(axis=1)
+        some = of_one_caption(audio[has], text[has, number])
+        scores = np.full((len(text), some.shape[1]), np.nan)
+        scores[has] = some
+        found.append(scores)
+    return over_captions(np.stack(found, axis=1), several or "first")
+
+
+def window_means(audio: Array, text: Array) -> Array:
+    """(n, W) cosines of (n, W, d) windows with (n, d) captions."""
+    return np.stack([window_clap_scores(audio[:, k : k + 1], text).mean for k in range(audio.shape[1])], axis=1)
 
 
 def _pooled(material: Material, role: Role, output: Output) -> Array:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from evaluation.clap_score import SEVERAL_CAPTIONS, SeveralCaptions
 from evaluation.kl import Direction, Pooling
 from evaluation.preprocessing import Preprocessing
 
@@ -40,6 +41,7 @@ class Preset:
             with window k of a reference of equal length.
         kl_direction, kl_eps, kl_pooling: see ``evaluation.kl``.
         is_splits: parts of the inception score.
+        several_captions: which of a clip's captions counts for CLAP; None where a clip has one.
         paired: whether each clip has a reference of its own; False compares two sets with each other.
     """
 
@@ -56,6 +58,7 @@ class Preset:
     kl_pooling: Pooling = "mean_of_windows"
     is_splits: int = 10
     paired: bool = True
+    several_captions: SeveralCaptions | None = None
 
     def preprocessing(self, side: Literal["generated", "reference"], role: Role | None) -> Preprocessing:
         """How files of one side are prepared for a role; CLAP takes its first window where others take the clip."""
@@ -66,8 +69,14 @@ class Preset:
 
     def with_window(self, window_s: float) -> Preset:
         """The same protocol with windows of another length (the model's training length)."""
-        generated = replace(self.generated, window_s=window_s)
-        return replace(self, generated=generated, reference=replace(self.reference, window_s=window_s))
+        before = self.generated.window_s
+        said = "" if window_s == before else f"; windows of {window_s:g} s, not {before:g} s"
+        return replace(
+            self,
+            description=self.description + said,
+            generated=replace(self.generated, window_s=window_s),
+            reference=replace(self.reference, window_s=window_s),
+        )
 
     def with_duration(self, duration_s: float) -> Preset:
         """The same protocol on generated clips trimmed to exactly ``duration_s``."""
@@ -83,6 +92,12 @@ class Preset:
             raise ValueError("aligned_references needs a reference for each clip; leave it out, or paired=false")
         reference = replace(self.reference, cut=self.generated.cut, allow_short=False)
         return replace(self, reference=reference, reference_windows="aligned")
+
+    def with_several_captions(self, choice: SeveralCaptions) -> Preset:
+        """The same protocol on clips that may have several captions. ValueError for an unknown choice."""
+        if choice not in SEVERAL_CAPTIONS:
+            raise ValueError(f"several_captions={choice!r}; accepted are {', '.join(SEVERAL_CAPTIONS)}")
+        return replace(self, several_captions=choice)
 
     def without_pairs(self) -> Preset:
         """The same protocol on a set of references that has nothing to do with single clips: a background set."""

@@ -10,12 +10,22 @@ from typing import Any
 
 from evaluation.cache import hash_file
 from evaluation.embedders.protocol import Embedder
+from evaluation.embedders.worker_embedder import WorkerEmbedder
 from evaluation.material import Material
 from evaluation.pairing import Clip
 from evaluation.presets import Preset, Role
 from evaluation.resample import RESAMPLER
 
-_PROTOCOL = ("kl_direction", "kl_eps", "kl_pooling", "is_splits", "reference_windows", "crop_seeds", "paired")
+_PROTOCOL = (
+    "kl_direction",
+    "kl_eps",
+    "kl_pooling",
+    "is_splits",
+    "reference_windows",
+    "crop_seeds",
+    "paired",
+    "several_captions",
+)
 _VERSIONS = ("litefocus", "numpy", "scipy", "soundfile", "soxr", "torch", "transformers")
 
 
@@ -33,6 +43,7 @@ def describe(
         "preset": preset.name,
         "description": preset.description,
         "embedders": {str(role or "levels"): f"{e.name} {e.identity}" for role, e in embedders.items()},
+        "environments": {str(role): e.environment for role, e in embedders.items() if isinstance(e, WorkerEmbedder)},
         "preprocessing": {
             f"{side} {role or 'levels'}": str(preset.preprocessing(side, role))
             for side in ("generated", "reference")

@@ -14,12 +14,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from evaluation.audio import AudioError
 from evaluation.bootstrap import Array
 from evaluation.cache import EmbeddingCache
+from evaluation.clap_score import SeveralCaptions
 from evaluation.embed import EmbeddedSet, embed_captions
 from evaluation.embed_side import embed_side
-from evaluation.embedders.build import build_embedders
+from evaluation.embedders.build import build_embedders, check_sources
 from evaluation.embedders.levels import LevelEmbedder
 from evaluation.embedders.protocol import Embedder, TextEmbedder
 from evaluation.failures import failed_clips, reasons_in, refuse_duplicates, scored_references
@@ -83,6 +86,7 @@ def make_scorer(
     duration_s: float | None = None,
     aligned_references: bool = False,
     paired: bool = True,
+    several_captions: SeveralCaptions | None = None,
     labels: LabelSource | None = None,
     seed: int = 0,
     **options: Any,
@@ -100,6 +104,7 @@ def make_scorer(
         window_s: window length in seconds, the generator's training length; None keeps the preset's 10 s.
         duration_s: trim generated clips to exactly this; None leaves them.
         aligned_references: references are as long as the generated clips; compare window by window.
+        several_captions: a clip may have several captions: the "max", the "mean" or the "first" is its CLAP.
         paired: each clip has its reference; False takes the references as one set, for distances between sets.
         labels: prompt id to the classes that its clips should hold, for the hit rate; see ``evaluation.hit_rate``.
         seed: of everything that is drawn.
@@ -113,9 +118,10 @@ def make_scorer(
     protocol = protocol if duration_s is None else protocol.with_duration(duration_s)
     protocol = protocol if paired else protocol.without_pairs()
     protocol = protocol.with_aligned_references() if aligned_references else protocol
+    protocol = protocol if several_captions is None else protocol.with_several_captions(several_captions)
     own = load_extra(extra)
-    given_names = (*protocol.metrics, *own) if metrics is None else metrics
-    chosen = tuple(dict.fromkeys(register(m) if isinstance(m, Metric) else m for m in given_names))
+    asked = (*protocol.metrics, *own) if metrics is None else metrics
+    chosen = tuple(dict.fromkeys(register(metric) if isinstance(metric, Metric) else metric for metric in asked))
     given = {option: value for option, value in (weights or {}).items() if value is not None}
     built = build_embedders(protocol, chosen, given, embedders or {}, **options)
     folder = None if cache_dir is None else Path(cache_dir).expanduser()
@@ -143,6 +149,7 @@ def score_folder(
 
     Raises:
         AudioError: not one clip could be scored; the message holds the first reason.
+        WeightsError: names every weight file that is missing, before any network runs.
         ValueError: a metric asked for by name needs a reference, captions or several windows that are not there; two
             clips of one id; or aligned references that are not as long as their clips.
     """
@@ -160,6 +167,7 @@ def embed_folder(
     files = references or {}
     scorer = computable(scorer, bool(files), clips)
     embedders = scorer.all_embedders()
+    check_sources(embedders.values())
     _embed_generated(scorer, name, clips)
     with_reference = {role: embedders[role] for role in _reference_roles(scorer.metrics)}
     embed_side(scorer.preset, scorer.cache, with_reference, "reference", files, "references")
@@ -175,6 +183,7 @@ def score_with_material(
     metrics, not_computed = _possible(scorer, bool(references), clips)
     scorer = replace(scorer, metrics=metrics)
     embedders = scorer.all_embedders()
+    check_sources(embedders.values())
     generated = _embed_generated(scorer, name, clips)
     with_reference = {role: embedders[role] for role in _reference_roles(metrics)}
     reference = embed_side(scorer.preset, scorer.cache, with_reference, "reference", references, "references")
@@ -213,7 +222,7 @@ def score_with_material(
         of_clips[metric] = measured(metric, material)
         results += summarise(of_clips[metric], scorer.preset.name, len(failures), scorer.seed)
     if material.text is not None:
-        lost = {clip.caption for clip in clips} - {clip.caption for clip in scored}
+        lost = {text for clip in clips for text in clip.captions} - {text for c in scored for text in c.captions}
         results.append(collapse_check(material, text_embedder(scorer).name, len(lost) + len(left_out)))
     provenance = describe(scorer.preset, scorer.seed, embedders, clips, references, material)
     score = FolderScore(name, scorer.preset.name, of_clips, tuple(results), failures, provenance, lost_references)
@@ -255,10 +264,8 @@ def _without(scorer: Scorer, reasons: dict[str, str]) -> tuple[tuple[str, ...], 
     """
     left = tuple(metric for metric in scorer.metrics if metric not in reasons)
     if reasons and (scorer.explicit or not left):
-        listed = "; ".join(f"{metric}: {reason}" for metric, reason in reasons.items())
-        raise ValueError(
-            f"asked for metrics that cannot be computed ({listed}); give what is missing, or leave them out"
-        )
+        why = "; ".join(f"{metric}: {reason}" for metric, reason in reasons.items())
+        raise ValueError(f"asked for metrics that cannot be computed ({why}); give what is missing, or leave them out")
     return left, reasons
 
 
@@ -270,7 +277,18 @@ def _reference_roles(metrics: Sequence[str]) -> list[Role]:
 def _embed_text(scorer: Scorer, clips: Sequence[Clip]) -> Array | None:
     if not needing("captions", scorer.metrics):
         return None
-    return embed_captions([clip.caption or "" for clip in clips], text_embedder(scorer), scorer.cache)
+    return embed_clip_captions(scorer, [clip.captions for clip in clips])
+
+
+def embed_clip_captions(scorer: Scorer, captions: Sequence[tuple[str, ...]]) -> Array:
+    """(n, K, d) embeddings of the captions of n clips that count, nan where a clip has fewer than K."""
+    only_first = scorer.preset.several_captions in (None, "first")
+    counting = [texts[:1] if only_first else texts for texts in captions]
+    rows = embed_captions([text for texts in counting for text in texts], text_embedder(scorer), scorer.cache)
+    padded = np.full((len(counting), max(map(len, counting)), rows.shape[1]), np.nan, np.float32)
+    place = np.arange(padded.shape[1]) < np.array([[len(texts)] for texts in counting])
+    padded[place] = rows
+    return padded
 
 
 def text_embedder(scorer: Scorer) -> TextEmbedder:

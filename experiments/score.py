@@ -13,6 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from evaluation.pairing import Clip
+from evaluation.registry import METRICS, role_of
 from evaluation.results import WHOLE, MetricResult
 from evaluation.scorer import Scorer, embed_folder, make_scorer, score_folder
 from evaluation.scoring import FolderScore, compare
@@ -187,7 +188,9 @@ def score_duration(
     by_name = {condition.method.name: condition for condition in conditions}
     for number, name in enumerate(ordered):
         for result in scores[name].results:
-            append_record(run_dir, to_record(result, by_name[name], "", run_id, scores[name].per_clip()))
+            record = to_record(result, by_name[name], "", run_id, scores[name].per_clip())
+            record.details.update(made_with(result, scores[name].provenance))
+            append_record(run_dir, record)
         for other in ordered[:number]:
             for result in compare(scores[other], scores[name], seed=scorer.seed):
                 append_record(run_dir, to_record(result, by_name[name], other, run_id, against=by_name[other].id))
@@ -208,6 +211,15 @@ def to_clips(records: Sequence[ClipRecord], run_dir: Path) -> list[Clip]:
         Clip(f"{record.prompt_id}_{record.seed}", run_dir / record.audio, record.prompt_id, record.caption)
         for record in ordered
     ]
+
+
+def made_with(result: MetricResult, provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """The network behind a headline value, name and hash, and the environment of one that ran in another."""
+    if result.window != WHOLE or result.metric not in METRICS or (role := role_of(result.metric)) is None:
+        return {}
+    found = {"embedder": provenance["embedders"][role]}
+    environment = provenance["environments"].get(role)
+    return found | ({"environment": environment} if environment else {})
 
 
 def to_record(

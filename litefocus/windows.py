@@ -9,7 +9,7 @@ Served, by what their modules declare:
 The output is that of the stock model up to rounding. The function of the module that builds the mask is replaced by one
 that returns a `BandMask`, which holds two numbers; attention under it is `band_attention`.
 
-Shapes: L tokens.
+Shapes: L tokens; B clips, C channels, T frames.
 """
 
 from collections.abc import Callable, Iterator
@@ -108,21 +108,31 @@ _KINDS = {
 }
 
 
-def inject_exact_windows(model_or_pipe: Any) -> int:
+def inject_exact_windows(model_or_pipe: Any, *, chunk_latents: int | None = None) -> int:
     """Compute the windowed layers of a model, or of all of a pipeline's models, within their band, until disabled.
 
     Idempotent. A model on another attention backend than diffusers' native one raises at its next forward.
 
     Args:
         model_or_pipe: a diffusers Stable Audio 3 or ACE-Step pipeline, or its autoencoder or transformer.
+        chunk_latents: the autoencoder works on this many latents at a time, with the latents on either side that its
+            layers reach, so that its memory does not grow with the clip. The output is the same up to the rounding of
+            the rotary positions, which start anew in each chunk. None for the whole clip at once.
 
     Returns:
         how many modules now build no mask: resampling blocks of the autoencoder, and ACE-Step transformers.
 
     Raises:
         TypeError: no windowed layer of a known layout.
+        ValueError: chunk_latents below 1, or without an autoencoder to apply to.
     """
     modules = _windowed_modules(model_or_pipe)
+    blocks = [module for module in modules if "_decode" in _KINDS[type(module).__name__].methods]
+    if chunk_latents is not None and (chunk_latents < 1 or not blocks):
+        raise ValueError(
+            f"chunk_latents={chunk_latents} for {type(model_or_pipe).__name__}: accepted are None and, with an "
+            f"AutoencoderSAME, whole numbers from 1"
+        )
     for module in modules:
         _disable(module)
         kind = _KINDS[type(module).__name__]
@@ -132,6 +142,8 @@ def inject_exact_windows(model_or_pipe: Any) -> int:
             name = "_old_forward" if method == "forward" and "_old_forward" in vars(module) else method
             replaced[name] = vars(module).get(name)
             function = rebound(getattr(type(module), method), kind.maker, kind.replacement)
+            if chunk_latents is not None and module in blocks:
+                function = _chunked(function, method == "_decode", chunk_latents)
             setattr(module, name, MethodType(function, module))
         setattr(module, _ATTRIBUTE, replaced)
     return len(modules)
@@ -144,13 +156,34 @@ def disable_exact_windows(model_or_pipe: Any) -> None:
 
 
 @contextmanager
-def exact_windows(model_or_pipe: Any) -> Iterator[int]:
+def exact_windows(model_or_pipe: Any, *, chunk_latents: int | None = None) -> Iterator[int]:
     """Exact windows inside the context; the stock model afterwards. Arguments and errors as `inject_exact_windows`."""
-    count = inject_exact_windows(model_or_pipe)
+    count = inject_exact_windows(model_or_pipe, chunk_latents=chunk_latents)
     try:
         yield count
     finally:
         disable_exact_windows(model_or_pipe)
+
+
+def _chunked(method: Any, decodes: bool, latents: int) -> Any:
+    """A resampling block's `_encode` or `_decode`, (B, C, T) to (B, C', T'), some latents at a time.
+
+    Every layer looks `sliding_window` latents to either side, so what stands further away than all layers together
+    look cannot change a latent.
+    """
+
+    def run(block: Any, x: torch.Tensor) -> torch.Tensor:
+        halo = len(block.transformers) * block.sliding_window
+        before, after = (1, block.stride) if decodes else (block.stride, 1)
+        total = -(-x.shape[-1] // before)
+        pieces = []
+        for start in range(0, total, latents):
+            first, stop = max(start - halo, 0), min(start + latents, total)
+            piece = method(block, x[..., first * before : (stop + halo) * before])
+            pieces.append(piece[..., (start - first) * after : (stop - first) * after])
+        return torch.cat(pieces, dim=-1)
+
+    return run
 
 
 def _disable(module: nn.Module) -> None:

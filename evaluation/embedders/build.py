@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import importlib.metadata
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,9 @@ def build_embedders(
     return chosen
 
 
+# Made beside the packages of this repository; see docs/published-tools.md.
+PUBLISHED_ENVIRONMENT = Path(__file__).resolve().parents[2] / ".venv-published"
+MAKE_PUBLISHED = "make install-published (about 7 GB; in the repository's folder)"
 WEIGHT_OPTIONS = ("vggish", "cnn14_16k", "cnn14_32k", "ast", "clap", "tokenizer")
 
 
@@ -95,29 +99,57 @@ def _clap(weights: Mapping[str, str], options: dict[str, Any]) -> Embedder:
 
 
 def _clap_laion(weights: Mapping[str, str], options: dict[str, Any]) -> Embedder:
-    from evaluation.embedders.laion import LaionClapEmbedder
+    from evaluation.embedders.laion import TOKENIZER, LaionClapEmbedder
 
-    return LaionClapEmbedder(_source(weights, "clap", published.CLAP_630K), _tokenizer(weights), **options)
+    return LaionClapEmbedder(
+        _source(weights, "clap", published.CLAP_630K), _source(weights, "tokenizer", TOKENIZER), **options
+    )
 
 
 def _package_vggish(weights: Mapping[str, str], options: dict[str, Any]) -> Embedder:
     from evaluation.embedders.packages import PackageVGGishEmbedder
 
-    return PackageVGGishEmbedder(_source(weights, "vggish", published.VGGISH), **options)
+    return _of_package(PackageVGGishEmbedder, _source(weights, "vggish", published.VGGISH), options)
 
 
 def _package_clap(weights: Mapping[str, str], options: dict[str, Any]) -> Embedder:
     from evaluation.embedders.packages import PackageClapEmbedder
 
-    return PackageClapEmbedder(_source(weights, "clap", published.CLAP_630K), **options)
+    return _of_package(PackageClapEmbedder, _source(weights, "clap", published.CLAP_630K), options)
 
 
-def _tokenizer(weights: Mapping[str, str]) -> Path:
-    if weights.get("tokenizer", "sha256:").startswith("sha256:"):
-        raise ValueError(
-            "weights.tokenizer is not set to a path; give a folder with RoBERTa's tokenizer (hub: roberta-base)"
-        )
-    return Path(weights["tokenizer"])
+def _of_package(embedder: Any, source: WeightSource | Path, options: dict[str, Any]) -> Embedder:
+    """In this process where its packages are installed, else in a process of the environment that has them."""
+    if _installed(embedder.distributions):
+        made: Embedder = embedder(source, **options)
+        return made
+    from evaluation.embedders.worker_embedder import WorkerEmbedder
+
+    target = f"{embedder.__module__}.{embedder.__qualname__}"
+    return WorkerEmbedder(target, PUBLISHED_ENVIRONMENT, source, make_with=MAKE_PUBLISHED, **options)
+
+
+def _installed(distributions: Sequence[str]) -> bool:
+    try:
+        return all(importlib.metadata.version(name) for name in distributions)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+
+
+def check_sources(embedders: Iterable[Embedder]) -> None:
+    """Find the weights of all networks before any of them runs; fetches nothing.
+
+    Raises:
+        WeightsError: every file or folder that is missing, in one message.
+    """
+    problems = []
+    for source in dict.fromkeys(source for embedder in embedders for source in getattr(embedder, "sources", ())):
+        try:
+            published.check_weights(source)
+        except published.WeightsError as error:
+            problems.append(str(error))
+    if problems:
+        raise published.WeightsError("; ".join(dict.fromkeys(problems)))
 
 
 BUILDERS: dict[str, Builder] = {

@@ -19,7 +19,9 @@ from evaluation.embedders.clap import INDEX_BUFFERS, ClapEmbedder, _from_folder,
 from evaluation.embedders.network import hash_weights
 from evaluation.embedders.protocol import identity_of
 from evaluation.embedders.spectrogram import take_stored_stft
-from evaluation.weights import WeightsError, WeightSource, load_exactly, read_state_dict
+from evaluation.weights import WeightsError, WeightSource, find_weights, load_exactly, read_state_dict
+
+TOKENIZER = WeightSource("weights.tokenizer", "roberta-base", "the Hugging Face hub, roberta-base", "MIT")
 
 # Order matters: "attn" first names the attention block, whose parts are renamed after it.
 _AUDIO_NAMES = (
@@ -60,7 +62,7 @@ class LaionClapEmbedder(ClapEmbedder):
     def __init__(
         self,
         weights: WeightSource | str | Path,
-        tokenizer: str | Path,
+        tokenizer: WeightSource | str | Path,
         *,
         int16: bool = True,
         name: str = "clap-laion",
@@ -69,7 +71,7 @@ class LaionClapEmbedder(ClapEmbedder):
         half: bool = False,
     ) -> None:
         super().__init__(weights, int16=int16, name=name, device=device, batch_size=batch_size, half=half)
-        self._tokenizer_folder = Path(tokenizer).expanduser()
+        self._tokenizer = tokenizer
 
     @cached_property
     def extractor(self) -> Any:
@@ -83,12 +85,18 @@ class LaionClapEmbedder(ClapEmbedder):
         """RoBERTa's tokenizer."""
         from transformers import AutoTokenizer
 
-        return tells_captions_apart(_from_folder(AutoTokenizer, self._tokenizer_folder), self._tokenizer_folder)
+        folder = find_weights(self._tokenizer)
+        return tells_captions_apart(_from_folder(AutoTokenizer, folder), folder)
+
+    @property
+    def sources(self) -> tuple[WeightSource | str | Path, ...]:
+        """The checkpoint and the tokenizer."""
+        return self.source, self._tokenizer
 
     @cached_property
     def identity(self) -> str:
         """Hash of the checkpoint, the tokenizer, the front end and the precision."""
-        return identity_of(super().identity, hash_weights(self._tokenizer_folder))
+        return identity_of(super().identity, hash_weights(find_weights(self._tokenizer)))
 
     def _load(self, path: Path) -> nn.Module:
         from transformers import ClapModel

@@ -24,6 +24,8 @@ from evaluation.embedders.protocol import (
 )
 from evaluation.weights import WeightSource, find_weights
 
+_OTHER_WEIGHTS = (".bin", ".h5", ".msgpack", ".ot", ".onnx", ".pt", ".pth")
+
 
 class NetworkEmbedder(ABC):
     """A torch network behind the :class:`~evaluation.embedders.protocol.Embedder` protocol.
@@ -67,6 +69,11 @@ class NetworkEmbedder(ABC):
     def max_samples(self) -> int | None:
         """Longest waveform that is used whole; None for any."""
         return None
+
+    @property
+    def sources(self) -> tuple[WeightSource | str | Path, ...]:
+        """All that :attr:`identity` and :attr:`network` read."""
+        return (self.source,)
 
     @cached_property
     def path(self) -> Path:
@@ -112,9 +119,21 @@ class NetworkEmbedder(ABC):
 
 
 def hash_weights(path: Path) -> str:
-    """Hash of a file, or of the names and contents of the files in a model folder. WeightsError where neither is."""
+    """Hash of a file, or of the names and contents of the files in a model folder. WeightsError where neither is.
+
+    In a folder only what decides a result counts: no hidden files (a hub's notes on its downloads), no texts about the
+    model, and no second copy of the weights beside safetensors.
+    """
     path = find_weights(path)
     if path.is_file():
         return hash_file(path)
-    files = sorted(file for file in path.rglob("*") if file.is_file())
-    return identity_of(*(f"{file.relative_to(path)} {hash_file(file)}" for file in files))
+    files = [file.relative_to(path) for file in sorted(path.rglob("*")) if file.is_file()]
+    safe = any(file.suffix == ".safetensors" for file in files)
+    kept = [file for file in files if not _is_beside_the_model(file, safe)]
+    return identity_of(*(f"{file} {hash_file(path / file)}" for file in kept))
+
+
+def _is_beside_the_model(file: Path, safe: bool) -> bool:
+    hidden = any(part.startswith(".") for part in file.parts)
+    text = file.suffix.lower() == ".md" or file.stem.upper() in ("LICENSE", "LICENCE", "NOTICE")
+    return hidden or text or (safe and file.suffix in _OTHER_WEIGHTS)

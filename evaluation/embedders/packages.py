@@ -1,12 +1,13 @@
 """The packages that papers used, as embedders: VGGish as in ``frechet-audio-distance``, CLAP of ``laion-clap``.
 
-They need the extra ``published`` in an environment of its own (see docs/published-tools.md). Their networks run as
-released; only the loading is ours, because theirs fetches from hubs or unpickles whatever it finds.
+They need an environment of their own (docs/published-tools.md); elsewhere ``embedders.build`` runs them there. Their
+networks run as released; only the loading is ours, because theirs fetches from hubs or unpickles whatever it finds.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,13 @@ class PackageVGGishEmbedder(NetworkEmbedder):
     """
 
     name = "torchvggish"
+    distributions = ("torchvggish",)
     outputs: tuple[Output, ...] = ("frames",)
     sample_rate = 16_000
     min_samples = MIN_SAMPLES
 
     def _front_end(self) -> str:
-        return "torchvggish"
+        return f"torchvggish {importlib.metadata.version('torchvggish')}"
 
     def _load(self, path: Path) -> nn.Module:
         module = _package("torchvggish.torchvggish", "torchvggish")
@@ -61,6 +63,7 @@ class PackageClapEmbedder(NetworkEmbedder):
     """
 
     name = "laion-clap"
+    distributions = ("laion-clap",)
     outputs: tuple[Output, ...] = ("embedding",)
     sample_rate = _CLAP_RATE
     min_samples = 1
@@ -78,7 +81,7 @@ class PackageClapEmbedder(NetworkEmbedder):
         return embeddings
 
     def _front_end(self) -> str:
-        return "laion_clap, int16"
+        return f"laion_clap {importlib.metadata.version('laion-clap')}, int16"
 
     def _load(self, path: Path) -> nn.Module:
         laion_clap = _package("laion_clap", "laion-clap")

@@ -4,10 +4,12 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from omegaconf import DictConfig
 
 from evaluation.embedders.network import NetworkEmbedder, hash_weights
 from evaluation.embedders.protocol import Embedder, TextEmbedder
+from evaluation.embedders.worker_embedder import WorkerEmbedder
 from evaluation.scorer import Scorer
 from experiments.checks.lines import NOTE, OK, Line, guarded
 from experiments.checks.scoring import (
@@ -15,6 +17,7 @@ from experiments.checks.scoring import (
     check_given_weights,
     check_windows,
     distinct_embedders,
+    label,
     network_state,
     planned_scorer,
 )
@@ -41,7 +44,7 @@ def metric_lines(config: DictConfig, prompts: Sequence[Prompt]) -> Iterator[Line
     yield from guarded("references", lambda: _references(config.data.references, prompts))
     yield from guarded("computable metrics", plan)
     for embedder in distinct_embedders(scorers[0]) if scorers else ():
-        yield from guarded(f"network {embedder.name}", partial(_network, embedder))
+        yield from guarded(f"network {label(embedder)}", partial(_network, embedder))
     if scorers:
         yield from guarded("metric windows", lambda: _windows(config, prompts, durations))
 
@@ -66,11 +69,17 @@ def _cache(folder: str | None) -> str:
 
 def _network(embedder: Embedder) -> Line:
     """A network that is there is loaded, so that a file of another model shows."""
-    subject, state = f"network {embedder.name}", network_state(embedder)
+    subject, state = f"network {label(embedder)}", network_state(embedder)
+    if state.startswith("to be fetched"):
+        return Line(NOTE, subject, state)
+    if isinstance(embedder, WorkerEmbedder):
+        embedder.embed([np.zeros(embedder.min_samples)])
+        packages = ", ".join(f"{name} {version}" for name, version in embedder.environment["packages"].items())
+        return Line(
+            OK, subject, f"{state}, {embedder.name} {embedder.identity}, runs in {embedder.folder} ({packages})"
+        )
     if not isinstance(embedder, NetworkEmbedder):
         return Line(OK, subject, state)
-    if not state.startswith("present"):
-        return Line(NOTE, subject, state)
     digits = hash_weights(embedder.path)[:HASH_DIGITS]
     count = sum(parameter.numel() for parameter in embedder.network.parameters())
     if isinstance(embedder, TextEmbedder):

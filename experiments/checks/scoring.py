@@ -8,6 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from evaluation.embedders.protocol import Embedder
+from evaluation.embedders.worker_embedder import WorkerEmbedder
 from evaluation.pairing import Clip
 from evaluation.preprocessing import check_window
 from evaluation.scorer import Scorer, computable
@@ -46,13 +47,17 @@ def planned_scorer(config: DictConfig, prompts: Sequence[Prompt], duration_s: fl
 
 def distinct_embedders(scorer: Scorer) -> list[Embedder]:
     """The networks of a scorer; one that fills two roles counts once."""
-    return list({embedder.name: embedder for embedder in scorer.all_embedders().values()}.values())
+    return list({label(embedder): embedder for embedder in scorer.all_embedders().values()}.values())
+
+
+def label(embedder: Embedder) -> str:
+    """A name for readers that starts no process: one of another environment says its own name only there."""
+    return embedder.target.rpartition(".")[2] if isinstance(embedder, WorkerEmbedder) else embedder.name
 
 
 def network_state(embedder: Embedder) -> str:
     """Where the weights of a network are, or are fetched from; raises OSError where they cannot be had."""
-    source = getattr(embedder, "source", None)
-    return "no weight file" if source is None else check_weights(source)
+    return "; ".join(check_weights(source) for source in getattr(embedder, "sources", ())) or "no weight file"
 
 
 def check_windows(scorer: Scorer, duration_s: float) -> None:

@@ -10,6 +10,7 @@ from evaluation.pairing import Clip, PairingError
 from evaluation.presets import PRESETS
 from evaluation.scorer import make_scorer, score_folder
 from evaluation.scoring import compare
+from evaluation.weights import WeightsError
 
 NAMES = tuple(f"p{i}" for i in range(6))
 CAPTIONS = {name: f"caption {name}" for name in NAMES}
@@ -155,3 +156,20 @@ def test_references_that_cannot_be_read_leave_a_score_without_them_and_its_floor
     found = run(tmp_path, metrics=("clap",), floors=True)
     assert found.value("clap") == pytest.approx(run(root, metrics=("clap",)).value("clap"))
     assert found.floors == ()
+
+
+def missing(root, **options):
+    with pytest.raises(WeightsError) as caught:
+        evaluate(root / "ref", root / "gen", CAPTIONS, cache_dir=None, window_s=1.0, **options)
+    return str(caught.value)
+
+
+def test_every_missing_weight_is_named_at_once_before_any_network_runs(root, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    text = missing(root, preset="audioldm", metrics=("fad", "kl", "clap"), weights={"cnn14_16k": "/no/such.pth"})
+    assert [part for part in ("vggish-10086976.pth", "/no/such.pth", "630k-audioset-best.pt", "weights.tokenizer")
+            if part not in text] == []  # fmt: skip
+    frames = BandEmbedder()
+    text = missing(root, embedders={"frames": frames}, weights={"clap": "typo", "cnn14_16k": str(root / "ref")})
+    assert text == "typo does not exist; give the path of a weight file or folder"
+    assert frames.calls == 0

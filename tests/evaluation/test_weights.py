@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from evaluation import weights
+from evaluation.embedders.network import hash_weights
 from evaluation.weights import (
     CLAP_MUSIC_SPEECH_AUDIOSET,
     CNN14_16K,
@@ -189,3 +190,20 @@ def test_loading_is_exact(tmp_path):
     network = torch.nn.Linear(2, 2)
     with pytest.raises(WeightsError, match=r"a.pth is not a Linear checkpoint: .*bias"):
         load_exactly(network, {"weight": torch.ones(2, 2)}, tmp_path / "a.pth")
+
+
+def test_the_identity_of_a_model_folder_is_that_of_what_decides_its_results(tmp_path):
+    def folder(name, **files):
+        for file, text in files.items():
+            path = tmp_path / name / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return hash_weights(tmp_path / name)
+
+    model = {"config.json": "{}", "model.safetensors": "weights", "merges.txt": "a b"}
+    plain = folder("saved", **model)
+    extra = {".cache/huggingface/download/config.json.metadata": "yesterday", ".gitattributes": "x", "README.md": "y",
+             "LICENSE": "z", "pytorch_model.bin": "a second copy", ".DS_Store": "?"}  # fmt: skip
+    assert folder("downloaded", **model, **extra) == plain
+    assert folder("other", **{**model, "merges.txt": "a c"}) != plain
+    assert folder("pickled", **{"pytorch_model.bin": "1"}) != folder("pickled again", **{"pytorch_model.bin": "2"})

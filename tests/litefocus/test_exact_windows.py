@@ -78,6 +78,42 @@ def test_the_output_is_the_stock_model_s_and_no_mask_is_built(
     assert {module: set(vars(module)) for module in model.modules()} == attributes
 
 
+@pytest.mark.parametrize("latents", [1, 2, 7, 60, 61])
+def test_chunks_change_nothing_but_the_rounding(autoencoder: Any, latents: int) -> None:
+    audio = torch.randn(2, 2, 60 * 64 - 5, generator=torch.Generator().manual_seed(2))
+    for run in (decode, lambda model: model.encode(audio[..., : audio.shape[-1] // 16 * 16]).latents.detach()):
+        stock = run(autoencoder)
+        with exact_windows(autoencoder, chunk_latents=latents):
+            ours = run(autoencoder)
+        assert ours.shape == stock.shape
+        assert (ours - stock).abs().max() <= 1e-5 * stock.abs().max()
+        assert torch.equal(run(autoencoder), stock)
+
+
+def test_a_chunk_s_halo_is_as_wide_as_the_layers_reach_and_no_wider(autoencoder: Any) -> None:
+    """With one latent less the output would differ: what a latent gives reads as many latents to its right as that.
+
+    To its left one less, since a latent stands at the beginning of its own segment, whose output is the rest.
+    """
+    z = torch.randn(1, 8, 60, generator=torch.Generator().manual_seed(1))
+    touched = z.clone()
+    touched[..., 30] += 1.0
+    with torch.no_grad():
+        change = (autoencoder.decode(touched).sample - autoencoder.decode(z).sample).abs().amax(dim=(0, 1))
+    latents = change.unflatten(0, (60, -1)).amax(dim=1).nonzero().flatten().tolist()
+    block = autoencoder.decoder.blocks[0]
+    halo = len(block.transformers) * block.sliding_window
+    assert latents == list(range(30 - halo, 30 + halo))
+
+
+def test_chunks_of_no_latent_or_of_no_autoencoder_are_refused(autoencoder: Any, transformer: Any) -> None:
+    with pytest.raises(ValueError, match="chunk_latents=0 for AutoencoderSAME: accepted are None and"):
+        inject_exact_windows(autoencoder, chunk_latents=0)
+    with pytest.raises(ValueError, match="chunk_latents=8 for AceStepTransformer1DModel"):
+        inject_exact_windows(transformer, chunk_latents=8)
+    assert not any("_decode" in vars(module) or "forward" in vars(module) for module in transformer.modules())
+
+
 def test_the_window_matters_to_what_these_tests_compare(autoencoder: Any, transformer: Any) -> None:
     before = decode(autoencoder), denoise(transformer)
     autoencoder.decoder.blocks[0].sliding_window = 1

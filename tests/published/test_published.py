@@ -1,5 +1,8 @@
 """Our numbers against the released packages, on seeded random weights. Runs in the second environment."""
 
+import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -233,3 +236,51 @@ def test_a_fusion_checkpoint_is_refused(clap, tokenizer, tmp_path):
     torch.save({"state_dict": {"module.visual.weight": torch.ones(1)}}, tmp_path / "clip.pt")
     with pytest.raises(WeightsError, match="no LAION CLAP"):
         LaionClapEmbedder(tmp_path / "clip.pt", tokenizer).embed([noise(1, 48_000)])
+
+
+@pytest.mark.skipif(
+    "MAIN_PYTHON" not in os.environ, reason="MAIN_PYTHON names no main environment (make test-published)"
+)
+def test_the_main_environment_scores_a_run_as_this_one_does(folders, vggish, clap, tmp_path):
+    """`metrics=published` in the harness's own environment: the same values, and what made them in the records."""
+    (tmp_path / "prompts.txt").write_text("\n".join(CAPTIONS))
+    run = tmp_path / "run"
+    words = ["pipeline=testbed", "metrics=published", "data=captions", f"data.file={tmp_path / 'prompts.txt'}",
+             "durations=[1.28]", "steps=1", "seeds=[0,1]", "stages=[generate,score]",
+             f"metrics.weights.vggish={vggish}", f"metrics.weights.clap={clap}",
+             f"metrics.cache_dir={tmp_path / 'cache'}", f"out_dir={run}",
+             f"hydra.run.dir={tmp_path / 'log'}"]  # fmt: skip
+    script = (
+        "import sys; from experiments.prompts import load_captions\n"
+        "print(*(prompt.id for prompt in load_captions(sys.argv[1])))"
+    )
+    root = Path(__file__).resolve().parents[2]
+    main = {"cwd": root, "check": True, "text": True, "env": os.environ | {"PYTHONPATH": str(root)}}
+    listed = subprocess.run(
+        [os.environ["MAIN_PYTHON"], "-c", script, str(tmp_path / "prompts.txt")], stdout=subprocess.PIPE, **main
+    )
+    ids = listed.stdout.split()
+    references = tmp_path / "references"
+    references.mkdir()
+    for number, name in enumerate(ids):
+        soundfile.write(references / f"{name}.wav", noise(1.28, 16_000, 50 + number), 16_000, subtype="FLOAT")
+    subprocess.run(
+        [os.environ["MAIN_PYTHON"], "-m", "experiments.run", *words, f"data.references={references}"], **main
+    )
+    records = [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
+    found = {r["metric"]: r for r in records if r["kind"] == "metric" and r["window"] < 0 and not r["baseline"]}
+    (audio,) = (folder for folder in (run / "audio").iterdir() if folder.is_dir())
+    captions = dict(zip(ids, CAPTIONS, strict=True))
+    inside = evaluate(
+        references, audio, captions, preset="published", weights={"vggish": str(vggish), "clap": str(clap)},
+        id_pattern="(.*)_[0-9]+", window_s=1.28, duration_s=1.28, cache_dir=None, floors=False,
+    )  # fmt: skip
+    for metric in ("fad", "clap"):
+        assert found[metric]["value"] == pytest.approx(inside.value(metric), rel=1e-6)
+        assert found[metric]["preset"] == "published"
+    per_clip = {name: scores["clap"] for name, scores in inside.per_clip.items()}
+    assert found["clap"]["details"]["per_clip"] == pytest.approx(per_clip, rel=1e-6)
+    made_with = found["clap"]["details"]
+    assert made_with["embedder"] == inside.provenance["embedders"]["text"]
+    assert made_with["environment"]["packages"]["laion-clap"] == "1.1.7"
+    assert made_with["environment"]["packages"]["torch"] == torch.__version__.split("+")[0]
