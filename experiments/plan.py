@@ -16,12 +16,12 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from experiments.calibration import Calibration, Sample, measure, samples_of
-from experiments.cli import CONF_DIR, check_overrides, one_line_errors
 from experiments.conditions import Condition, build_methods, expand_conditions
 from experiments.generate import BYTES_PER_SAMPLE, Clip, plan_clips
 from experiments.records import ClipRecord, of_kind, read_records
 from experiments.run import load_pipeline, load_prompts
 from experiments.shards import assign, group_of
+from experiments.system.cli import CONF_DIR, check_overrides, one_line_errors
 
 logger = logging.getLogger(__name__)
 

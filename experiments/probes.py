@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from experiments.baselines import deleted_sites
-from experiments.seeds import numbered_generator
 from experiments.site_structure import FAR_S, SiteStructure, octaves, uniform_offsets
+from experiments.system.seeds import numbered_generator
 from litefocus import LiteFocusConfig, TokenGrid, lite_focus
 from litefocus.patch import SitePatch, patched
 from litefocus.processor import ProjectedSite

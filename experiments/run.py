@@ -21,13 +21,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.checks.scoring import check_scoring
-from experiments.cli import CONF_DIR, check_overrides, one_line_errors
 from experiments.conditions import Condition, Method, build_methods, build_timing_arms, expand_conditions, is_whole
 from experiments.generate import generate_clips, plan_clips
-from experiments.machine.environment import describe
-from experiments.machine.memory import keep_freed_memory
-from experiments.machine.preemption import signals_held_back
-from experiments.machine.private import publishable
 from experiments.pipelines import DTYPES, Pipeline, select_device
 from experiments.prompts import Prompt
 from experiments.records import RECORDS_FILE, ProbeRunRecord, RunRecord, append_record, of_kind, read_records
@@ -36,6 +31,11 @@ from experiments.resume import check_same_settings, check_same_weights, check_wr
 from experiments.revisions import with_commit
 from experiments.score import embed_clips, is_scored, score_run
 from experiments.shards import Shard
+from experiments.system.cli import CONF_DIR, check_overrides, one_line_errors
+from experiments.system.environment import describe
+from experiments.system.memory import keep_freed_memory
+from experiments.system.preemption import signals_held_back
+from experiments.system.private import publishable
 from experiments.timing import is_timed, time_duration
 from experiments.tracking import check_tracker, track
 from litefocus.decoding import DecodingChunks
@@ -196,7 +196,7 @@ def start_record(
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:
-    """The configuration as plain data, interpolations filled in, without what is private (`machine.private`)."""
+    """The configuration as plain data, interpolations filled in, without what is private (`system.private`)."""
     container = OmegaConf.to_container(config, resolve=True)
     assert isinstance(container, dict)
     return publishable(container, OmegaConf.to_container(config, resolve=False))

@@ -19,9 +19,9 @@ from evaluation.scorer import Scorer, embed_folder, make_scorer, score_folder
 from evaluation.scoring import FolderScore, compare
 from experiments.conditions import Condition
 from experiments.generate import Clip as PlannedClip
-from experiments.machine.audio_files import check_content
 from experiments.prompts import Prompt
 from experiments.records import ClipRecord, FailureRecord, MetricRecord, append_record, of_kind, read_records
+from experiments.system.audio_files import check_content
 
 logger = logging.getLogger(__name__)
 NOT_SCORED = "no metrics are chosen, the clips are not scored; metrics=strict scores them"

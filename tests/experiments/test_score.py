@@ -9,8 +9,6 @@ from omegaconf import OmegaConf
 from evaluation.scorer import embed_folder, make_scorer
 from experiments.conditions import Condition, Method
 from experiments.generate import plan_clips
-from experiments.machine.audio_files import write_wav
-from experiments.machine.files import sha256_file
 from experiments.prompts import Prompt
 from experiments.records import ClipRecord, FailureRecord, MetricRecord, append_record, of_kind, read_records
 from experiments.score import (
@@ -22,6 +20,8 @@ from experiments.score import (
     score_run,
     to_clips,
 )
+from experiments.system.audio_files import write_wav
+from experiments.system.files import sha256_file
 
 PROMPTS = [Prompt(name, f"caption {name}") for name in "abcdefgh"]
 

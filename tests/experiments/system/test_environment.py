@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.machine import environment
-from experiments.machine.environment import package_versions, source_revision
+from experiments.system import environment
+from experiments.system.environment import package_versions, source_revision
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -19,12 +19,12 @@ def test_the_commit_is_that_of_this_checkout():
 
 def test_a_new_file_makes_the_tree_changed_and_an_ignored_one_does_not(tmp_path, monkeypatch):
     checkout = tmp_path / "checkout"
-    (checkout / "experiments/machine").mkdir(parents=True)
+    (checkout / "experiments/system").mkdir(parents=True)
     (checkout / ".gitignore").write_text("runs/\n")
     git = ["git", "-C", str(checkout), "-c", "user.name=a", "-c", "user.email=a@b.c"]
     for arguments in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
         subprocess.run([*git, *arguments], check=True)
-    monkeypatch.setattr(environment, "__file__", str(checkout / "experiments/machine/environment.py"))
+    monkeypatch.setattr(environment, "__file__", str(checkout / "experiments/system/environment.py"))
     (checkout / "runs").mkdir()
     (checkout / "runs/audio.wav").write_bytes(b"x")
     assert source_revision()["dirty"] is False

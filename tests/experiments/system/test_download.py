@@ -6,7 +6,7 @@ import urllib.request
 
 import pytest
 
-from experiments.machine.download import fetch
+from experiments.system.download import fetch
 
 CONTENT = b"audiocap_id,caption\n"
 SHA = hashlib.sha256(CONTENT).hexdigest()

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from experiments.cli import fail
+from experiments.system.cli import fail
 
 logger = logging.getLogger(__name__)
 

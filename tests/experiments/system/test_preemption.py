@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from experiments.machine.preemption import HELD_BACK, signals_held_back
+from experiments.system.preemption import HELD_BACK, signals_held_back
 
 
 def send(number):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from experiments.machine.files import sha256_file, write_whole
+from experiments.system.files import sha256_file, write_whole
 
 
 def write_wav(path: Path, samples: np.ndarray, sample_rate: int, shared: bool = False) -> None:

@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import pytest
 
 from experiments.figures.style import save
-from experiments.machine.files import sha256_file, whole_file, write_whole
+from experiments.system.files import sha256_file, whole_file, write_whole
 from experiments.tables.formats import ResultTable
 from experiments.tables.quality_tables import write_tables
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from experiments.machine.private import publishable, without_private
 from experiments.run import resolved
+from experiments.system.private import publishable, without_private
 
 TOKEN = "hf_0123456789abcdef"
 

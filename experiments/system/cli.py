@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 logger = logging.getLogger(__name__)
 
-CONF_DIR = Path(__file__).resolve().parents[1] / "conf"
+CONF_DIR = Path(__file__).resolve().parents[2] / "conf"
 USAGE_ERROR = 2
 # ImportError: an extra that is not installed. FloatingPointError: a precision that the model cannot take.
 USER_ERRORS = (

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiments.machine.memory import available_gib, peak_memory_gib
+from experiments.system.memory import available_gib, peak_memory_gib
 
 CPU = torch.device("cpu")
 needs_linux = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the high-water mark is Linux's")
@@ -31,7 +31,7 @@ def test_available_memory_is_positive_and_below_the_machine():
 
 FAULTS = """
 import resource, sys, torch
-from experiments.machine.memory import keep_freed_memory
+from experiments.system.memory import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
 start = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -4,7 +4,7 @@ import hashlib
 import urllib.request
 from pathlib import Path
 
-from experiments.machine.files import write_whole
+from experiments.system.files import write_whole
 
 TIMEOUT_S = 30
 
