@@ -15,27 +15,13 @@ from evaluation.clap_score import SEVERAL_CAPTIONS, SeveralCaptions
 from evaluation.kl import Direction, Pooling
 from evaluation.preprocessing import Preprocessing
 
-Role = Literal["frames", "classifier", "text"]
-ROLES: tuple[Role, ...] = ("frames", "classifier", "text")
-METRICS = (
-    "fad", "fad_pooled", "fad_infinity", "fd", "kad", "kl", "kl_bernoulli", "is", "hit_rate", "exact_set_rate",
-    "clap", "clap_worst_window", "clap_mean_embedding", "consistency", "repetition", "level", "silence",
-)  # fmt: skip
+# Which features: of frames, of a classifier, of audio and text alike, or a name that a user's own metric gives.
+Role = str
+ROLES = ("frames", "classifier", "text")
 _STRICT_METRICS = (
     "fad", "fad_pooled", "fd", "kad", "kl", "clap", "clap_worst_window", "consistency", "repetition", "level",
     "silence",
 )  # fmt: skip
-_ROLE_OF_METRIC: dict[str, Role | None] = {
-    "fad": "frames", "fad_pooled": "frames", "fad_infinity": "frames",
-    "fd": "classifier", "kad": "classifier", "kl": "classifier", "is": "classifier",
-    "kl_bernoulli": "classifier", "hit_rate": "classifier", "exact_set_rate": "classifier",
-    "clap": "text", "clap_worst_window": "text", "clap_mean_embedding": "text",
-    "consistency": "text", "repetition": "text", "level": None, "silence": None,
-}  # fmt: skip
-NEEDS_REFERENCE = ("fad", "fad_pooled", "fad_infinity", "fd", "kad", "kl", "kl_bernoulli")
-NEEDS_PAIRS = ("kl", "kl_bernoulli")
-NEEDS_LABELS = ("hit_rate", "exact_set_rate")
-NEEDS_CAPTIONS = ("clap", "clap_worst_window", "clap_mean_embedding")
 
 
 @dataclass(frozen=True)
@@ -199,10 +185,3 @@ def find_preset(name: str) -> Preset:
     if name not in PRESETS:
         raise ValueError(f"preset {name!r}; give one of {', '.join(PRESETS)}")
     return PRESETS[name]
-
-
-def role_of(metric: str) -> Role | None:
-    """Role that a metric's embeddings come from; None for those read off the waveform. ValueError if unknown."""
-    if metric not in _ROLE_OF_METRIC:
-        raise ValueError(f"metric {metric!r}; give some of {', '.join(METRICS)}")
-    return _ROLE_OF_METRIC[metric]

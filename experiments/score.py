@@ -13,7 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from evaluation.pairing import Clip
-from evaluation.presets import METRICS, role_of
+from evaluation.registry import METRICS, role_of
 from evaluation.results import WHOLE, MetricResult
 from evaluation.scorer import Scorer, embed_folder, make_scorer, score_folder
 from evaluation.scoring import FolderScore, compare
@@ -152,6 +152,7 @@ def build_scorer(config: DictConfig, duration_s: float, aligned: bool) -> Scorer
     return make_scorer(
         metrics.preset,
         metrics=metrics.metrics,
+        extra=metrics.get("extra") or (),
         embedders={role: instantiate(node) for role, node in metrics.embedders.items()},
         weights=dict(metrics.weights),
         cache_dir=metrics.cache_dir,
