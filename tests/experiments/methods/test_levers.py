@@ -12,12 +12,12 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 
-from experiments.levers.attention_reuse import attention_reuse
-from experiments.levers.chain import chain
-from experiments.levers.feature_reuse import attention_free_blocks, feature_reuse
-from experiments.levers.guidance import guidance_interval
-from experiments.levers.solver import solver
-from experiments.levers.step_clock import Kept, StepClock
+from experiments.methods.attention_reuse import attention_reuse
+from experiments.methods.chain import chain
+from experiments.methods.feature_reuse import attention_free_blocks, feature_reuse
+from experiments.methods.guidance import guidance_interval
+from experiments.methods.solver import solver
+from experiments.methods.step_clock import Kept, StepClock
 from experiments.untrained import build_untrained
 from litefocus import LiteFocusConfig, lite_focus
 from litefocus.sites import find_sites

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from experiments.levers.step_clock import Kept, StepClock
+from experiments.methods.step_clock import Kept, StepClock
 from litefocus.replace import replaced
 
 
