@@ -3,12 +3,12 @@
 reference=DIR          reference audio; leave out where no metric needs it
 generated=DIR          audio to score, named like the references
 captions=FILE          csv with the columns id (or file) and caption
-preset=NAME            strict (default), published, audioldm, tango, stable-audio, litefocus, testbed
+preset=NAME            strict (default), published, audioldm, audioldm2, tango, stable-audio, litefocus, testbed
 metrics=fad,kl,clap    instead of the preset's own
 baseline=DIR           another generated folder with the same names: adds paired differences against it
 out=DIR                writes <generated>.json and <generated>.csv there
 config=FILE            yaml with any of these keys; embedders.<role> and labels (for the hit rate) as _target_ entries
-weights.vggish=PATH    also cnn14_16k, cnn14_32k, ast, clap, tokenizer; or sha256:HEX to allow the download
+weights.vggish=PATH    also cnn14_16k, cnn14_32k, ast, passt, clap, clap_music_speech, tokenizer; sha256:HEX allows a download
 window_s=10            window length: the generator's training length
 duration_s=T           trim generated clips to exactly T seconds
 aligned_references=true  references are as long as the clips: compare window by window

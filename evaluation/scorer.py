@@ -17,6 +17,7 @@ from typing import Any
 from evaluation.audio import AudioError
 from evaluation.bootstrap import Array
 from evaluation.cache import EmbeddingCache
+from evaluation.candidates import Best, best_candidates, caption_scores
 from evaluation.embed import EmbeddedSet, embed_captions
 from evaluation.embed_side import embed_side
 from evaluation.embedders.build import build_embedders, check_sources
@@ -173,6 +174,8 @@ def score_with_material(
     scorer = replace(scorer, metrics=metrics)
     embedders = scorer.all_embedders()
     check_sources(embedders.values())
+    best = _best_candidates(scorer, name, clips)
+    clips, left_out = best.clips, {**left_out, **best.left_out}
     generated = _embed_generated(scorer, name, clips)
     with_reference = {role: embedders[role] for role in _reference_roles(metrics)}
     reference = embed_side(scorer.preset, scorer.cache, with_reference, "reference", references, "references")
@@ -214,8 +217,17 @@ def score_with_material(
         lost = {clip.caption for clip in clips} - {clip.caption for clip in scored}
         results.append(collapse_check(material, text_embedder(scorer).name, len(lost) + len(left_out)))
     provenance = describe(scorer.preset, scorer.seed, embedders, clips, references, material)
+    provenance["candidates"] = best.chosen
     score = FolderScore(name, scorer.preset.name, measured, tuple(results), failures, provenance, lost_references)
     return score, material, {**not_computed, **lacking}
+
+
+def _best_candidates(scorer: Scorer, name: str, clips: Sequence[Clip]) -> Best:
+    if scorer.preset.candidates == 1:
+        return Best(tuple(clips), {}, {})
+    preprocessing = scorer.preset.preprocessing("generated", "text")
+    scores = caption_scores(clips, text_embedder(scorer), preprocessing, scorer.cache, name)
+    return best_candidates(clips, scorer.preset.candidates, scores)
 
 
 def _embed_generated(scorer: Scorer, name: str, clips: Sequence[Clip]) -> dict[Role | None, EmbeddedSet]:
