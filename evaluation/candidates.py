@@ -14,9 +14,9 @@ import numpy as np
 from evaluation.cache import EmbeddingCache
 from evaluation.clap_score import clap_per_clip
 from evaluation.embed import embed_captions, embed_files
-from evaluation.embedders.protocol import TextEmbedder
+from evaluation.embedders.protocol import Embedder, as_text_embedder
 from evaluation.pairing import Clip
-from evaluation.preprocessing import Preprocessing
+from evaluation.presets import Preset, Role
 
 
 class Best(NamedTuple):
@@ -30,7 +30,33 @@ class Best(NamedTuple):
     """Prompt to the reason why it has none."""
 
 
-def best_candidates(clips: Sequence[Clip], count: int, scores: Mapping[str, float]) -> Best:
+def best_candidates(
+    clips: Sequence[Clip], preset: Preset, embedders: Mapping[Role, Embedder], cache: EmbeddingCache, name: str
+) -> Best:
+    """The best clip of each prompt where the preset takes the best of several, else all clips as they are.
+
+    Raises:
+        ValueError: a prompt has another number of clips, or a clip has no caption.
+    """
+    if preset.candidates == 1:
+        return Best(tuple(clips), {}, {})
+    if bare := [clip.id for clip in clips if not clip.captions]:
+        raise ValueError(f"{name}: clip {bare[0]} has no caption, by which the best of several clips is chosen")
+    embedder = as_text_embedder(embedders["text"])
+    files = {clip.id: clip.generated for clip in clips}
+    preprocessing = preset.preprocessing("generated", "text")
+    audio = embed_files(files, embedder, preprocessing, cache, description=f"{embedder.name}, {name}")
+    texts = {clip.id: clip.captions[0] for clip in clips}
+    scores: dict[str, float] = {}
+    if audio.clip_ids:
+        captions = embed_captions([texts[clip] for clip in audio.clip_ids], embedder, cache)
+        for clip, features, caption in zip(audio.clip_ids, audio.features, captions, strict=True):
+            windows = features["embedding"]
+            scores[clip] = float(np.mean(clap_per_clip(windows, np.broadcast_to(caption, windows.shape))))
+    return keep_best(clips, preset.candidates, scores)
+
+
+def keep_best(clips: Sequence[Clip], count: int, scores: Mapping[str, float]) -> Best:
     """The clip of the highest score per prompt; the first of equal ones.
 
     Args:
@@ -44,8 +70,8 @@ def best_candidates(clips: Sequence[Clip], count: int, scores: Mapping[str, floa
     by_prompt: dict[str, list[Clip]] = {}
     for clip in clips:
         by_prompt.setdefault(clip.prompt, []).append(clip)
-    best = Best((), {}, {})
-    kept = []
+    kept: list[Clip] = []
+    chosen, left_out = {}, {}
     for prompt, candidates in by_prompt.items():
         if len(candidates) != count:
             raise ValueError(
@@ -53,32 +79,9 @@ def best_candidates(clips: Sequence[Clip], count: int, scores: Mapping[str, floa
                 f" each (seeds={list(range(count))}), or choose another preset"
             )
         if failed := [clip.id for clip in candidates if clip.id not in scores]:
-            best.left_out[prompt] = f"{len(failed)} of {count} candidates failed, first {failed[0]}"
+            left_out[prompt] = f"{len(failed)} of {count} candidates failed, first {failed[0]}"
             continue
         winner = max(candidates, key=lambda clip: scores[clip.id])
-        best.chosen[prompt] = winner.id
+        chosen[prompt] = winner.id
         kept.append(replace(winner, id=prompt))
-    return best._replace(clips=tuple(kept))
-
-
-def caption_scores(
-    clips: Sequence[Clip], embedder: TextEmbedder, preprocessing: Preprocessing, cache: EmbeddingCache, name: str
-) -> dict[str, float]:
-    """Clip id to the mean over windows of the cosine between the clip and its caption; clips that fail are left out.
-
-    Raises:
-        ValueError: a clip without caption.
-    """
-    if bare := [clip.id for clip in clips if not clip.caption]:
-        raise ValueError(f"{name}: clip {bare[0]} has no caption, by which the best of several clips is chosen")
-    files = {clip.id: clip.generated for clip in clips}
-    audio = embed_files(files, embedder, preprocessing, cache, description=f"{embedder.name}, {name}")
-    captions = {clip.id: clip.caption or "" for clip in clips}
-    if not audio.clip_ids:
-        return {}
-    text = embed_captions([captions[clip] for clip in audio.clip_ids], embedder, cache)
-    windows = [features["embedding"] for features in audio.features]
-    return {
-        clip: float(np.mean(clap_per_clip(own, np.broadcast_to(caption, own.shape))))
-        for clip, own, caption in zip(audio.clip_ids, windows, text, strict=True)
-    }
+    return Best(tuple(kept), chosen, left_out)

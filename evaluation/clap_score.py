@@ -6,7 +6,7 @@ definition (LAION CLAP, laion_clap API); values of different checkpoints do not 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,6 +15,8 @@ from evaluation.arrays import real_array
 from evaluation.bootstrap import Array, Interval, Seed, bootstrap_interval
 
 COLLAPSE_THRESHOLD = 0.9
+SeveralCaptions = Literal["max", "mean", "first"]
+SEVERAL_CAPTIONS: tuple[SeveralCaptions, ...] = ("max", "mean", "first")
 
 
 class WindowClapScores(NamedTuple):
@@ -79,6 +81,20 @@ def window_clap_scores(audio: ArrayLike, text: ArrayLike) -> WindowClapScores:
     spread = cosines.std(axis=1, ddof=1) if count > 1 else np.full(n, np.nan)
     mean_embedding = clap_per_clip(windows.mean(axis=1), captions)
     return WindowClapScores(cosines.mean(axis=1), cosines.min(axis=1), spread, mean_embedding)
+
+
+def over_captions(values: ArrayLike, how: SeveralCaptions) -> Array:
+    """(n, K, W) scores of clips with up to K captions, nan where a clip has fewer, to one score (n, W) per window.
+
+    "mean" of the captions, the "first", or "max": the caption with the highest mean over windows, in all of them.
+    """
+    scores = real_array(values, "values", np.float64)
+    if how == "first":
+        return scores[:, 0]
+    if how == "mean":
+        return np.asarray(np.nanmean(scores, axis=1))
+    best = np.nanargmax(scores.mean(axis=2), axis=1)
+    return scores[np.arange(len(scores)), best]
 
 
 def text_collapse(text: ArrayLike, *, threshold: float = COLLAPSE_THRESHOLD) -> TextCollapse:

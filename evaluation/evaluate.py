@@ -6,20 +6,23 @@ For many folders that are compared with each other use ``make_scorer``, ``score_
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from evaluation.embed import EmbeddedSet, embed_captions, embed_files
+from evaluation.embed import EmbeddedSet, embed_files
 from evaluation.embedders.protocol import Embedder
 from evaluation.floors import BAND_LIMIT_HZ, band_limit_floor, needs_band_limit, reference_floors, text_floors
 from evaluation.material import Material
+from evaluation.names import title_of
 from evaluation.pairing import Pairing, common_clips, pair_folders
 from evaluation.preprocessing import Preprocessing, band_limited
-from evaluation.presets import Preset, role_of
+from evaluation.presets import Preset
+from evaluation.registry import METRICS
 from evaluation.results import Evaluation, MetricResult
-from evaluation.scorer import Scorer, make_scorer, score_folder, score_with_material, text_embedder
+from evaluation.scorer import Scorer, embed_clip_captions, make_scorer, score_folder, score_with_material, text_embedder
 from evaluation.scoring import FolderScore, compare
 
 logger = logging.getLogger(__name__)
@@ -28,7 +31,7 @@ logger = logging.getLogger(__name__)
 def evaluate(
     reference: Path | str | None,
     generated: Path | str,
-    captions: Path | str | Mapping[str, str] | None = None,
+    captions: Path | str | Mapping[str, str | Sequence[str]] | None = None,
     *,
     preset: str | Preset = "strict",
     baseline: Path | str | None = None,
@@ -43,7 +46,7 @@ def evaluate(
     Args:
         reference: folder of references; None if no metric needs one.
         generated: folder of generated clips.
-        captions: csv (id, caption) or id to caption; None if no metric needs them.
+        captions: a file (see ``evaluation.captions``) or id to caption; None if no metric needs them.
         preset: the protocol, see ``evaluation.presets``.
         baseline: another folder of generated clips with the same names; adds paired differences against it. With
             ``strict=False`` both folders are scored on the clips that both have.
@@ -61,6 +64,7 @@ def evaluate(
     source = Path(captions) if isinstance(captions, str) else captions
     reference_dir = None if reference is None else Path(reference)
     matching: dict[str, Any] = {"id_pattern": id_pattern, "strict": strict, "paired": paired}
+    matching["several_captions"] = scorer.preset.several_captions is not None
     pairing = pair_folders(reference_dir, folder, source, **matching)
     other = None
     if baseline is not None:
@@ -69,13 +73,14 @@ def evaluate(
             pairing, other = common_clips(pairing, other)
     for problem in pairing.report.problems():
         logger.warning("%s: %s", folder, problem)
-    name = folder.resolve().name
+    other_folder = None if baseline is None else Path(baseline)
+    name = title_of(folder, other_folder)
     score, material, not_computed = score_with_material(
         scorer, name, pairing.clips, pairing.references, pairing.left_out
     )
     differences: list[MetricResult] = []
-    if baseline is not None and other is not None:
-        before = score_folder(scorer, Path(baseline).resolve().name, other.clips, other.references, other.left_out)
+    if other_folder is not None and other is not None:
+        before = score_folder(scorer, title_of(other_folder, folder), other.clips, other.references, other.left_out)
         differences = compare(before, score, seed=scorer.seed)
     found = _floors(scorer, material, pairing, score) if floors and pairing.references else []
     return Evaluation(
@@ -88,27 +93,36 @@ def evaluate(
         failed_references=score.failed_references,
         not_computed=not_computed,
         pairing=asdict(pairing.report),
+        folders={
+            what: None if path is None else os.path.abspath(path)
+            for what, path in (
+                ("generated", folder),
+                ("reference", reference_dir),
+                ("baseline", other_folder),
+                ("captions", source if isinstance(source, Path) else None),
+            )
+        },
         provenance=score.provenance,
     )
 
 
 def _floors(scorer: Scorer, material: Material, pairing: Pairing, score: FolderScore) -> list[MetricResult]:
     """Floors of the metrics that were measured; they count references, which leave with their clips."""
-    metrics = tuple(m for m in score.measured if (role := role_of(m)) is not None and role in material.reference)
+    metrics = [m for name, m in METRICS.items() if name in score.measured and m.role in material.reference]
     if not pairing.paired:
-        return reference_floors(material, metrics, len(score.failed_references))
+        return reference_floors(metrics, material, len(score.failed_references))
     kept = {clip.prompt for clip in material.clips}
-    floors = reference_floors(material, metrics, len(pairing.prompts) - len(kept))
+    floors = reference_floors(metrics, material, len(pairing.prompts) - len(kept))
     if material.text is None:
         return floors
     embedder, preprocessing = text_embedder(scorer), scorer.preset.preprocessing("reference", "text")
-    captions = {clip.prompt: clip.caption or "" for clip in material.clips}
+    captions = {clip.prompt: clip.captions for clip in material.clips}
     audio = _first_embeddings(scorer, embedder, preprocessing, pairing.references)
     prompts = [prompt for prompt in audio.clip_ids if prompt in captions]
     lost = len(pairing.prompts) - len(prompts)
     if not prompts:
         return floors
-    text = embed_captions([captions[prompt] for prompt in prompts], embedder, scorer.cache)
+    text = embed_clip_captions(scorer, [captions[prompt] for prompt in prompts])
     floors += text_floors(material, audio.select(prompts).first_windows("embedding")[0], text, lost)
     if needs_band_limit(embedder.sample_rate):
         narrow = band_limited(preprocessing, BAND_LIMIT_HZ)

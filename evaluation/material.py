@@ -28,7 +28,7 @@ class Material:
         generated: per role, their features in the same order.
         reference: per role, features of the m references by prompt, those of the scored clips only
             where the sets are paired.
-        text: (n, d) caption embeddings, or None.
+        text: (n, K, d) caption embeddings, nan where a clip has fewer than K; or None.
         labels: what should be heard in each of the n clips, or None.
         outputs: per role, what its embedder gives.
         seed: of subsampling.

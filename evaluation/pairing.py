@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-# What libsndfile reads by its content; a raw or text file is none of these.
-AUDIO_SUFFIXES = (
-    ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".snd", ".caf", ".w64", ".rf64",
-)  # fmt: skip
-_ID_COLUMNS = ("id", "file", "file_name", "filename", "audiocap_id", "youtube_id", "name")
-_CAPTION_COLUMNS = ("caption", "text", "prompt")
-_SHOWN = 5
-
-
-class PairingError(ValueError):
-    """Folders and captions that do not match; the text names the files."""
+from evaluation.captions import Captions, read_captions, texts_of
+from evaluation.names import AUDIO_SUFFIXES, PairingError, normal, some
 
 
 @dataclass(frozen=True)
@@ -30,13 +20,18 @@ class Clip:
         generated: its file.
         prompt: what several seeds of one prompt share: the id of the reference and of the caption. Also the unit that
             intervals resample.
-        caption: its text, if known.
+        caption: its text or texts, if known.
     """
 
     id: str
     generated: Path
     prompt: str
-    caption: str | None = None
+    caption: Captions | None = None
+
+    @property
+    def captions(self) -> tuple[str, ...]:
+        """Its texts: none, one or several."""
+        return texts_of(self.caption)
 
 
 @dataclass(frozen=True)
@@ -59,7 +54,7 @@ class PairingReport:
             "present more than once": self.duplicates,
             "in the folder or in its baseline only": self.not_in_both,
         }
-        return [f"{len(ids)} {what}: {_some(ids)}" for what, ids in named.items() if ids]
+        return [f"{len(ids)} {what}: {some(ids)}" for what, ids in named.items() if ids]
 
 
 @dataclass(frozen=True)
@@ -83,34 +78,34 @@ class Pairing:
 def pair_folders(
     reference: Path | None,
     generated: Path,
-    captions: Path | Mapping[str, str] | None = None,
+    captions: Path | Mapping[str, str | Sequence[str]] | None = None,
     *,
     id_pattern: str | None = None,
     strict: bool = True,
     paired: bool = True,
+    several_captions: bool = False,
 ) -> Pairing:
     """Match two folders, and captions, by file name without its ending.
 
     Args:
         reference: folder of reference audio, or None where no metric needs one.
         generated: folder of generated audio.
-        captions: csv with an id and a caption column, or id to caption; None where no metric needs them.
+        captions: a file (see ``evaluation.captions``), or id to caption; None where no metric needs them.
         id_pattern: regular expression with one group that takes the prompt's id out of a generated file's name, such
             as ``(.*)_[0-9]+`` for "<prompt>_<seed>"; None where the names are equal.
         strict: raise on any mismatch; otherwise keep what matches and report the rest.
         paired: False keeps every reference, whatever it is called: a background set.
+        several_captions: whether a clip may have more than one caption.
 
     Raises:
-        FileNotFoundError: a folder or the csv does not exist.
+        FileNotFoundError: a folder or the captions file does not exist.
         PairingError: a mismatch (``strict``), duplicates that make a pair ambiguous, an empty caption, or no clip left.
     """
     generated_files, twice, other = list_audio(generated)
     references, twice_reference, other_reference = _list_references(reference, paired)
     clips = [Clip(name, path, _prompt_of(name, id_pattern)) for name, path in generated_files.items()]
     prompts = {clip.prompt for clip in clips}
-    texts = read_captions(captions, prompts) if isinstance(captions, Path) else captions
-    if empty := [name for name, text in (texts or {}).items() if not (text or "").strip()]:
-        raise PairingError(f"captions: {empty[0]!r} empty; give each id one caption")
+    texts = _captions(captions, prompts, several_captions)
     named = reference is not None and paired
     wanted = set(references) if named else set(texts or {})
     report = PairingReport(
@@ -153,6 +148,27 @@ def pair_folders(
     )
 
 
+def _captions(
+    captions: Path | Mapping[str, str | Sequence[str]] | None, wanted: Collection[str], several: bool
+) -> dict[str, Captions] | None:
+    """Captions by id out of a file or a mapping, checked alike."""
+    if captions is None or isinstance(captions, Path):
+        return None if captions is None else read_captions(captions, wanted, several=several)
+    found: dict[str, Captions] = {}
+    for name, value in captions.items():
+        if value is not None and not isinstance(value, str | Sequence):
+            raise PairingError(f"captions: {name!r} has {value!r}; give text, or several texts")
+        texts = (value,) if isinstance(value, str) else tuple(value or ())
+        if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
+            raise PairingError(f"captions: {name!r} empty; give each id one caption")
+        if len(texts) > 1 and not several:
+            raise PairingError(
+                f"captions: {name!r} has {len(texts)}; say which counts: several_captions=max, mean or first"
+            )
+        found[normal(str(name))] = texts[0] if len(texts) == 1 else texts
+    return found
+
+
 def _list_references(folder: Path | None, paired: bool) -> tuple[dict[str, Path], list[str], list[str]]:
     """As :func:`list_audio`; files of a background set are never the same, so they keep their endings."""
     if folder is None:
@@ -166,7 +182,7 @@ def _list_references(folder: Path | None, paired: bool) -> tuple[dict[str, Path]
 
 
 def _no_audio(other: list[str]) -> str:
-    found = f" but {_some(other)}" if other else ""
+    found = f" but {some(other)}" if other else ""
     return f"it holds no audio{found}; endings that are read: {' '.join(AUDIO_SUFFIXES)}"
 
 
@@ -179,7 +195,7 @@ def common_clips(first: Pairing, second: Pairing) -> tuple[Pairing, Pairing]:
     ids = [{clip.id for clip in pairing.clips} for pairing in (first, second)]
     shared = ids[0] & ids[1]
     if not shared:
-        raise PairingError(f"the folder and its baseline have no clip in common: {_some(sorted(ids[0] | ids[1]))}")
+        raise PairingError(f"the folder and its baseline have no clip in common: {some(sorted(ids[0] | ids[1]))}")
     apart = sorted(ids[0] ^ ids[1])
     return _restricted(first, shared, apart), _restricted(second, shared, apart)
 
@@ -207,74 +223,18 @@ def list_audio(folder: Path) -> tuple[dict[str, Path], list[str], list[str]]:
     found, other = _audio_files(folder)
     by_name: dict[str, list[Path]] = {}
     for path in found:
-        by_name.setdefault(path.stem, []).append(path)
+        by_name.setdefault(normal(path.stem), []).append(path)
     twice = [name for name, paths in by_name.items() if len(paths) > 1]
     return {name: paths[0] for name, paths in by_name.items() if len(paths) == 1}, twice, other
 
 
 def _audio_files(folder: Path) -> tuple[list[Path], list[str]]:
-    """Files with an audio ending, sorted, and the names of the others; hidden files and folders are neither."""
+    """Files with an audio ending, sorted, and the names of the others and of folders, except hidden ones."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder of audio")
-    files = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".") and not path.is_dir()]
-    audio = [path for path in files if path.suffix.lower() in AUDIO_SUFFIXES]
-    return audio, [path.name for path in files if path.suffix.lower() not in AUDIO_SUFFIXES]
-
-
-def read_captions(path: Path, wanted: Collection[str] = ()) -> dict[str, str]:
-    """Captions by id from a csv with a header.
-
-    The id column is the first of id, file, file_name, filename, audiocap_id, youtube_id, name that holds one of the
-    ``wanted`` ids, or the first at all where none does (an audio ending is dropped); the caption column the first of
-    caption, text, prompt.
-
-    Raises:
-        FileNotFoundError: no such file.
-        PairingError: no csv in UTF-8, a column is missing, a line has more fields than the header (a comma without
-            quotes), an id is empty or given twice, or a caption is empty.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such captions file")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        try:
-            return _read_captions(reader, path, wanted)
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise PairingError(f"{path}:{reader.line_num}: not a csv in UTF-8 ({error})") from error
-
-
-def _read_captions(reader: csv.DictReader[str], path: Path, wanted: Collection[str]) -> dict[str, str]:
-    first, caption_column = (_column(reader, names, path) for names in (_ID_COLUMNS, _CAPTION_COLUMNS))
-    rows = [(reader.line_num, row) for row in reader]
-    columns = [name for name in _ID_COLUMNS if name in (reader.fieldnames or [])]
-    holding = [name for name in columns if any(_stem(row[name] or "") in wanted for _, row in rows)]
-    id_column = next(iter(holding), first)
-    captions: dict[str, str] = {}
-    for line, row in rows:
-        if None in row:  # DictReader's place for the fields beyond the header
-            raise PairingError(
-                f"{path}:{line}: {len(row) - 1 + len(row[None])} fields where the header has {len(row) - 1}; "
-                f'a caption with a comma needs quotes: "a dog, barking"'
-            )
-        name, text = _stem(row[id_column] or ""), (row[caption_column] or "").strip()
-        if not name or not text or name in captions:
-            problem = "no id" if not name else f"id {name!r} twice" if name in captions else f"{name!r} empty"
-            raise PairingError(f"{path}:{line}: {problem}; give each id one caption")
-        captions[name] = text
-    return captions
-
-
-def _column(reader: csv.DictReader[str], accepted: tuple[str, ...], path: Path) -> str:
-    header = list(reader.fieldnames or [])
-    for name in accepted:
-        if name in header:
-            return name
-    raise PairingError(f"{path}: columns are {header}; one of {', '.join(accepted)} is needed")
-
-
-def _stem(name: str) -> str:
-    name = name.strip()
-    return name[: -len(Path(name).suffix)] if Path(name).suffix.lower() in AUDIO_SUFFIXES else name
+    entries = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    audio = [path for path in entries if path.suffix.lower() in AUDIO_SUFFIXES and not path.is_dir()]
+    return audio, [f"{p.name}/" if p.is_dir() else p.name for p in entries if p not in set(audio)]
 
 
 def _prompt_of(name: str, id_pattern: str | None) -> str:
@@ -287,7 +247,3 @@ def _prompt_of(name: str, id_pattern: str | None) -> str:
     if match is None or match.re.groups != 1:
         raise PairingError(f"id_pattern {id_pattern!r} does not match {name!r} with exactly one group")
     return match[1]
-
-
-def _some(ids: list[str]) -> str:
-    return ", ".join(ids[:_SHOWN]) + (f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else "")

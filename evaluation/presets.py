@@ -11,30 +11,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from evaluation.clap_score import SEVERAL_CAPTIONS, SeveralCaptions
 from evaluation.kl import Direction, Pooling
 from evaluation.preprocessing import Preprocessing
 
-Role = Literal["frames", "classifier", "text"]
-ROLES: tuple[Role, ...] = ("frames", "classifier", "text")
-METRICS = (
-    "fad", "fad_pooled", "fad_infinity", "fd", "kad", "kl", "kl_bernoulli", "is", "hit_rate", "exact_set_rate",
-    "clap", "clap_worst_window", "clap_mean_embedding", "consistency", "repetition", "level", "silence",
-)  # fmt: skip
+# Which features: of frames, of a classifier, of audio and text alike, or a name that a user's own metric gives.
+Role = str
+ROLES = ("frames", "classifier", "text")
 _STRICT_METRICS = (
     "fad", "fad_pooled", "fd", "kad", "kl", "clap", "clap_worst_window", "consistency", "repetition", "level",
     "silence",
 )  # fmt: skip
-_ROLE_OF_METRIC: dict[str, Role | None] = {
-    "fad": "frames", "fad_pooled": "frames", "fad_infinity": "frames",
-    "fd": "classifier", "kad": "classifier", "kl": "classifier", "is": "classifier",
-    "kl_bernoulli": "classifier", "hit_rate": "classifier", "exact_set_rate": "classifier",
-    "clap": "text", "clap_worst_window": "text", "clap_mean_embedding": "text",
-    "consistency": "text", "repetition": "text", "level": None, "silence": None,
-}  # fmt: skip
-NEEDS_REFERENCE = ("fad", "fad_pooled", "fad_infinity", "fd", "kad", "kl", "kl_bernoulli")
-NEEDS_PAIRS = ("kl", "kl_bernoulli")
-NEEDS_LABELS = ("hit_rate", "exact_set_rate")
-NEEDS_CAPTIONS = ("clap", "clap_worst_window", "clap_mean_embedding")
 
 
 @dataclass(frozen=True)
@@ -55,6 +42,7 @@ class Preset:
         kl_direction, kl_eps, kl_pooling: see ``evaluation.kl``.
         is_splits: parts of the inception score.
         candidates: clips of a prompt among which the one that CLAP likes best counts; 1 counts every clip.
+        several_captions: which of a clip's captions counts for CLAP; None where a clip has one.
         paired: whether each clip has a reference of its own; False compares two sets with each other.
     """
 
@@ -72,6 +60,7 @@ class Preset:
     is_splits: int = 10
     candidates: int = 1
     paired: bool = True
+    several_captions: SeveralCaptions | None = None
 
     def preprocessing(self, side: Literal["generated", "reference"], role: Role | None) -> Preprocessing:
         """How files of one side are prepared for a role; CLAP takes its first window where others take the clip."""
@@ -82,8 +71,14 @@ class Preset:
 
     def with_window(self, window_s: float) -> Preset:
         """The same protocol with windows of another length (the model's training length)."""
-        generated = replace(self.generated, window_s=window_s)
-        return replace(self, generated=generated, reference=replace(self.reference, window_s=window_s))
+        before = self.generated.window_s
+        said = "" if window_s == before else f"; windows of {window_s:g} s, not {before:g} s"
+        return replace(
+            self,
+            description=self.description + said,
+            generated=replace(self.generated, window_s=window_s),
+            reference=replace(self.reference, window_s=window_s),
+        )
 
     def with_duration(self, duration_s: float) -> Preset:
         """The same protocol on generated clips trimmed to exactly ``duration_s``."""
@@ -99,6 +94,12 @@ class Preset:
             raise ValueError("aligned_references needs a reference for each clip; leave it out, or paired=false")
         reference = replace(self.reference, cut=self.generated.cut, allow_short=False)
         return replace(self, reference=reference, reference_windows="aligned")
+
+    def with_several_captions(self, choice: SeveralCaptions) -> Preset:
+        """The same protocol on clips that may have several captions. ValueError for an unknown choice."""
+        if choice not in SEVERAL_CAPTIONS:
+            raise ValueError(f"several_captions={choice!r}; accepted are {', '.join(SEVERAL_CAPTIONS)}")
+        return replace(self, several_captions=choice)
 
     def without_pairs(self) -> Preset:
         """The same protocol on a set of references that has nothing to do with single clips: a background set."""
@@ -198,10 +199,3 @@ def find_preset(name: str) -> Preset:
     if not isinstance(name, str) or name not in PRESETS:
         raise ValueError(f"preset {name!r}; give one of {', '.join(PRESETS)}")
     return PRESETS[name]
-
-
-def role_of(metric: str) -> Role | None:
-    """Role that a metric's embeddings come from; None for those read off the waveform. ValueError if unknown."""
-    if metric not in _ROLE_OF_METRIC:
-        raise ValueError(f"metric {metric!r}; give some of {', '.join(METRICS)}")
-    return _ROLE_OF_METRIC[metric]

@@ -16,7 +16,16 @@ from evaluation.pairing import Clip
 from evaluation.presets import Preset, Role
 from evaluation.resample import RESAMPLER
 
-_PROTOCOL = ("kl_direction", "kl_eps", "kl_pooling", "is_splits", "reference_windows", "crop_seeds", "paired")
+_PROTOCOL = (
+    "kl_direction",
+    "kl_eps",
+    "kl_pooling",
+    "is_splits",
+    "reference_windows",
+    "crop_seeds",
+    "paired",
+    "several_captions",
+)
 _VERSIONS = ("litefocus", "numpy", "scipy", "soundfile", "soxr", "torch", "transformers")
 
 
@@ -27,8 +36,12 @@ def describe(
     clips: Sequence[Clip],
     references: Mapping[str, Path],
     material: Material,
+    candidates: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Protocol, embedders, preprocessing, versions and content hashes of one scored folder, as plain data."""
+    """Protocol, embedders, preprocessing, versions and content hashes of one scored folder, as plain data.
+
+    ``candidates`` holds the clip that was kept for each prompt, where the protocol takes the best of several.
+    """
     fewest, most = material.windows
     return {
         "preset": preset.name,
@@ -48,6 +61,7 @@ def describe(
         "short_references": sorted({clip for found in material.reference.values() for clip in found.short}),
         "references": _fingerprint(references),
         "generated": _fingerprint({clip.id: clip.generated for clip in clips}),
+        "candidates": dict(candidates or {}),
         "versions": {name: _version(name) for name in _VERSIONS},
     }
 

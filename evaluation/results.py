@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
+
+from evaluation.files import whole_file
+from evaluation.names import file_name_of
 
 WHOLE = -1
 FAILED_SHARE = 0.05
@@ -77,6 +80,7 @@ class Evaluation:
         pairing: the pairing report.
         provenance: versions, embedders, preprocessing, content hashes.
         failed_references: name to reason, where the sets are not paired.
+        folders: absolute paths of "generated", "reference", "baseline" and the "captions" file; None if not given.
     """
 
     name: str
@@ -89,6 +93,7 @@ class Evaluation:
     pairing: Mapping[str, list[str]]
     provenance: Mapping[str, Any]
     failed_references: Mapping[str, str] = field(default_factory=dict)
+    folders: Mapping[str, str | None] = field(default_factory=dict)
 
     def value(self, metric: str, window: int = WHOLE) -> float:
         """Value of one plain result. KeyError if it was not computed."""
@@ -120,16 +125,33 @@ class Evaluation:
         return text.getvalue()
 
     def write(self, folder: Path) -> tuple[Path, Path]:
-        """Write ``<name>.json`` and ``<name>.csv`` into a folder, each whole or not at all."""
+        """Write a json and a csv file, each whole or not at all, named after the generated folder's path.
+
+        Nothing is overwritten: from the second time on "-2", "-3" and so on follow the name.
+        """
+        base = file_name_of(Path(self.folders.get("generated") or self.name))
+        texts = self.to_json(), self.to_csv()
         folder.mkdir(parents=True, exist_ok=True)
-        written = []
-        for suffix, text in ((".json", self.to_json()), (".csv", self.to_csv())):
-            path = folder / f"{self.name}{suffix}"
-            temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-            temporary.write_text(text, encoding="utf-8")
-            os.replace(temporary, path)
-            written.append(path)
-        return written[0], written[1]
+        paths = _claimed(folder, base)
+        for path, text in zip(paths, texts, strict=True):
+            with whole_file(path) as file:
+                file.write(text.encode())
+        return paths
+
+
+def _claimed(folder: Path, base: str) -> tuple[Path, Path]:
+    """The first pair of names that nobody has, taken by empty files, so that two runs at once do not share one."""
+    for number in itertools.count(1):
+        stem = base if number == 1 else f"{base}-{number}"
+        paths = folder / f"{stem}.json", folder / f"{stem}.csv"
+        if paths[1].exists():
+            continue
+        try:
+            paths[0].open("x").close()
+        except FileExistsError:
+            continue
+        return paths
+    raise AssertionError("unreachable")
 
 
 def _plain(value: Any) -> Any:

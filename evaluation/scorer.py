@@ -14,24 +14,28 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from evaluation.audio import AudioError
 from evaluation.bootstrap import Array
 from evaluation.cache import EmbeddingCache
-from evaluation.candidates import Best, best_candidates, caption_scores
+from evaluation.candidates import best_candidates
+from evaluation.clap_score import SeveralCaptions
 from evaluation.embed import EmbeddedSet, embed_captions
 from evaluation.embed_side import embed_side
 from evaluation.embedders.build import build_embedders, check_sources
 from evaluation.embedders.levels import LevelEmbedder
-from evaluation.embedders.protocol import Embedder, TextEmbedder
+from evaluation.embedders.protocol import Embedder, TextEmbedder, as_text_embedder
 from evaluation.failures import failed_clips, reasons_in, refuse_duplicates, scored_references
 from evaluation.floors import collapse_check
 from evaluation.hit_rate import ClipLabels, LabelSource
 from evaluation.material import Material, check_aligned
-from evaluation.measure import measure, measure_fad_infinity
+from evaluation.metric import Metric
 from evaluation.pairing import Clip
 from evaluation.possible import lacking_inputs, lacking_material
-from evaluation.presets import NEEDS_CAPTIONS, NEEDS_REFERENCE, Preset, Role, find_preset, role_of
+from evaluation.presets import Preset, Role, find_preset
 from evaluation.provenance import describe
+from evaluation.registry import find_metric, load_extra, measured, needing, register, role_of
 from evaluation.results import MetricResult, many_failed
 from evaluation.scoring import FolderScore, summarise
 
@@ -74,7 +78,8 @@ class Scorer:
 def make_scorer(
     preset: str | Preset = "strict",
     *,
-    metrics: Sequence[str] | None = None,
+    metrics: Sequence[str | Metric] | None = None,
+    extra: Sequence[str] = (),
     embedders: Mapping[Role, Embedder] | None = None,
     weights: Mapping[str, str | None] | None = None,
     cache_dir: Path | str | None = DEFAULT_CACHE,
@@ -82,6 +87,7 @@ def make_scorer(
     duration_s: float | None = None,
     aligned_references: bool = False,
     paired: bool = True,
+    several_captions: SeveralCaptions | None = None,
     labels: LabelSource | None = None,
     seed: int = 0,
     **options: Any,
@@ -90,7 +96,8 @@ def make_scorer(
 
     Args:
         preset: name of a protocol, or one of your own.
-        metrics: names out of ``evaluation.presets.METRICS``; None takes the preset's.
+        metrics: names out of ``evaluation.registry.METRICS``, or metrics; None takes the preset's and the extra ones.
+        extra: modules that hold metrics of your own, see :func:`evaluation.registry.load_extra`.
         embedders: role ("frames", "classifier", "text") to embedder, instead of the preset's.
         weights: option name to local path, to "sha256:HEX", or to None for the published file; see
             ``evaluation.embedders.build``.
@@ -98,6 +105,7 @@ def make_scorer(
         window_s: window length in seconds, the generator's training length; None keeps the preset's 10 s.
         duration_s: trim generated clips to exactly this; None leaves them.
         aligned_references: references are as long as the generated clips; compare window by window.
+        several_captions: a clip may have several captions: the "max", the "mean" or the "first" is its CLAP.
         paired: each clip has its reference; False takes the references as one set, for distances between sets.
         labels: prompt id to the classes that its clips should hold, for the hit rate; see ``evaluation.hit_rate``.
         seed: of everything that is drawn.
@@ -111,7 +119,10 @@ def make_scorer(
     protocol = protocol if duration_s is None else protocol.with_duration(duration_s)
     protocol = protocol if paired else protocol.without_pairs()
     protocol = protocol.with_aligned_references() if aligned_references else protocol
-    chosen = protocol.metrics if metrics is None else tuple(metrics)
+    protocol = protocol if several_captions is None else protocol.with_several_captions(several_captions)
+    own = load_extra(extra)
+    asked = (*protocol.metrics, *own) if metrics is None else metrics
+    chosen = tuple(dict.fromkeys(register(metric) if isinstance(metric, Metric) else metric for metric in asked))
     given = {option: value for option, value in (weights or {}).items() if value is not None}
     built = build_embedders(protocol, chosen, given, embedders or {}, **options)
     folder = None if cache_dir is None else Path(cache_dir).expanduser()
@@ -174,7 +185,7 @@ def score_with_material(
     scorer = replace(scorer, metrics=metrics)
     embedders = scorer.all_embedders()
     check_sources(embedders.values())
-    best = _best_candidates(scorer, name, clips)
+    best = best_candidates(clips, scorer.preset, scorer.embedders, scorer.cache, name)
     clips, left_out = best.clips, {**left_out, **best.left_out}
     generated = _embed_generated(scorer, name, clips)
     with_reference = {role: embedders[role] for role in _reference_roles(metrics)}
@@ -206,28 +217,19 @@ def score_with_material(
     check_aligned(material)
     metrics, lacking = _without(replace(scorer, explicit=False), lacking_material(scorer.metrics, material))
     results: list[MetricResult] = []
-    measured = {}
+    of_clips = {}
     for metric in metrics:
-        if metric == "fad_infinity":
-            results.append(measure_fad_infinity(material, len(failures)))
+        if (finished := find_metric(metric).finished) is not None:
+            results.append(finished(material, len(failures)))
             continue
-        measured[metric] = measure(metric, material)
-        results += summarise(measured[metric], scorer.preset.name, len(failures), scorer.seed)
+        of_clips[metric] = measured(metric, material)
+        results += summarise(of_clips[metric], scorer.preset.name, len(failures), scorer.seed)
     if material.text is not None:
-        lost = {clip.caption for clip in clips} - {clip.caption for clip in scored}
+        lost = {text for clip in clips for text in clip.captions} - {text for c in scored for text in c.captions}
         results.append(collapse_check(material, text_embedder(scorer).name, len(lost) + len(left_out)))
-    provenance = describe(scorer.preset, scorer.seed, embedders, clips, references, material)
-    provenance["candidates"] = best.chosen
-    score = FolderScore(name, scorer.preset.name, measured, tuple(results), failures, provenance, lost_references)
+    provenance = describe(scorer.preset, scorer.seed, embedders, clips, references, material, best.chosen)
+    score = FolderScore(name, scorer.preset.name, of_clips, tuple(results), failures, provenance, lost_references)
     return score, material, {**not_computed, **lacking}
-
-
-def _best_candidates(scorer: Scorer, name: str, clips: Sequence[Clip]) -> Best:
-    if scorer.preset.candidates == 1:
-        return Best(tuple(clips), {}, {})
-    preprocessing = scorer.preset.preprocessing("generated", "text")
-    scores = caption_scores(clips, text_embedder(scorer), preprocessing, scorer.cache, name)
-    return best_candidates(clips, scorer.preset.candidates, scores)
 
 
 def _embed_generated(scorer: Scorer, name: str, clips: Sequence[Clip]) -> dict[Role | None, EmbeddedSet]:
@@ -265,27 +267,33 @@ def _without(scorer: Scorer, reasons: dict[str, str]) -> tuple[tuple[str, ...], 
     """
     left = tuple(metric for metric in scorer.metrics if metric not in reasons)
     if reasons and (scorer.explicit or not left):
-        listed = "; ".join(f"{metric}: {reason}" for metric, reason in reasons.items())
-        raise ValueError(
-            f"asked for metrics that cannot be computed ({listed}); give what is missing, or leave them out"
-        )
+        why = "; ".join(f"{metric}: {reason}" for metric, reason in reasons.items())
+        raise ValueError(f"asked for metrics that cannot be computed ({why}); give what is missing, or leave them out")
     return left, reasons
 
 
 def _reference_roles(metrics: Sequence[str]) -> list[Role]:
-    needed = [role for metric in metrics if metric in NEEDS_REFERENCE and (role := role_of(metric)) is not None]
+    needed = [role for metric in needing("reference", metrics) if (role := role_of(metric)) is not None]
     return list(dict.fromkeys(needed))
 
 
 def _embed_text(scorer: Scorer, clips: Sequence[Clip]) -> Array | None:
-    if not any(metric in NEEDS_CAPTIONS for metric in scorer.metrics):
+    if not needing("captions", scorer.metrics):
         return None
-    return embed_captions([clip.caption or "" for clip in clips], text_embedder(scorer), scorer.cache)
+    return embed_clip_captions(scorer, [clip.captions for clip in clips])
+
+
+def embed_clip_captions(scorer: Scorer, captions: Sequence[tuple[str, ...]]) -> Array:
+    """(n, K, d) embeddings of the captions of n clips that count, nan where a clip has fewer than K."""
+    only_first = scorer.preset.several_captions in (None, "first")
+    counting = [texts[:1] if only_first else texts for texts in captions]
+    rows = embed_captions([text for texts in counting for text in texts], text_embedder(scorer), scorer.cache)
+    padded = np.full((len(counting), max(map(len, counting)), rows.shape[1]), np.nan, np.float32)
+    place = np.arange(padded.shape[1]) < np.array([[len(texts)] for texts in counting])
+    padded[place] = rows
+    return padded
 
 
 def text_embedder(scorer: Scorer) -> TextEmbedder:
-    """The CLAP of a scorer. TypeError if its text role is filled by something without ``embed_text``."""
-    embedder = scorer.embedders["text"]
-    if not isinstance(embedder, TextEmbedder):
-        raise TypeError(f"{embedder.name} has no embed_text; the text role takes a CLAP")
-    return embedder
+    """The CLAP of a scorer; errors of ``as_text_embedder``."""
+    return as_text_embedder(scorer.embedders["text"])

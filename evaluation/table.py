@@ -7,7 +7,7 @@ import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
-from evaluation.pairing import AUDIO_SUFFIXES
+from evaluation.names import AUDIO_SUFFIXES, some
 from evaluation.results import WHOLE, Evaluation, MetricResult, many_failed
 
 WIDTH = 80
@@ -32,6 +32,8 @@ def table(found: Evaluation) -> str:
     if isinstance(windows, Sequence):
         fewest, most = windows
         notes.append(f"clips have {fewest} to {most} windows: distances between sets take the first {fewest} of each")
+    if others := found.pairing.get("not_audio"):
+        notes.append(f"not taken: {len(others)} without an audio ending: {some(others)}")
     notes += [f"warning: {warning}" for warning in _many_failed(found)]
     references = failures_by_reason(found.failed_references, "failed references")
     wrapped = [text for note in notes for text in _wrap(note)]

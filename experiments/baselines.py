@@ -75,7 +75,7 @@ def _patched_sites(
     pipe_or_unet: Any, build: BuildSite, levels: tuple[int, ...] = (0,), source: KeySource | None = None
 ) -> Iterator[int]:
     unet = find_unet(pipe_or_unet)
-    patch = SitePatch(unet, find_sites(unet, levels), build, None if source is None else source.advance)
+    patch = SitePatch(unet, find_sites(unet, levels), build, source)
     with patched(patch) as sites:
         yield sites
 

@@ -14,7 +14,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from evaluation.pairing import Clip
-from evaluation.presets import METRICS, PRESETS, role_of
+from evaluation.presets import PRESETS
+from evaluation.registry import METRICS, role_of
 from evaluation.results import WHOLE, MetricResult
 from evaluation.scorer import Scorer, embed_folder, make_scorer, score_folder
 from evaluation.scoring import FolderScore, compare
@@ -168,6 +169,7 @@ def build_scorer(config: DictConfig, preset: str, duration_s: float, aligned: bo
     return make_scorer(
         preset,
         metrics=metrics.metrics,
+        extra=metrics.get("extra") or (),
         embedders={role: instantiate(node) for role, node in metrics.embedders.items()},
         weights=dict(metrics.weights),
         cache_dir=metrics.cache_dir,

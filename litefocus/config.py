@@ -8,6 +8,7 @@ from typing import Any, TypeGuard
 
 DUPLICATES = ("count_twice", "union")
 RESAMPLE = ("call", "step", "fixed")
+STREAMS = ("timestep", "count")
 BACKENDS = ("auto", "lse", "append")
 
 
@@ -23,7 +24,11 @@ class LiteFocusConfig:
             as in the paper's text, "union".
         resample: draw new keys at every attention "call" (the authors' code), once per forward of the UNet ("step"),
             or never ("fixed").
-        seed: of the private generator that draws the keys; the stream restarts whenever a patch is applied.
+        stream: what the draws of "call" and "step" follow. "timestep": the timestep that the UNet is called with, so
+            equal seeds give equal clips, whatever ran before and in whichever thread; a batch of several timesteps
+            follows the first, and equal timesteps draw equal keys. "count": the number of the forward in its thread,
+            which restarts whenever a patch is applied, so a second clip has other keys than the first.
+        seed: of the private generator that draws the keys.
         backend: of `lite_focus_attention`: "auto", "lse" or "append".
         window_frames: None, or W, the frames of a block in LiteFocus-Linear (`litefocus.windowed`, our extension):
             focus reaches the query's own block and both neighbours, not the whole clip. Frames of the patched level.
@@ -39,6 +44,7 @@ class LiteFocusConfig:
     sparse_ratio: float = 0.1
     duplicates: str = "count_twice"
     resample: str = "call"
+    stream: str = "timestep"
     seed: int = 0
     backend: str = "auto"
     levels: tuple[int, ...] = (0,)
@@ -54,6 +60,7 @@ class LiteFocusConfig:
                 raise ValueError(f"{name}={getattr(self, name)!r}: accepted are True and False")
         check_choice("duplicates", self.duplicates, DUPLICATES)
         check_choice("resample", self.resample, RESAMPLE)
+        check_choice("stream", self.stream, STREAMS)
         check_choice("backend", self.backend, BACKENDS)
         if self.duplicates == "union" and self.backend == "lse":
             raise ValueError("backend='lse' with duplicates='union': accepted are backend='append' and 'auto'")

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 import torch
 from torch import nn
@@ -23,6 +23,16 @@ Config = LiteFocusConfig | Mapping[str, Any] | None
 BuildSite = Callable[[int], SiteFunction]
 
 
+class Stream(Protocol):
+    """What the sites of a patch draw from, as `KeySource`."""
+
+    def advance(self, timestep: Any) -> None:
+        """Start a forward of the UNet."""
+
+    def recall(self) -> Callable[[], None]:
+        """A call that returns to the current forward, for a backward that recomputes it."""
+
+
 class SitePatch:
     """A replacement of some self-attentions of one UNet, which can be removed and installed again.
 
@@ -30,7 +40,7 @@ class SitePatch:
         unet: from `find_unet`.
         sites: from `find_sites`.
         build: called once per site.
-        before_forward: called at the start of every forward of the UNet.
+        stream: what the sites draw from; it advances at the start of every forward of the UNet.
         config: the LiteFocus options that the sites follow, where one set holds for all of them.
 
     Attributes:
@@ -42,13 +52,13 @@ class SitePatch:
         unet: nn.Module,
         sites: list[AttentionSite],
         build: BuildSite,
-        before_forward: Callable[[], None] | None = None,
+        stream: Stream | None = None,
         config: LiteFocusConfig | None = None,
     ) -> None:
         self.unet = unet
         self.sites = sites
         self.build = build
-        self.before_forward = before_forward
+        self.stream = stream
         self.config = config
         self.over = False
         self._replaced: list[tuple[AttentionSite, Any, Any]] = []
@@ -60,11 +70,12 @@ class SitePatch:
         functions = [self.build(number) for number in range(len(self.sites))]
         setattr(self.unet, _ATTRIBUTE, self)
         try:
-            trackers = {module: GridTracker(module) for module in {site.transformer for site in self.sites}}
+            recall = None if self.stream is None else self.stream.recall
+            trackers = {module: GridTracker(module, recall) for module in {site.transformer for site in self.sites}}
             self._trackers = list(trackers.values())
             for site, function in zip(self.sites, functions, strict=True):
                 self._replace(site, function, trackers[site.transformer])
-            self._handle = self.unet.register_forward_pre_hook(self._on_forward)
+            self._handle = self.unet.register_forward_pre_hook(self._before_forward, with_kwargs=True)
         except BaseException:
             self.remove()
             raise
@@ -93,11 +104,12 @@ class SitePatch:
         self._replaced, self._trackers, self._handle = [], [], None
         delattr(self.unet, _ATTRIBUTE)
 
-    def _on_forward(self, *_: Any) -> None:
+    def _before_forward(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if not torch.compiler.is_compiling():
             self._check_processors()
-        if self.before_forward is not None:
-            self.before_forward()
+        if self.stream is not None:
+            # diffusers' UNets and the original package's: forward(sample, timestep, ...), forward(x, timesteps, ...).
+            self.stream.advance(args[1] if len(args) > 1 else kwargs.get("timestep", kwargs.get("timesteps")))
 
     def _check_processors(self) -> None:
         for site, ours, _ in self._replaced:
@@ -156,11 +168,11 @@ def patched(patch: SitePatch) -> Iterator[int]:
 
 
 def lite_focus_patch(pipe_or_unet: Any, config: Config = None, **options: Any) -> SitePatch:
-    """LiteFocus for a model, not installed yet, at the start of its stream of keys."""
+    """LiteFocus for a model, not installed yet."""
     config = as_config(config, **options)
     unet = find_unet(pipe_or_unet)
     source = KeySource(config)
-    return SitePatch(unet, find_sites(unet, config.levels), partial(LiteFocusSite, source), source.advance, config)
+    return SitePatch(unet, find_sites(unet, config.levels), partial(LiteFocusSite, source), source, config)
 
 
 class SiteCount(int):
@@ -183,9 +195,9 @@ _NOT_THE_PIPELINE = (
 def inject_lite_focus(pipe_or_unet: Any, config: Config = None, **options: Any) -> SiteCount:
     """Replace the self-attentions of the finest attention level by LiteFocus, until `disable_lite_focus`.
 
-    The model is changed in place. Idempotent: injecting again replaces the patch and restarts its stream of keys. A
-    pipeline that cannot generate with the installed libraries is named in a warning, with what to do
-    (`repair_pipeline`).
+    The model is changed in place. Injecting again replaces the patch. Equal seeds and noise give equal clips, in any
+    order and in any thread (`stream="timestep"`). A pipeline that cannot generate with the installed libraries is
+    named in a warning, with what to do (`repair_pipeline`).
 
     Args:
         pipe_or_unet: a diffusers AudioLDM2, AudioLDM or MusicLDM pipeline or UNet, or the original audioldm2 package's
@@ -243,7 +255,7 @@ def lite_focus(pipe_or_unet: Any, config: Config = None, **options: Any) -> Iter
     """`with lite_focus(pipe): ...`: LiteFocus inside the context; what was there before, afterwards.
 
     Without `with` it does nothing and warns; `inject_lite_focus` is the call that stays on. Arguments and errors are
-    the same. The stream of keys starts anew at every entry: the same seed gives the same keys.
+    the same.
     """
     with patched(lite_focus_patch(pipe_or_unet, config, **options)) as sites:
         yield sites

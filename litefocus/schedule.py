@@ -4,7 +4,7 @@ The paper's ablation says that focus serves long clips and compensation short on
 beats dense attention. A schedule is data: rules by clip length, each with its own options or none.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,16 +113,23 @@ class _Streams:
     def site(self, number: int) -> ScheduledSite:
         return ScheduledSite(self.schedule, self.sources, number)
 
-    def advance(self) -> None:
+    def advance(self, timestep: Any) -> None:
         for source in self.sources:
-            source.advance()
+            source.advance(timestep)
+
+    def recall(self) -> Callable[[], None]:
+        calls = [source.recall() for source in self.sources]
+
+        def return_to() -> None:
+            for call in calls:
+                call()
+
+        return return_to
 
 
 @entered_context
 def scheduled_focus(pipe_or_unet: Any, schedule: LengthSchedule) -> Iterator[int]:
     """`with scheduled_focus(pipe, schedule): ...`: LiteFocus by clip length inside the context; yields the site count.
-
-    Every rule has its own stream of sampled keys, which starts anew at every entry.
 
     Raises:
         TypeError: a schedule of another type, or a model that `lite_focus` refuses.
@@ -135,5 +142,5 @@ def scheduled_focus(pipe_or_unet: Any, schedule: LengthSchedule) -> Iterator[int
         )
     unet = find_unet(pipe_or_unet)
     streams = _Streams(schedule)
-    with patched(SitePatch(unet, find_sites(unet, schedule.levels), streams.site, streams.advance)) as sites:
+    with patched(SitePatch(unet, find_sites(unet, schedule.levels), streams.site, streams)) as sites:
         yield sites

@@ -9,7 +9,8 @@ from typing import Any
 
 from evaluation import weights as published
 from evaluation.embedders.protocol import Embedder
-from evaluation.presets import ROLES, Preset, Role, role_of
+from evaluation.presets import ROLES, Preset, Role
+from evaluation.registry import role_of
 from evaluation.weights import WeightSource
 
 Builder = Callable[[Mapping[str, str], dict[str, Any]], Embedder]
@@ -35,14 +36,15 @@ def build_embedders(
     Raises:
         ValueError: a role that nothing fills, an unknown weight name, or an unknown role.
     """
-    if unknown := set(given) - set(ROLES):
-        raise ValueError(f"embedders for {sorted(unknown)}; roles are {', '.join(ROLES)}")
     if unknown_weights := set(weights) - set(WEIGHT_OPTIONS):
         raise ValueError(f"weights for {sorted(unknown_weights)}; options are {', '.join(WEIGHT_OPTIONS)}")
     needed = {role for metric in metrics if (role := role_of(metric)) is not None}
     needed |= {"text"} if preset.candidates > 1 else set()
+    roles = (*ROLES, *sorted(needed - set(ROLES)))
+    if unknown := set(given) - set(roles):
+        raise ValueError(f"embedders for {sorted(unknown)}; roles are {', '.join(roles)}")
     chosen: dict[Role, Embedder] = {}
-    for role in ROLES:
+    for role in roles:
         if role not in needed:
             continue
         if role in given:

@@ -11,20 +11,20 @@ from typing import Any
 import torch
 from torch import nn
 
-from experiments.levers.step_clock import StepClock
+from experiments.levers.step_clock import Kept, StepClock
 from litefocus.replace import replaced
 
 
 @contextmanager
-def feature_reuse(pipe_or_unet: Any, every: int = 2) -> Iterator[None]:
-    """The deep features of one step serve the next `every` - 1 steps as well.
+def feature_reuse(pipe_or_unet: Any, every: int = 2, order: int = 0) -> Iterator[None]:
+    """The deep features of one step serve the next `every` - 1 steps as well. `order` as in `Kept`.
 
     Raises:
-        TypeError, ValueError: as StepClock; ValueError too for a UNet whose outermost blocks hold attention.
+        TypeError, ValueError: as StepClock and Kept; ValueError too for a UNet whose outermost blocks hold attention.
     """
     clock = StepClock(pipe_or_unet, every)
-    kept: list[torch.Tensor] = []
     try:
+        kept = Kept(clock, order)
         with ExitStack() as stack:
             unet = clock.unet
             outer = attention_free_blocks(unet)
@@ -94,15 +94,12 @@ def _skipped(clock: StepClock) -> Wrap:
     return wrap
 
 
-def _kept(clock: StepClock, kept: list[torch.Tensor]) -> Wrap:
+def _kept(clock: StepClock, kept: Kept) -> Wrap:
     """The last deep block: its output is kept, or what was kept is its output."""
 
     def wrap(forward: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*args: Any, **kwargs: Any) -> Any:
-            if not clock.reuse:
-                kept[:] = [forward(*args, **kwargs)]
-                return kept[0]
-            return clock.fit(kept[0])
+        def run(*args: Any, **kwargs: Any) -> torch.Tensor:
+            return kept.recall() if clock.reuse else kept.keep(forward(*args, **kwargs))
 
         return run
 

@@ -1,4 +1,4 @@
-"""Which forwards of a denoising loop may reuse what an earlier one computed.
+"""Which forwards of a denoising loop may reuse what an earlier one computed, and how.
 
 Shapes: B rows of the UNet's batch; with guidance the first half is unconditional.
 """
@@ -34,6 +34,7 @@ class StepClock:
         self.unet = unet
         self.every = every
         self.reuse = False
+        self.timestep = float("inf")
         self._computed_rows = 0
         self._rows = 0
         self._count = 0
@@ -50,7 +51,7 @@ class StepClock:
         if not self.reuse:
             self._computed_rows = self._rows
         self._count += 1
-        self._last = t
+        self._last = self.timestep = t
 
     def fit(self, kept: torch.Tensor) -> torch.Tensor:
         """A kept tensor (rows, ...) for the rows of the current forward."""
@@ -59,3 +60,45 @@ class StepClock:
     def remove(self) -> None:
         """Take the hook off."""
         self._handle.remove()
+
+
+class Kept:
+    """One module's output over the steps: kept where the clock computes, copied or predicted where it reuses.
+
+    First-order prediction continues the straight line through the last two computed outputs, in the timestep
+    (TaylorSeer's idea at order 1, Liu et al. 2025, arXiv 2503.06923; own code). Until a loop has computed twice, the
+    output is copied. Memory: one output; two where it predicts.
+
+    Args:
+        order: 0 copies, 1 predicts.
+
+    Raises:
+        ValueError: another order.
+    """
+
+    def __init__(self, clock: StepClock, order: int) -> None:
+        if isinstance(order, bool) or order not in (0, 1):
+            raise ValueError(f"order={order!r}: accepted are 0 (copy) and 1 (first-order prediction)")
+        self._clock = clock
+        self._order = order
+        self._computed: list[tuple[float, torch.Tensor]] = []
+
+    def keep(self, output: torch.Tensor) -> torch.Tensor:
+        """The output, kept for the steps that reuse it. A timestep that did not fall begins a new loop."""
+        timestep = self._clock.timestep
+        before = [pair for pair in self._computed[-self._order :] if pair[0] > timestep] if self._order else []
+        self._computed = [*before, (timestep, output)]
+        return output
+
+    def recall(self) -> torch.Tensor:
+        """What stands in for the output at the current step."""
+        timestep, last = self._computed[-1]
+        last = self._clock.fit(last)
+        if len(self._computed) == 1:
+            return last
+        earlier_timestep, earlier = self._computed[0]
+        earlier = self._clock.fit(earlier)
+        if earlier.shape != last.shape:
+            return last
+        weight = (self._clock.timestep - timestep) / (timestep - earlier_timestep)
+        return torch.lerp(last, earlier, -weight)

@@ -69,7 +69,10 @@ def page_data(grid: Grid, runs: Sequence[RunRecord], name: str) -> dict[str, Any
         "durations": grid.durations_s,
         "arms": [{"label": label, "colour": style_of(arm.method, methods)[0]} for arm, label in grid.labels.items()],
         "seeds": grid.seeds,
-        "metrics": [{"name": metric_label(metric), "higher": higher} for metric, higher in grid.better.items()],
+        "metrics": [
+            {"name": metric_label(metric, record), "higher": record.higher_is_better}
+            for metric, record in grid.metrics.items()
+        ],
         "clips": _clips(grid),
     }
 
@@ -84,7 +87,7 @@ def _clips(grid: Grid) -> list[dict[str, Any]]:
         if clip := grid.clips.get(cell):
             entry |= {"audio": quote(clip.audio), "image": image_name(clip)}
             if scores := grid.scores.get(cell):
-                entry["scores"] = [_finite(scores.get(metric)) for metric in grid.better]
+                entry["scores"] = [_finite(scores.get(metric)) for metric in grid.metrics]
         else:
             entry["gap"] = grid.gaps[cell]
         entries.append(entry)

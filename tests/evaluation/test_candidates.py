@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from networks import BandEmbedder, noise_clip, write_folder
 
-from evaluation.candidates import best_candidates
+from evaluation.candidates import keep_best
 from evaluation.pairing import Clip
 from evaluation.presets import find_preset
 from evaluation.scorer import make_scorer, score_folder
@@ -25,20 +25,20 @@ def clip(prompt, seed):
 def test_the_highest_score_of_each_prompt_is_kept_under_the_prompts_name():
     clips = [clip("a", 0), clip("b", 0), clip("a", 1), clip("b", 1)]
     scores = {"a_0": 0.1, "a_1": 0.3, "b_0": -0.2, "b_1": -0.2}
-    best = best_candidates(clips, 2, scores)
+    best = keep_best(clips, 2, scores)
     assert best.chosen == {"a": "a_1", "b": "b_0"}
     assert [(c.id, c.generated.name, c.prompt) for c in best.clips] == [("a", "a_1.wav", "a"), ("b", "b_0.wav", "b")]
 
 
 def test_a_prompt_that_lacks_a_candidate_is_left_out_and_another_number_is_refused():
     clips = [clip("a", 0), clip("a", 1), clip("b", 0), clip("b", 1)]
-    best = best_candidates(clips, 2, {"a_0": 0.1, "a_1": 0.0, "b_0": 0.9})
+    best = keep_best(clips, 2, {"a_0": 0.1, "a_1": 0.0, "b_0": 0.9})
     assert best.left_out == {"b": "1 of 2 candidates failed, first b_1"}
     assert set(best.chosen) == {"a"}
     with pytest.raises(
         ValueError, match=r"prompt a has 2 clips; this protocol takes the best of 3: .*seeds=\[0, 1, 2\]"
     ):
-        best_candidates(clips, 3, {})
+        keep_best(clips, 3, {})
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,8 @@ def words(folder, *more):
     ]  # fmt: skip
 
 
-def test_a_run_prints_a_table_and_writes_files(setup, capsys):
+def test_a_run_prints_a_table_and_writes_files(setup, capsys, monkeypatch):
+    monkeypatch.chdir(setup)
     assert main(words(setup, f"out={setup / 'out'}", f"baseline={setup / 'dense'}", "metrics=fad,kl,clap")) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "gen"

@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from evaluation.presets import METRICS, PRESETS
+from evaluation.presets import PRESETS
+from evaluation.registry import METRICS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/metrics.md").read_text(encoding="utf-8")

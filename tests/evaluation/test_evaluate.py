@@ -17,6 +17,7 @@ from evaluation.fad_infinity import fad_infinity_interval
 from evaluation.inception_score import inception_score, mean_of_splits, split_numbers
 from evaluation.kad import kernel_audio_distance
 from evaluation.kl import kl_divergence
+from evaluation.names import file_name_of
 from evaluation.pairing import Clip, PairingError
 from evaluation.presets import PRESETS
 from evaluation.scorer import make_scorer, score_folder
@@ -503,6 +504,7 @@ def test_result_files_hold_everything_and_undefined_is_null(folders, tmp_path):
     assert data["provenance"]["embedders"]["classifier"].startswith("bands ")
     rows = as_csv.read_text().splitlines()
     assert len(rows) == 1 + len(found.results) + len(found.floors) + len(found.differences)
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"gen.json", "gen.csv"}
+    assert as_json.name == f"{file_name_of(folders['gen'])}.json"
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {as_json.name, as_csv.name}
     with pytest.raises(KeyError, match="nothing"):
         found.value("nothing")

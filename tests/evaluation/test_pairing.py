@@ -120,7 +120,7 @@ def test_folders_must_exist(tmp_path):
 def test_hidden_files_and_folders_are_not_clips(tmp_path):
     (tmp_path / ".a.wav").write_bytes(b"")
     (tmp_path / "sub.wav").mkdir()
-    assert list_audio(tmp_path) == ({}, [], [])
+    assert list_audio(tmp_path) == ({}, [], ["sub.wav/"])
 
 
 def test_captions_with_commas_endings_and_a_byte_order_mark(tmp_path):

@@ -11,8 +11,8 @@ from evaluation.embedders.build import BUILDERS, build_embedders
 from evaluation.embedders.laion import LaionClapEmbedder
 from evaluation.embedders.packages import PackageClapEmbedder, PackageVGGishEmbedder, _package
 from evaluation.embedders.panns import Cnn14Embedder
-from evaluation.measure import HIGHER_IS_BETTER
-from evaluation.presets import METRICS, NEEDS_CAPTIONS, NEEDS_REFERENCE, PRESETS, find_preset, role_of
+from evaluation.presets import PRESETS, find_preset
+from evaluation.registry import METRICS, role_of
 from evaluation.weights import CLAP_630K, CLAP_MUSIC_SPEECH_AUDIOSET, CNN14_16K, VGGISH
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "metrics"
@@ -43,10 +43,8 @@ def test_presets_are_complete(preset):
     assert len(preset.description) > 20
 
 
-def test_every_metric_has_a_direction_and_a_role():
-    assert set(HIGHER_IS_BETTER) == set(METRICS)
+def test_only_levels_need_no_network():
     assert {metric for metric in METRICS if role_of(metric) is None} == {"level", "silence"}
-    assert set(NEEDS_REFERENCE) | set(NEEDS_CAPTIONS) <= set(METRICS)
     with pytest.raises(ValueError, match="metric 'fidelity'"):
         role_of("fidelity")
 

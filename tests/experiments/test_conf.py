@@ -105,6 +105,7 @@ def test_ablations_differ_from_the_method_in_one_mechanism():
 def test_methods_that_work_across_steps_say_so():
     across = {name for name in names("method") if build_method(composed(f"method={name}").method).needs_schedule}
     levers = {"attention_reuse", "feature_reuse_2", "feature_reuse_3", "feature_reuse_5", "guidance_interval"}
+    levers |= {"attention_reuse_predicted", "feature_reuse_2_predicted", "feature_reuse_3_predicted"}
     assert across == levers | {"dpm_solver", "unipc", "linear_dpm", "combined", "deepcache_2"}
 
 

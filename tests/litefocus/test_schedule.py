@@ -12,8 +12,8 @@ from conftest import Run
 from litefocus import LengthRule, LengthSchedule, LiteFocusConfig, TokenGrid, lite_focus, scheduled_focus
 from litefocus.cost import keys_per_query
 
-PAPER = LiteFocusConfig(sparse_ratio=0.3)
-LINEAR = LiteFocusConfig(window_frames=2, max_cross_keys=5, seed=3)
+PAPER = LiteFocusConfig(sparse_ratio=0.3, stream="count")
+LINEAR = LiteFocusConfig(window_frames=2, max_cross_keys=5, seed=3, stream="count")
 # The fixture's level 0 has T / 2 token frames: 12 for 24 latent frames.
 SCHEDULE = LengthSchedule((LengthRule(8, None), LengthRule(12, PAPER), LengthRule(None, LINEAR)))
 

@@ -17,7 +17,7 @@ from experiments.levers.chain import chain
 from experiments.levers.feature_reuse import attention_free_blocks, feature_reuse
 from experiments.levers.guidance import guidance_interval
 from experiments.levers.solver import solver
-from experiments.levers.step_clock import StepClock
+from experiments.levers.step_clock import Kept, StepClock
 from experiments.untrained import build_untrained
 from litefocus import LiteFocusConfig, lite_focus
 from litefocus.sites import find_sites
@@ -83,6 +83,8 @@ LEVERS = {
     "guidance": partial(guidance_interval, low=400),
     "features": partial(feature_reuse, every=2),
     "attention": partial(attention_reuse, every=2),
+    "predicted features": partial(feature_reuse, every=2, order=1),
+    "predicted attention": partial(attention_reuse, every=2, order=1),
     "solver": partial(solver, name="DPMSolverMultistepScheduler"),
 }
 
@@ -337,3 +339,36 @@ def test_clock_counts_by_hand(pipe: Any) -> None:
         reused.append(clock.reuse)
     clock.remove()
     assert reused == [False, True, True, False, True, False, True, False]
+
+
+def kept_over(pipe: Any, every: int, order: int, timesteps: list[float], line: Any, rows: list[int]) -> list[Any]:
+    """What a module whose output at timestep t is `line(t)` gives at each forward of a loop."""
+    clock = StepClock(pipe.unet, every)
+    kept, outputs = Kept(clock, order), []
+    for t, count in zip(timesteps, rows, strict=True):
+        pipe.unet.time_proj(torch.full((count,), t))
+        outputs.append(kept.recall() if clock.reuse else kept.keep(line(t) * torch.ones(count, 1)))
+    clock.remove()
+    return outputs
+
+
+def test_prediction_is_exact_on_a_straight_line_and_copies_until_two_are_known(pipe: Any) -> None:
+    timesteps = [900.0, 800.0, 650.0, 600.0, 300.0, 250.0]
+    got = kept_over(pipe, 2, 1, timesteps, lambda t: 3.0 + 0.5 * t, [2] * 6)
+    want = [453.0, 453.0, 328.0, 303.0, 153.0, 128.0]
+    assert [float(x[0, 0]) for x in got] == pytest.approx(want)
+    copied = kept_over(pipe, 2, 0, timesteps, lambda t: 3.0 + 0.5 * t, [2] * 6)
+    assert [float(x[0, 0]) for x in copied] == pytest.approx([453.0, 453.0, 328.0, 328.0, 153.0, 153.0])
+
+
+def test_a_new_loop_forgets_the_line_and_a_halved_batch_keeps_it(pipe: Any) -> None:
+    got = kept_over(pipe, 2, 1, [900, 800, 700, 600, 900, 800], lambda t: t, [4, 4, 4, 2, 4, 4])
+    assert [len(x) for x in got] == [4, 4, 4, 2, 4, 4]
+    assert [float(x[-1, 0]) for x in got] == pytest.approx([900, 900, 700, 600, 900, 900])
+
+
+@pytest.mark.parametrize("order", [2, -1, True])
+def test_other_orders_are_refused_and_leave_nothing(pipe: Any, order: Any) -> None:
+    with pytest.raises(ValueError, match=f"order={order}: accepted are 0"), feature_reuse(pipe, order=order):
+        pass
+    assert not pipe.unet.time_proj._forward_pre_hooks
