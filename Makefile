@@ -66,11 +66,12 @@ clean:
 PUBLISHED := .venv-published
 .PHONY: test-published install-published
 install-published: $(PUBLISHED)/.installed
-test-published: install-published
-	$(PUBLISHED)/bin/python -m pytest tests/published
+# The main environment takes part: its runs are scored by packages of the other one.
+test-published: install-published $(VENV)/.installed
+	MAIN_PYTHON=$(CURDIR)/$(BIN)/python $(PUBLISHED)/bin/python -m pytest tests/published
 
 $(PUBLISHED)/.installed: constraints-published.txt
 	$(PYTHON) -m venv $(PUBLISHED)
 	$(PUBLISHED)/bin/pip install -q -c constraints-published.txt torch torchvision torchaudio
-	$(PUBLISHED)/bin/pip install -q -c constraints-published.txt laion-clap frechet-audio-distance torchvggish hydra-core soxr pytest
+	$(PUBLISHED)/bin/pip install -q -c constraints-published.txt laion-clap frechet-audio-distance torchvggish hear21passt hydra-core soxr pytest
 	touch $@

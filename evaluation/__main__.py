@@ -4,12 +4,13 @@ reference=DIR          reference audio; leave out where no metric needs it
 generated=DIR          audio to score, named like the references
 captions=FILE          csv, tsv or jsonl with an id (or file) and a caption; Clotho's, MusicCaps' and AudioCaps' too
 several_captions=max   a clip has several captions: max, mean or first is its CLAP
-preset=NAME            strict (default), published, audioldm, tango, stable-audio, litefocus, testbed
+preset=NAME            strict (default), published, audioldm, audioldm2, tango, stable-audio, litefocus, testbed
 metrics=fad,kl,clap    instead of the preset's own
+extra=my.module        modules with metrics of your own (docs/extending.md)
 baseline=DIR           another generated folder with the same names: adds paired differences against it
 out=DIR                writes a json and a csv there, named after the generated folder's path; overwrites nothing
 config=FILE            yaml with any of these keys; embedders.<role> and labels (for the hit rate) as _target_ entries
-weights.vggish=PATH    also cnn14_16k, cnn14_32k, ast, clap, tokenizer; or sha256:HEX to allow the download
+weights.vggish=PATH    also cnn14_16k, cnn14_32k, ast, passt, clap, clap_music_speech, tokenizer; sha256:HEX fetches
 window_s=10            window length: the generator's training length
 duration_s=T           trim generated clips to exactly T seconds
 aligned_references=true  references are as long as the clips: compare window by window
@@ -36,8 +37,8 @@ from omegaconf.errors import OmegaConfBaseException
 USAGE_ERROR = 2
 _FOLDERS = ("reference", "generated", "captions", "baseline")
 _OPTIONS = (
-    "preset", "metrics", "weights", "embedders", "labels", "window_s", "duration_s", "aligned_references", "id_pattern",
-    "strict", "paired", "several_captions", "floors", "cache_dir", "seed", "device", "batch_size", "half",
+    "preset", "metrics", "extra", "weights", "embedders", "labels", "window_s", "duration_s", "aligned_references",
+    "id_pattern", "strict", "paired", "several_captions", "floors", "cache_dir", "seed", "device", "batch_size", "half",
 )  # fmt: skip
 _PATHS = (*_FOLDERS, "out", "config", "cache_dir")
 _ACCEPTED = (*_FOLDERS, *_OPTIONS, "out", "config")
@@ -112,8 +113,9 @@ def options_of(config: DictConfig) -> dict[str, Any]:
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
     options = {str(key): value for key, value in plain.items() if key in _OPTIONS}
-    if isinstance(options.get("metrics"), str):
-        options["metrics"] = [name.strip() for name in options["metrics"].split(",")]
+    for key in ("metrics", "extra"):
+        if isinstance(options.get(key), str):
+            options[key] = [name.strip() for name in options[key].split(",")]
     _check_types(options)
     if options.get("embedders"):
         options["embedders"] = {role: instantiate(entry) for role, entry in options["embedders"].items()}

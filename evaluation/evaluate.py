@@ -19,7 +19,8 @@ from evaluation.material import Material
 from evaluation.names import title_of
 from evaluation.pairing import Pairing, common_clips, pair_folders
 from evaluation.preprocessing import Preprocessing, band_limited
-from evaluation.presets import Preset, role_of
+from evaluation.presets import Preset
+from evaluation.registry import METRICS
 from evaluation.results import Evaluation, MetricResult
 from evaluation.scorer import Scorer, embed_clip_captions, make_scorer, score_folder, score_with_material, text_embedder
 from evaluation.scoring import FolderScore, compare
@@ -107,11 +108,11 @@ def evaluate(
 
 def _floors(scorer: Scorer, material: Material, pairing: Pairing, score: FolderScore) -> list[MetricResult]:
     """Floors of the metrics that were measured; they count references, which leave with their clips."""
-    metrics = tuple(m for m in score.measured if (role := role_of(m)) is not None and role in material.reference)
+    metrics = [m for name, m in METRICS.items() if name in score.measured and m.role in material.reference]
     if not pairing.paired:
-        return reference_floors(material, metrics, len(score.failed_references))
+        return reference_floors(metrics, material, len(score.failed_references))
     kept = {clip.prompt for clip in material.clips}
-    floors = reference_floors(material, metrics, len(pairing.prompts) - len(kept))
+    floors = reference_floors(metrics, material, len(pairing.prompts) - len(kept))
     if material.text is None:
         return floors
     embedder, preprocessing = text_embedder(scorer), scorer.preset.preprocessing("reference", "text")

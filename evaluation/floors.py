@@ -9,19 +9,20 @@ what an empty band above 8 kHz costs.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from evaluation.bootstrap import Array
 from evaluation.clap_score import text_collapse
 from evaluation.fad import frechet_distance
-from evaluation.hit_rate import ClipLabels, exact_set_per_window, hit_rate_per_window
 from evaluation.kad import kernel_audio_distance, median_bandwidth
-from evaluation.kl import bernoulli_kl_per_clip, kl_per_clip
 from evaluation.material import Material
-from evaluation.measure import HIGHER_IS_BETTER, clap_values
+from evaluation.measure import clap_values, window_means
+from evaluation.metric import FLOOR, Floor, Metric
+from evaluation.presets import Role
 from evaluation.results import MetricResult
 
 logger = logging.getLogger(__name__)
@@ -30,65 +31,67 @@ BAND_LIMIT_HZ = 16_000
 _PARTNERS = 16
 
 
-def reference_floors(material: Material, metrics: tuple[str, ...], n_failed: int) -> list[MetricResult]:
-    """Floors of the metrics among ``metrics`` that need a reference only."""
-    floors = []
-    if "fad" in metrics:
-        rows, clips = material.reference["frames"].first_windows(material.frames_output("frames"))
-        floors.append(_halves("fad", material, rows, clips, frechet_distance, n_failed))
-    if "fd" in metrics:
-        rows, clips = material.reference["classifier"].first_windows("embedding")
-        floors.append(_halves("fd", material, rows, clips, frechet_distance, n_failed))
-    if "kad" in metrics:
-        rows, clips = material.reference["classifier"].first_windows("embedding")
-        width = median_bandwidth(rows) if len(rows) > 1 else None
-        distance = partial(kernel_audio_distance, bandwidth=width)
-        floors.append(_halves("kad", material, rows, clips, distance, n_failed))
-    preset = material.preset
-    if "kl" in metrics:
-        values = _with_others(
-            partial(kl_per_clip, direction=preset.kl_direction, eps=preset.kl_eps), *_twice(material), material.seed
-        )
-        floors.append(_mean("kl", "shuffled_references", material, values, n_failed))
-    if "kl_bernoulli" in metrics:
-        values = _with_others(
-            partial(bernoulli_kl_per_clip, direction=preset.kl_direction), *_twice(material), material.seed
-        )
-        floors.append(_mean("kl_bernoulli", "shuffled_references", material, values, n_failed))
-    if not preset.paired:
-        return floors
-    if "hit_rate" in metrics:
-        values = hit_rate_per_window(*_labelled_references(material)).mean(axis=1)
-        floors.append(_mean("hit_rate", "reference", material, values, n_failed))
-    if "exact_set_rate" in metrics:
-        values = exact_set_per_window(*_labelled_references(material)).mean(axis=1)
-        floors.append(_mean("exact_set_rate", "reference", material, values, n_failed))
-    return floors
+def halves(role: Role) -> Callable[[Material], Floor]:
+    """The Fréchet distance between two halves of the references."""
+
+    def floor(material: Material) -> Floor:
+        output = material.frames_output(role) if role == "frames" else "embedding"
+        return _halves(material, *material.reference[role].first_windows(output), frechet_distance)
+
+    return floor
 
 
-def _labelled_references(material: Material) -> tuple[Array, list[ClipLabels]]:
-    """(m, W, C) logits of the references of labelled clips, and their labels."""
-    by_prompt = dict(zip((clip.prompt for clip in material.clips), material.labels or (), strict=True))
-    found = material.reference["classifier"].select(list(by_prompt))
-    return found.stack("logits"), list(by_prompt.values())
+def kernel_halves(material: Material) -> Floor:
+    """The kernel distance between two halves of the references."""
+    rows, clips = material.reference["classifier"].first_windows("embedding")
+    width = median_bandwidth(rows) if len(rows) > 1 else None
+    return _halves(material, rows, clips, partial(kernel_audio_distance, bandwidth=width))
 
 
-def _twice(material: Material) -> tuple[Array, Array]:
-    """(m, C) logits of the references' first windows, to be compared with each other."""
-    logits = np.stack([features["logits"][0] for features in material.reference["classifier"].features])
-    return logits, logits
+def others(per_row: Callable[..., Array], with_eps: bool = False) -> Callable[[Material], Floor]:
+    """The divergence between references of different prompts."""
+
+    def floor(material: Material) -> Floor:
+        preset = material.preset
+        options: dict[str, Any] = {"eps": preset.kl_eps} if with_eps else {}
+        logits = np.stack([features["logits"][0] for features in material.reference["classifier"].features])
+        values = _with_others(partial(per_row, direction=preset.kl_direction, **options), logits, logits, material.seed)
+        return Floor("shuffled_references", float(np.mean(values)), len(values))
+
+    return floor
+
+
+def labelled(per_window: Callable[..., Array]) -> Callable[[Material], Floor]:
+    """What the classifier hears in the references of labelled clips."""
+
+    def floor(material: Material) -> Floor:
+        by_prompt = dict(zip((clip.prompt for clip in material.clips), material.labels or (), strict=True))
+        logits = material.reference["classifier"].select(list(by_prompt)).stack("logits")
+        values = per_window(logits, list(by_prompt.values())).mean(axis=1)
+        return Floor("reference", float(np.mean(values)), len(values))
+
+    return floor
+
+
+def reference_floors(metrics: Sequence[Metric], material: Material, n_failed: int) -> list[MetricResult]:
+    """Floors of those metrics that need a reference only."""
+    return [
+        _result(metric.name, metric.floor(material), metric.higher_is_better, material, n_failed)
+        for metric in metrics
+        if metric.floor is not None and (material.preset.paired or "labels" not in metric.needs)
+    ]
 
 
 def text_floors(material: Material, audio: Array, text: Array, n_failed: int) -> list[MetricResult]:
     """CLAP of (m, d) references with their own (m, K, d) captions and with others'."""
-    own = _clap(material, audio, text)
+    own = _cosines(material, audio, text)
     shuffled = _with_others(
-        lambda sounds, captions: _clap(material, sounds, captions.reshape(-1, *text.shape[1:])),
+        lambda sounds, captions: _cosines(material, sounds, captions.reshape(-1, *text.shape[1:])),
         audio, text.reshape(len(text), -1), material.seed,
     )  # fmt: skip
     return [
-        _mean("clap", "reference", material, own, n_failed),
-        _mean("clap", "shuffled_captions", material, shuffled, n_failed),
+        _clap("reference", material, own, n_failed),
+        _clap("shuffled_captions", material, shuffled, n_failed),
     ]
 
 
@@ -121,12 +124,12 @@ def collapse_check(material: Material, embedder: str, n_failed: int) -> MetricRe
 
 def band_limit_floor(material: Material, audio: Array, text: Array, n_failed: int) -> MetricResult:
     """CLAP of (m, d) references that went through 16 kHz, as 16 kHz generators do."""
-    return _mean("clap", "reference_16khz", material, _clap(material, audio, text), n_failed)
+    return _clap("reference_16khz", material, _cosines(material, audio, text), n_failed)
 
 
-def _clap(material: Material, audio: Array, text: Array) -> Array:
+def _cosines(material: Material, audio: Array, text: Array) -> Array:
     """(m,) scores of (m, d) audio with the captions of each, as the preset takes several."""
-    return clap_values("clap", audio[:, None], text, material.preset.several_captions)[:, 0]
+    return clap_values(window_means, audio[:, None], text, material.preset.several_captions)[:, 0]
 
 
 def needs_band_limit(sample_rate: int) -> bool:
@@ -134,37 +137,30 @@ def needs_band_limit(sample_rate: int) -> bool:
     return sample_rate > BAND_LIMIT_HZ
 
 
-def _halves(
-    metric: str,
-    material: Material,
-    rows: Array,
-    clips: Array,
-    distance: Callable[[Array, Array], float],
-    n_failed: int,
-) -> MetricResult:
+def _halves(material: Material, rows: Array, clips: Array, distance: Callable[[Array, Array], float]) -> Floor:
     count = int(clips.max()) + 1
     starts = np.unique(clips, return_index=True)[1]
     chosen = np.isin(clips, _drawn(rows[starts], material.seed)[: count // 2])
     # Half of the clips may be a single row, or none: the distance is then undefined, not an error.
-    halves = rows[chosen], rows[~chosen]
-    value = distance(*halves) if count > 1 else np.nan
-    return _result(metric, "halves", material, value, count, n_failed)
+    return Floor("halves", distance(rows[chosen], rows[~chosen]) if count > 1 else np.nan, count)
 
 
-def _mean(metric: str, name: str, material: Material, values: Array, n_failed: int) -> MetricResult:
-    return _result(metric, name, material, float(np.mean(values)), len(values), n_failed)
+def _clap(name: str, material: Material, values: Array, n_failed: int) -> MetricResult:
+    return _result("clap", Floor(name, float(np.mean(values)), len(values)), True, material, n_failed)
 
 
-def _result(metric: str, name: str, material: Material, value: float, n: int, n_failed: int) -> MetricResult:
+def _result(
+    metric: str, floor: Floor, higher_is_better: bool | None, material: Material, n_failed: int
+) -> MetricResult:
     return MetricResult(
-        metric=f"floor_{metric}_{name}",
+        metric=f"{FLOOR}{metric}_{floor.name}",
         preset=material.preset.name,
-        value=float(value),
+        value=float(floor.value),
         low=np.nan,
         high=np.nan,
-        n_scored=n,
+        n_scored=floor.n,
         n_failed=n_failed,
-        higher_is_better=HIGHER_IS_BETTER[metric],
+        higher_is_better=higher_is_better,
     )
 
 

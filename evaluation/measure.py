@@ -1,13 +1,11 @@
-"""From embeddings to :class:`~evaluation.scoring.Measured` rows: what each metric of a preset is computed on.
+"""How this package's own metrics are computed from features; ``registry`` says which function is whose.
 
 Shapes: n clips, m prompts with a reference, W windows, F frames, r rows, d embedding size, C classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Collection
 
 import numpy as np
 
@@ -16,78 +14,37 @@ from evaluation.clap_score import SeveralCaptions, over_captions, window_clap_sc
 from evaluation.embedders.protocol import Output
 from evaluation.fad import Moments, frechet_distance, gaussian_moments
 from evaluation.fad_infinity import fad_infinity_interval
-from evaluation.hit_rate import exact_set_per_window, hit_rate_per_window
 from evaluation.inception_score import mean_of_splits, split_numbers
 from evaluation.kad import kernel_audio_distance, median_bandwidth
 from evaluation.kl import bernoulli_kl_per_clip, kl_per_clip, windowed_kl_per_clip
 from evaluation.longform import consistency, repetition
 from evaluation.material import Material, boxed, with_column
-from evaluation.presets import NEEDS_REFERENCE, Role, role_of
+from evaluation.metric import PositionStatistic, SetValues
+from evaluation.presets import Role
 from evaluation.results import MetricResult
-from evaluation.scoring import Measured, PositionStatistic, unit_of
+from evaluation.scoring import unit_of
 from evaluation.windows import pooled_rows
 
-NEEDS_WINDOWS = ("fad_pooled", "clap_worst_window", "consistency", "repetition")
-HIGHER_IS_BETTER: dict[str, bool | None] = {
-    "fad": False, "fad_pooled": False, "fad_infinity": False, "fd": False, "kad": False, "kl": False,
-    "kl_bernoulli": False, "hit_rate": True, "exact_set_rate": True,
-    "is": True, "clap": True, "clap_worst_window": True, "clap_mean_embedding": True,
-    "consistency": None, "repetition": None, "level": None, "silence": None,
-}  # fmt: skip
+
+def fad(material: Material) -> SetValues:
+    """Fréchet distance of the frames of each window."""
+    output = material.frames_output("frames")
+    return _frechet("fad", material, "frames", output, material.rows("frames", output))
 
 
-def measure(metric: str, material: Material) -> Measured:
-    """Rows and statistic of one metric.
-
-    Where clips differ in their number of windows, there is no curve: a mean over clips takes each clip's mean over its
-    own windows, and a distance between sets the first windows, as many as every clip has, so that N is the same at
-    each.
-
-    Raises:
-        ValueError: the embedder of the metric's role lacks the output it needs.
-    """
-    counts = material.window_counts(role_of(metric))
-    if len(set(counts)) == 1 or metric == "fad_pooled":
-        return _measure(metric, material)
-    if metric in ("fad", "fd", "kad", "is"):
-        cut = _measure(metric, material.first(min(counts)))
-        return replace(cut, uneven=True, details={**cut.details, "windows": min(counts)})
-    values = np.empty((len(counts), 1))
-    for count in set(counts):
-        index = [i for i, own in enumerate(counts) if own == count]
-        values[index, 0] = _measure(metric, material.take(index)).rows.mean(axis=1)
-    return replace(_mean(metric, material, values), uneven=True)
+def fad_pooled(material: Material) -> SetValues:
+    """Fréchet distance of frames of all windows, as many as one window has."""
+    output = material.frames_output("frames")
+    return _frechet("fad_pooled", material, "frames", output, _pooled(material, "frames", output))
 
 
-def _measure(metric: str, material: Material) -> Measured:
-    role = role_of(metric)
-    if metric in ("fad", "fad_pooled"):
-        return _frechet(metric, material, role or "frames", material.frames_output(role or "frames"))
-    if metric == "fd":
-        return _frechet(metric, material, "classifier", "embedding")
-    if metric == "kad":
-        return _kad(material)
-    if metric == "is":
-        return _inception(material)
-    if metric == "kl":
-        return _mean(metric, material, _kl_values(material))
-    if metric == "kl_bernoulli":
-        pair = _paired_logits(material, metric)
-        return _mean(metric, material, bernoulli_kl_per_clip(*pair, direction=material.preset.kl_direction))
-    if metric in ("hit_rate", "exact_set_rate"):
-        return _mean(metric, material, _heard(metric, material))
-    if metric in ("level", "silence"):
-        values = material.rows(None, "embedding")[..., 0 if metric == "level" else 1]
-        return _mean(metric, material, values)
-    if metric == "consistency":
-        rows = material.rows("text", "embedding")[:, None]
-        return _of_set(metric, material, rows, lambda part, _: consistency(part))
-    if metric == "repetition":
-        return _mean(metric, material, repetition(material.rows("text", "embedding")).mean[:, None])
-    return _mean(metric, material, _clap_values(metric, material))
+def fd(material: Material) -> SetValues:
+    """Fréchet distance of the classifier's embeddings."""
+    _require(material, "classifier", "embedding", "fd")
+    return _frechet("fd", material, "classifier", "embedding", material.rows("classifier", "embedding"))
 
 
-def measure_fad_infinity(material: Material, n_failed: int) -> MetricResult:
+def fad_infinity(material: Material, n_failed: int) -> MetricResult:
     """FAD-infinity on the frames of one window per clip, drawn by prompt; its own interval, no paired form."""
     output = material.frames_output("frames")
     reference, reference_clips = material.reference["frames"].first_windows(output)
@@ -117,26 +74,8 @@ def measure_fad_infinity(material: Material, n_failed: int) -> MetricResult:
     )
 
 
-def _frechet(metric: str, material: Material, role: Role, output: Output) -> Measured:
-    _require(material, role, output, metric)
-
-    def distance_to(prompts: Collection[str] | None) -> PositionStatistic:
-        references: dict[int, Array | Moments] = {}
-
-        def distance(part: Array, position: int) -> float:
-            if position not in references:
-                rows = material.reference_rows(role, output, position, prompts)
-                references[position] = gaussian_moments(rows) if len(rows) > rows.shape[1] else rows
-            return frechet_distance(references[position], _flat(part))
-
-        return distance
-
-    rows = _pooled(material, role, output) if metric == "fad_pooled" else material.rows(role, output)
-    details = {"reference_rows": len(material.reference_rows(role, output, 0)), "output": output}
-    return _of_set(metric, material, rows, distance_to(None), details, distance_to)
-
-
-def _kad(material: Material) -> Measured:
+def kad(material: Material) -> SetValues:
+    """Kernel audio distance of the classifier's embeddings."""
     _require(material, "classifier", "embedding", "kad")
 
     def distance_to(prompts: Collection[str] | None) -> PositionStatistic:
@@ -151,17 +90,38 @@ def _kad(material: Material) -> Measured:
     bandwidth = median_bandwidth(material.reference_rows("classifier", "embedding", 0))
     # Seeds of one prompt are alike: they count as one clip, or their pairs would raise the distance.
     rows = with_column(material.prompt_numbers("classifier"), material.rows("classifier", "embedding"))
-    return _of_set("kad", material, rows, distance_to(None), {"bandwidth": bandwidth}, distance_to)
+    return SetValues(rows, distance_to(None), {"bandwidth": bandwidth}, distance_to)
 
 
-def _inception(material: Material) -> Measured:
+def without_bandwidth(material: Material) -> str | None:
+    """Why the references give no kernel width, or None."""
+    if "embedding" not in material.outputs["classifier"]:
+        return None  # An error that names the embedder follows.
+    rows = material.reference_rows("classifier", "embedding", 0)
+    if len(rows) < 2:
+        return "one reference"
+    try:
+        median_bandwidth(rows)
+    except ValueError:
+        return "most references are the same"
+    return None
+
+
+def inception(material: Material) -> SetValues:
+    """Inception score over the preset's splits."""
     _require(material, "classifier", "logits", "is")
     splits = material.preset.is_splits
     rows = with_column(split_numbers(len(material.clips), splits), material.rows("classifier", "logits"))
-    return _of_set("is", material, rows, lambda part, _: mean_of_splits(part), {"splits": splits})
+    return SetValues(rows, lambda part, _: mean_of_splits(part), {"splits": splits})
 
 
-def _kl_values(material: Material) -> Array:
+def without_splits(material: Material) -> str | None:
+    """Why there are too few clips for the inception score's splits, or None."""
+    count, splits = len(material.clips), material.preset.is_splits
+    return f"{count} clips for {splits} splits" if count <= splits else None
+
+
+def kl(material: Material) -> Array:
     """(n, W) divergences, or (n, 1) of the mean logits."""
     preset = material.preset
     if preset.kl_pooling == "mean_logits":
@@ -172,6 +132,72 @@ def _kl_values(material: Material) -> Array:
             means, logits, pooling="mean_logits", direction=preset.kl_direction, eps=preset.kl_eps
         )[:, None]
     return kl_per_clip(*_paired_logits(material, "kl"), direction=preset.kl_direction, eps=preset.kl_eps)
+
+
+def kl_bernoulli(material: Material) -> Array:
+    """(n, W) divergences of independent classes."""
+    pair = _paired_logits(material, "kl_bernoulli")
+    return bernoulli_kl_per_clip(*pair, direction=material.preset.kl_direction)
+
+
+def heard(metric: str, per_window: Callable[..., Array]) -> Callable[[Material], Array]:
+    """(n, W) hit rates, or whether exactly the labelled classes are heard."""
+
+    def values(material: Material) -> Array:
+        _require(material, "classifier", "logits", metric)
+        if material.labels is None:
+            raise ValueError(f"{metric} needs labels")
+        return per_window(material.rows("classifier", "logits"), material.labels)
+
+    return values
+
+
+def clap(material: Material) -> Array:
+    """(n, W) cosines of windows and captions."""
+    return _clap("clap", material, window_means)
+
+
+def clap_worst_window(material: Material) -> Array:
+    """(n, 1) cosine of each clip's worst window and its captions."""
+    return _clap("clap_worst_window", material, lambda a, t: window_clap_scores(a, t).worst[:, None])
+
+
+def clap_mean_embedding(material: Material) -> Array:
+    """(n, 1) cosine of the mean of a clip's windows and its captions."""
+    return _clap("clap_mean_embedding", material, lambda a, t: window_clap_scores(a, t).mean_embedding[:, None])
+
+
+def consistency_of_windows(material: Material) -> SetValues:
+    """How alike the windows of a clip are, against those of different clips."""
+    return SetValues(material.rows("text", "embedding")[:, None], lambda part, _: consistency(part))
+
+
+def repetition_of_windows(material: Material) -> Array:
+    """(n, 1) mean cosine of windows of one clip."""
+    return repetition(material.rows("text", "embedding")).mean[:, None]
+
+
+def waveform_level(column: int) -> Callable[[Material], Array]:
+    """(n, W) numbers that are read off the waveform: 0 the level, 1 the share of silence."""
+    return lambda material: material.rows(None, "embedding")[..., column]
+
+
+def _frechet(metric: str, material: Material, role: Role, output: Output, rows: Array) -> SetValues:
+    _require(material, role, output, metric)
+
+    def distance_to(prompts: Collection[str] | None) -> PositionStatistic:
+        references: dict[int, Array | Moments] = {}
+
+        def distance(part: Array, position: int) -> float:
+            if position not in references:
+                found = material.reference_rows(role, output, position, prompts)
+                references[position] = gaussian_moments(found) if len(found) > found.shape[1] else found
+            return frechet_distance(references[position], _flat(part))
+
+        return distance
+
+    details = {"reference_rows": len(material.reference_rows(role, output, 0)), "output": output}
+    return SetValues(rows, distance_to(None), details, distance_to)
 
 
 def _paired_logits(material: Material, metric: str) -> tuple[Array, Array]:
@@ -190,36 +216,31 @@ def _reference_logits(material: Material) -> list[Array]:
     return [by_prompt[clip.prompt]["logits"] for clip in material.clips]
 
 
-def _heard(metric: str, material: Material) -> Array:
-    """(n, W) hit rates, or whether exactly the labelled classes are heard."""
-    _require(material, "classifier", "logits", metric)
-    if material.labels is None:
-        raise ValueError(f"{metric} needs labels")
-    per_window = hit_rate_per_window if metric == "hit_rate" else exact_set_per_window
-    return per_window(material.rows("classifier", "logits"), material.labels)
-
-
-def _clap_values(metric: str, material: Material) -> Array:
-    """(n, W) cosines with the caption; (n, 1) for the worst window and for the mean embedding."""
+def _clap(metric: str, material: Material, of_one_caption: Callable[[Array, Array], Array]) -> Array:
     if material.text is None:
         raise ValueError(f"{metric} needs captions")
-    return clap_values(metric, material.rows("text", "embedding"), material.text, material.preset.several_captions)
+    return clap_values(
+        of_one_caption, material.rows("text", "embedding"), material.text, material.preset.several_captions
+    )
 
 
-def clap_values(metric: str, audio: Array, text: Array, several: SeveralCaptions | None) -> Array:
+def clap_values(
+    of_one_caption: Callable[[Array, Array], Array], audio: Array, text: Array, several: SeveralCaptions | None
+) -> Array:
     """(n, W) or (n, 1) scores of (n, W, d) windows with the (n, K, d) captions of their clips, nan rows left out."""
-    scores = np.full((len(text), text.shape[1], audio.shape[1] if metric == "clap" else 1), np.nan)
+    found = []
     for number in range(text.shape[1]):
         has = np.isfinite(text[:, number]).all(axis=1)
-        scores[has, number] = _clap_of_one_caption(metric, audio[has], text[has, number])
-    return over_captions(scores, several or "first")
+        some = of_one_caption(audio[has], text[has, number])
+        scores = np.full((len(text), some.shape[1]), np.nan)
+        scores[has] = some
+        found.append(scores)
+    return over_captions(np.stack(found, axis=1), several or "first")
 
 
-def _clap_of_one_caption(metric: str, audio: Array, text: Array) -> Array:
-    if metric == "clap":
-        return np.stack([window_clap_scores(audio[:, k : k + 1], text).mean for k in range(audio.shape[1])], axis=1)
-    scores = window_clap_scores(audio, text)
-    return (scores.worst if metric == "clap_worst_window" else scores.mean_embedding)[:, None]
+def window_means(audio: Array, text: Array) -> Array:
+    """(n, W) cosines of (n, W, d) windows with (n, d) captions."""
+    return np.stack([window_clap_scores(audio[:, k : k + 1], text).mean for k in range(audio.shape[1])], axis=1)
 
 
 def _pooled(material: Material, role: Role, output: Output) -> Array:
@@ -239,33 +260,6 @@ def _pooled(material: Material, role: Role, output: Output) -> Array:
             for rows, start, end in zip(clips, starts, ends, strict=True)
         ]
     )
-
-
-def _of_set(
-    metric: str,
-    material: Material,
-    rows: Array,
-    statistic: PositionStatistic | None,
-    details: Mapping[str, Any] | None = None,
-    statistic_to: Callable[[Collection[str]], PositionStatistic] | None = None,
-) -> Measured:
-    return Measured(
-        metric=metric,
-        clip_ids=tuple(clip.id for clip in material.clips),
-        units=tuple(clip.prompt for clip in material.clips),
-        rows=rows,
-        statistic=statistic,
-        higher_is_better=HIGHER_IS_BETTER[metric],
-        positions=material.preset.generated.cut != "random",
-        details=details or {},
-        n_references=len(material.reference[role_of(metric)].clip_ids) if metric in NEEDS_REFERENCE else None,
-        statistic_to=statistic_to if material.preset.paired else None,
-        paired=material.preset.paired,
-    )
-
-
-def _mean(metric: str, material: Material, values: Array) -> Measured:
-    return _of_set(metric, material, np.asarray(values, np.float64), None)
 
 
 def _require(material: Material, role: Role, output: Output, metric: str) -> None:

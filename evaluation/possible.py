@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from evaluation.hit_rate import LabelSource
-from evaluation.kad import median_bandwidth
 from evaluation.material import Material
-from evaluation.measure import NEEDS_WINDOWS
 from evaluation.pairing import Clip
-from evaluation.presets import NEEDS_CAPTIONS, NEEDS_LABELS, NEEDS_PAIRS, NEEDS_REFERENCE, role_of
+from evaluation.registry import find_metric
 
 
 def lacking_inputs(
@@ -19,13 +17,14 @@ def lacking_inputs(
     has_captions = all(clip.caption is not None for clip in clips)
     reasons: dict[str, str] = {}
     for metric in metrics:
-        if metric in NEEDS_REFERENCE and not has_reference:
+        needs = find_metric(metric).needs
+        if "reference" in needs and not has_reference:
             reasons[metric] = "no reference given"
-        elif metric in NEEDS_PAIRS and not paired:
+        elif "pairs" in needs and not paired:
             reasons[metric] = "it needs a reference for each clip, not paired=false"
-        elif metric in NEEDS_CAPTIONS and not has_captions:
+        elif "captions" in needs and not has_captions:
             reasons[metric] = "no captions given"
-        elif metric in NEEDS_LABELS and (lacking := _without_labels(clips, labels)) is not None:
+        elif "labels" in needs and (lacking := _without_labels(clips, labels)) is not None:
             reasons[metric] = lacking
     return reasons
 
@@ -35,14 +34,13 @@ def lacking_material(metrics: Sequence[str], material: Material) -> dict[str, st
     reasons: dict[str, str] = {}
     fewest, most = material.windows
     if most < 2:
-        reasons = {metric: "clips of one window" for metric in metrics if metric in NEEDS_WINDOWS}
+        reasons = {metric: "clips of one window" for metric in metrics if "windows" in find_metric(metric).needs}
     elif fewest < most:
         reasons = _without_equal_length(metrics, material)
-    count, splits = len(material.clips), material.preset.is_splits
-    if "is" in metrics and count <= splits:
-        reasons["is"] = f"{count} clips for {splits} splits"
-    if "kad" in metrics and (lacking := _without_bandwidth(material)) is not None:
-        reasons["kad"] = lacking
+    for metric in metrics:
+        lacking = find_metric(metric).lacking
+        if lacking is not None and (reason := lacking(material)) is not None:
+            reasons[metric] = reason
     return reasons
 
 
@@ -50,12 +48,12 @@ def _without_equal_length(metrics: Sequence[str], material: Material) -> dict[st
     """The metrics that clips with different numbers of windows, or with one, do not have."""
     reasons = {}
     for metric in metrics:
-        counts = material.window_counts(role_of(metric))
+        needs, counts = find_metric(metric).needs, material.window_counts(find_metric(metric).role)
         fewest, most = min(counts), max(counts)
         path = material.clips[counts.index(fewest)].generated
-        if metric == "consistency" and fewest < most:
+        if "equal_windows" in needs and fewest < most:
             reasons[metric] = f"clips have {fewest} to {most} windows, {path} has {fewest}; it needs as many of each"
-        elif metric in ("repetition", "clap_worst_window") and fewest < 2:
+        elif "windows_of_each" in needs and fewest < 2:
             reasons[metric] = f"{path} has one window"
     return reasons
 
@@ -66,17 +64,3 @@ def _without_labels(clips: Sequence[Clip], labels: LabelSource | None) -> str | 
         return "no labels given"
     unlabelled = [clip.prompt for clip in clips if labels(clip.prompt) is None]
     return f"no labels for {len(unlabelled)} of {len(clips)} clips, first {unlabelled[0]}" if unlabelled else None
-
-
-def _without_bandwidth(material: Material) -> str | None:
-    """Why the references give no kernel width, or None."""
-    if "embedding" not in material.outputs["classifier"]:
-        return None  # An error that names the embedder follows.
-    rows = material.reference_rows("classifier", "embedding", 0)
-    if len(rows) < 2:
-        return "one reference"
-    try:
-        median_bandwidth(rows)
-    except ValueError:
-        return "most references are the same"
-    return None

@@ -10,6 +10,7 @@ from typing import Any
 
 from evaluation.cache import hash_file
 from evaluation.embedders.protocol import Embedder
+from evaluation.embedders.worker_embedder import WorkerEmbedder
 from evaluation.material import Material
 from evaluation.pairing import Clip
 from evaluation.presets import Preset, Role
@@ -35,13 +36,18 @@ def describe(
     clips: Sequence[Clip],
     references: Mapping[str, Path],
     material: Material,
+    candidates: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Protocol, embedders, preprocessing, versions and content hashes of one scored folder, as plain data."""
+    """Protocol, embedders, preprocessing, versions and content hashes of one scored folder, as plain data.
+
+    ``candidates`` holds the clip that was kept for each prompt, where the protocol takes the best of several.
+    """
     fewest, most = material.windows
     return {
         "preset": preset.name,
         "description": preset.description,
         "embedders": {str(role or "levels"): f"{e.name} {e.identity}" for role, e in embedders.items()},
+        "environments": {str(role): e.environment for role, e in embedders.items() if isinstance(e, WorkerEmbedder)},
         "preprocessing": {
             f"{side} {role or 'levels'}": str(preset.preprocessing(side, role))
             for side in ("generated", "reference")
@@ -55,6 +61,7 @@ def describe(
         "short_references": sorted({clip for found in material.reference.values() for clip in found.short}),
         "references": _fingerprint(references),
         "generated": _fingerprint({clip.id: clip.generated for clip in clips}),
+        "candidates": dict(candidates or {}),
         "versions": {name: _version(name) for name in _VERSIONS},
     }
 

@@ -19,21 +19,23 @@ import numpy as np
 from evaluation.audio import AudioError
 from evaluation.bootstrap import Array
 from evaluation.cache import EmbeddingCache
+from evaluation.candidates import best_candidates
 from evaluation.clap_score import SeveralCaptions
 from evaluation.embed import EmbeddedSet, embed_captions
 from evaluation.embed_side import embed_side
 from evaluation.embedders.build import build_embedders, check_sources
 from evaluation.embedders.levels import LevelEmbedder
-from evaluation.embedders.protocol import Embedder, TextEmbedder
+from evaluation.embedders.protocol import Embedder, TextEmbedder, as_text_embedder
 from evaluation.failures import failed_clips, reasons_in, refuse_duplicates, scored_references
 from evaluation.floors import collapse_check
 from evaluation.hit_rate import ClipLabels, LabelSource
 from evaluation.material import Material, check_aligned
-from evaluation.measure import measure, measure_fad_infinity
+from evaluation.metric import Metric
 from evaluation.pairing import Clip
 from evaluation.possible import lacking_inputs, lacking_material
-from evaluation.presets import NEEDS_CAPTIONS, NEEDS_REFERENCE, Preset, Role, find_preset, role_of
+from evaluation.presets import Preset, Role, find_preset
 from evaluation.provenance import describe
+from evaluation.registry import find_metric, load_extra, measured, needing, register, role_of
 from evaluation.results import MetricResult, many_failed
 from evaluation.scoring import FolderScore, summarise
 
@@ -76,7 +78,8 @@ class Scorer:
 def make_scorer(
     preset: str | Preset = "strict",
     *,
-    metrics: Sequence[str] | None = None,
+    metrics: Sequence[str | Metric] | None = None,
+    extra: Sequence[str] = (),
     embedders: Mapping[Role, Embedder] | None = None,
     weights: Mapping[str, str | None] | None = None,
     cache_dir: Path | str | None = DEFAULT_CACHE,
@@ -93,7 +96,8 @@ def make_scorer(
 
     Args:
         preset: name of a protocol, or one of your own.
-        metrics: names out of ``evaluation.presets.METRICS``; None takes the preset's.
+        metrics: names out of ``evaluation.registry.METRICS``, or metrics; None takes the preset's and the extra ones.
+        extra: modules that hold metrics of your own, see :func:`evaluation.registry.load_extra`.
         embedders: role ("frames", "classifier", "text") to embedder, instead of the preset's.
         weights: option name to local path, to "sha256:HEX", or to None for the published file; see
             ``evaluation.embedders.build``.
@@ -116,7 +120,9 @@ def make_scorer(
     protocol = protocol if paired else protocol.without_pairs()
     protocol = protocol.with_aligned_references() if aligned_references else protocol
     protocol = protocol if several_captions is None else protocol.with_several_captions(several_captions)
-    chosen = protocol.metrics if metrics is None else tuple(metrics)
+    own = load_extra(extra)
+    asked = (*protocol.metrics, *own) if metrics is None else metrics
+    chosen = tuple(dict.fromkeys(register(metric) if isinstance(metric, Metric) else metric for metric in asked))
     given = {option: value for option, value in (weights or {}).items() if value is not None}
     built = build_embedders(protocol, chosen, given, embedders or {}, **options)
     folder = None if cache_dir is None else Path(cache_dir).expanduser()
@@ -179,6 +185,8 @@ def score_with_material(
     scorer = replace(scorer, metrics=metrics)
     embedders = scorer.all_embedders()
     check_sources(embedders.values())
+    best = best_candidates(clips, scorer.preset, scorer.embedders, scorer.cache, name)
+    clips, left_out = best.clips, {**left_out, **best.left_out}
     generated = _embed_generated(scorer, name, clips)
     with_reference = {role: embedders[role] for role in _reference_roles(metrics)}
     reference = embed_side(scorer.preset, scorer.cache, with_reference, "reference", references, "references")
@@ -209,18 +217,18 @@ def score_with_material(
     check_aligned(material)
     metrics, lacking = _without(replace(scorer, explicit=False), lacking_material(scorer.metrics, material))
     results: list[MetricResult] = []
-    measured = {}
+    of_clips = {}
     for metric in metrics:
-        if metric == "fad_infinity":
-            results.append(measure_fad_infinity(material, len(failures)))
+        if (finished := find_metric(metric).finished) is not None:
+            results.append(finished(material, len(failures)))
             continue
-        measured[metric] = measure(metric, material)
-        results += summarise(measured[metric], scorer.preset.name, len(failures), scorer.seed)
+        of_clips[metric] = measured(metric, material)
+        results += summarise(of_clips[metric], scorer.preset.name, len(failures), scorer.seed)
     if material.text is not None:
         lost = {text for clip in clips for text in clip.captions} - {text for c in scored for text in c.captions}
         results.append(collapse_check(material, text_embedder(scorer).name, len(lost) + len(left_out)))
-    provenance = describe(scorer.preset, scorer.seed, embedders, clips, references, material)
-    score = FolderScore(name, scorer.preset.name, measured, tuple(results), failures, provenance, lost_references)
+    provenance = describe(scorer.preset, scorer.seed, embedders, clips, references, material, best.chosen)
+    score = FolderScore(name, scorer.preset.name, of_clips, tuple(results), failures, provenance, lost_references)
     return score, material, {**not_computed, **lacking}
 
 
@@ -259,20 +267,18 @@ def _without(scorer: Scorer, reasons: dict[str, str]) -> tuple[tuple[str, ...], 
     """
     left = tuple(metric for metric in scorer.metrics if metric not in reasons)
     if reasons and (scorer.explicit or not left):
-        listed = "; ".join(f"{metric}: {reason}" for metric, reason in reasons.items())
-        raise ValueError(
-            f"asked for metrics that cannot be computed ({listed}); give what is missing, or leave them out"
-        )
+        why = "; ".join(f"{metric}: {reason}" for metric, reason in reasons.items())
+        raise ValueError(f"asked for metrics that cannot be computed ({why}); give what is missing, or leave them out")
     return left, reasons
 
 
 def _reference_roles(metrics: Sequence[str]) -> list[Role]:
-    needed = [role for metric in metrics if metric in NEEDS_REFERENCE and (role := role_of(metric)) is not None]
+    needed = [role for metric in needing("reference", metrics) if (role := role_of(metric)) is not None]
     return list(dict.fromkeys(needed))
 
 
 def _embed_text(scorer: Scorer, clips: Sequence[Clip]) -> Array | None:
-    if not any(metric in NEEDS_CAPTIONS for metric in scorer.metrics):
+    if not needing("captions", scorer.metrics):
         return None
     return embed_clip_captions(scorer, [clip.captions for clip in clips])
 
@@ -289,8 +295,5 @@ def embed_clip_captions(scorer: Scorer, captions: Sequence[tuple[str, ...]]) -> 
 
 
 def text_embedder(scorer: Scorer) -> TextEmbedder:
-    """The CLAP of a scorer. TypeError if its text role is filled by something without ``embed_text``."""
-    embedder = scorer.embedders["text"]
-    if not isinstance(embedder, TextEmbedder):
-        raise TypeError(f"{embedder.name} has no embed_text; the text role takes a CLAP")
-    return embedder
+    """The CLAP of a scorer; errors of ``as_text_embedder``."""
+    return as_text_embedder(scorer.embedders["text"])

@@ -26,11 +26,11 @@ from evaluation.bootstrap import (
     paired_difference_interval,
     rows_by_clip,
 )
+from evaluation.metric import PositionStatistic
 from evaluation.permutation import paired_permutation_p_value
 from evaluation.results import WHOLE, MetricResult
 
 CONFIDENCE = 0.95
-PositionStatistic = Callable[[Array, int], float]
 
 
 @dataclass(frozen=True)

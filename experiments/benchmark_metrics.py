@@ -23,8 +23,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.cli import one_line_errors
-from experiments.machine.files import write_whole
+from experiments.system.cli import one_line_errors
+from experiments.system.files import write_whole
 from experiments.testbed.settings import parse_settings
 
 CLIP_S = 10.0

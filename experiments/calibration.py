@@ -13,11 +13,11 @@ from functools import cached_property
 from statistics import median
 
 from experiments.conditions import Condition, Method
-from experiments.machine.progress import progress
 from experiments.pipelines import GeneratedClip, Pipeline
 from experiments.prompts import Prompt
 from experiments.records import ClipRecord
 from experiments.shards import predicted_flops
+from experiments.system.progress import progress
 
 WARMUP = 1
 MINIMUM_STEPS = 3

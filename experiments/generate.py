@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from experiments.conditions import Condition
-from experiments.machine.audio_files import check_content, write_wav
-from experiments.machine.files import sha256_file
-from experiments.machine.memory import MEMORY_ERRORS, out_of_memory
-from experiments.machine.progress import progress
 from experiments.pipelines import GeneratedClip, Pipeline
 from experiments.prompts import Prompt
 from experiments.records import RECORDS_FILE, ClipRecord, FailureRecord, append_record, of_kind, read_records
+from experiments.system.audio_files import check_content, write_wav
+from experiments.system.files import sha256_file
+from experiments.system.memory import MEMORY_ERRORS, out_of_memory
+from experiments.system.progress import progress
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from transformers.audio_utils import mel_filter_bank
 
 from evaluation.audio import load_audio, mix_to_mono
 from evaluation.resample import resample
-from experiments.machine.progress import progress
 from experiments.pipelines import Pipeline
+from experiments.system.progress import progress
 
 LogMel = Callable[[Tensor], Tensor]
 SAMPLE_RATE, HOP, N_FFT, MEL_BINS, MAX_HZ, LOG_FLOOR = 16000, 160, 1024, 64, 8000.0, 1e-5

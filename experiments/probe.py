@@ -17,10 +17,8 @@ import hydra
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.cli import CONF_DIR, check_overrides, one_line_errors
 from experiments.conditions import Method, build_method, build_methods, is_whole
 from experiments.latents import encode_files
-from experiments.machine.progress import progress
 from experiments.pipelines import Pipeline
 from experiments.probes import ProbeClips, attention_structure, condition, denoising_loss
 from experiments.prompts import Prompt
@@ -38,6 +36,8 @@ from experiments.resume import PROBE_KEYS, check_same_settings, check_same_weigh
 from experiments.revisions import with_commit
 from experiments.run import load_pipeline, load_prompts, resolved, start_record
 from experiments.score import build_references
+from experiments.system.cli import CONF_DIR, check_overrides, one_line_errors
+from experiments.system.progress import progress
 from experiments.tables.probe_rows import structure_values
 from litefocus.sites import find_sites, find_unet
 

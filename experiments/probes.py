@@ -4,7 +4,7 @@ Shapes: B clips, C latent channels, T latent frames, F frequency bins, latents (
 level: H heads, N = T * F tokens (of that level), D head dim.
 
 Works for any diffusers AudioLDM2, AudioLDM or MusicLDM UNet: `condition` makes its text inputs, and a *method* is any
-context manager factory `method(unet)` that patches it (`litefocus.lite_focus`, `experiments.baselines`, ...).
+context manager factory `method(unet)` that patches it (`litefocus.lite_focus`, `experiments.methods.baselines`, ...).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from experiments.baselines import deleted_sites
-from experiments.seeds import numbered_generator
+from experiments.methods.baselines import deleted_sites
 from experiments.site_structure import FAR_S, SiteStructure, octaves, uniform_offsets
+from experiments.system.seeds import numbered_generator
 from litefocus import LiteFocusConfig, TokenGrid, lite_focus
 from litefocus.patch import SitePatch, patched
 from litefocus.processor import ProjectedSite
@@ -47,8 +47,8 @@ def uniform_attention(pipe_or_unet: Any) -> Iterator[int]:
 
 
 def lite_focus_method(**options: Any) -> Method:
-    """`lite_focus` with the given LiteFocusConfig options, as a method."""
-    return partial(lite_focus, config=LiteFocusConfig(**options))
+    """`lite_focus` with the given LiteFocusConfig options, as a method; keys follow the count, as in conf/method."""
+    return partial(lite_focus, config=LiteFocusConfig(stream="count", **options))
 
 
 METHODS: Mapping[str, Method] = {

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from experiments.machine.download import fetch
+from experiments.system.download import fetch
 
 logger = logging.getLogger(__name__)
 

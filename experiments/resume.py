@@ -131,11 +131,24 @@ def shared_settings(config: Mapping[str, Any], keys: Sequence[str] = CLIP_KEYS) 
         if key in node:
             groups[name] = {k: v for k, v in _flatten(node[key]).items() if k not in NOT_SHARED.get(name, ())}
     for method in (config["methods"] or {"method": config["method"]}).values():
-        groups[f"method {method['name']}"] = _flatten({k: v for k, v in method.items() if k not in NOT_OF_METHOD})
+        settings = {k: _completed(v) for k, v in method.items() if k not in NOT_OF_METHOD}
+        groups[f"method {method['name']}"] = _flatten(settings)
     return groups
 
 
+def _completed(value: Any) -> Any:
+    """A setting in which LiteFocus's younger options stand: records from before them did what is written here."""
+    if isinstance(value, list | tuple):
+        return [_completed(inner) for inner in value]
+    if not isinstance(value, Mapping):
+        return value
+    before = {"stream": "count", "blocks": "all"} if str(value.get("_target_")).endswith("LiteFocusConfig") else {}
+    return before | {key: _completed(inner) for key, inner in value.items()}
+
+
 def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, list) and any(isinstance(entry, Mapping) for entry in value):
+        value = dict(enumerate(value))
     if not isinstance(value, Mapping):
         return {prefix: value}
     flat: dict[str, Any] = {}

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import hydra
 import torch
@@ -21,13 +21,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.checks.scoring import check_scoring
-from experiments.cli import CONF_DIR, check_overrides, one_line_errors
 from experiments.conditions import Condition, Method, build_methods, build_timing_arms, expand_conditions, is_whole
 from experiments.generate import generate_clips, plan_clips
-from experiments.machine.environment import describe
-from experiments.machine.memory import keep_freed_memory
-from experiments.machine.preemption import signals_held_back
-from experiments.machine.private import publishable
 from experiments.pipelines import DTYPES, Pipeline, select_device
 from experiments.prompts import Prompt
 from experiments.records import RECORDS_FILE, ProbeRunRecord, RunRecord, append_record, of_kind, read_records
@@ -36,6 +31,11 @@ from experiments.resume import check_same_settings, check_same_weights, check_wr
 from experiments.revisions import with_commit
 from experiments.score import embed_clips, is_scored, score_run
 from experiments.shards import Shard
+from experiments.system.cli import CONF_DIR, check_overrides, one_line_errors
+from experiments.system.environment import describe
+from experiments.system.memory import keep_freed_memory
+from experiments.system.preemption import signals_held_back
+from experiments.system.private import publishable
 from experiments.timing import is_timed, time_duration
 from experiments.tracking import check_tracker, track
 from litefocus.decoding import DecodingChunks
@@ -130,13 +130,12 @@ def load_prompts(config: DictConfig) -> list[Prompt]:
     return instantiate({key: value for key, value in config.data.items() if key != "references"})
 
 
-def load_pipeline(config: DictConfig, shard: int = 0) -> Pipeline:
-    """Load the configured pipeline on its device; with `auto`, shards on one machine take its CUDA devices in turn.
+def prepare_torch(config: DictConfig) -> torch.dtype:
+    """Apply the settings that belong to the process, threads and memory, and return the configured dtype.
 
     Raises:
-        ValueError: an unknown dtype or device, or threads below 1. Loading errors pass through.
+        ValueError: an unknown dtype, or threads below 1.
     """
-    config = with_commit(config)
     if config.dtype not in DTYPES:
         raise ValueError(f"dtype {config.dtype!r}: accepted are {', '.join(DTYPES)}")
     if config.keep_freed_memory:
@@ -145,16 +144,38 @@ def load_pipeline(config: DictConfig, shard: int = 0) -> Pipeline:
         if not is_whole(config.threads) or config.threads < 1:
             raise ValueError(f"threads {config.threads!r}: accepted are whole numbers from 1, or null for torch's own")
         torch.set_num_threads(config.threads)
+    return DTYPES[str(config.dtype)]
+
+
+def load_pipeline(config: DictConfig, shard: int = 0) -> Pipeline:
+    """Load the configured pipeline on its device; with `auto`, shards on one machine take its CUDA devices in turn.
+
+    Raises:
+        ValueError: an unknown dtype or device, or threads below 1. Loading errors pass through.
+    """
+    config = with_commit(config)
+    dtype = prepare_torch(config)
     arguments = {key: value for key, value in config.pipeline.items() if key not in PIPELINE_SETTINGS}
     logger.info("loading %s", config.pipeline.name)
-    pipeline: Pipeline = instantiate(arguments, device=select_device(config.device, shard), dtype=DTYPES[config.dtype])
+    pipeline: Pipeline = instantiate(arguments, device=select_device(config.device, shard), dtype=dtype)
     pipeline.decode_in_chunks = DecodingChunks(**config.decode_in_chunks) if config.decode_in_chunks else None
     return pipeline
 
 
+class Described(Protocol):
+    """What a start's record says about a model: a Pipeline does."""
+
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def dtype(self) -> torch.dtype: ...
+    def describe(self) -> dict[str, Any]:
+        """What the records keep about it."""
+
+
 def start_record(
     config: DictConfig,
-    pipeline: Pipeline,
+    pipeline: Described,
     prompts: list[Prompt],
     run_dir: Path,
     file_name: str = RECORDS_FILE,
@@ -175,7 +196,7 @@ def start_record(
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:
-    """The configuration as plain data, interpolations filled in, without what is private (`machine.private`)."""
+    """The configuration as plain data, interpolations filled in, without what is private (`system.private`)."""
     container = OmegaConf.to_container(config, resolve=True)
     assert isinstance(container, dict)
     return publishable(container, OmegaConf.to_container(config, resolve=False))

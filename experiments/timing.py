@@ -18,8 +18,6 @@ from typing import Any
 import torch
 
 from experiments.conditions import Method
-from experiments.machine.memory import GIB, MEMORY_ERRORS, available_gib, out_of_memory, peak_memory_gib
-from experiments.machine.progress import progress
 from experiments.pipelines import Pipeline
 from experiments.records import (
     AA_SUFFIX,
@@ -31,6 +29,8 @@ from experiments.records import (
     append_record,
     of_kind,
 )
+from experiments.system.memory import GIB, MEMORY_ERRORS, available_gib, out_of_memory, peak_memory_gib
+from experiments.system.progress import progress
 from litefocus import TokenGrid
 from litefocus.cost import unet_step_cost
 from litefocus.sites import find_sites, find_unet
@@ -198,7 +198,7 @@ def is_timed(
     """Whether the newest timing of a length is what this start would take: same arms, rounds and environment.
 
     Args:
-        config: the resolved configuration. here: the environment (`experiments.machine.environment.describe`).
+        config: the resolved configuration. here: the environment (`experiments.system.environment.describe`).
     """
     timing = next((r for r in reversed(of_kind(records, TimingRecord)) if r.duration_s == duration_s), None)
     start = next((r for r in of_kind(records, RunRecord) if timing and r.run_id == timing.run_id), None)

@@ -183,7 +183,7 @@ def _timing_table(records: list[Record], wandb: Any) -> Any:
 
 def _clip_table(grid: Grid, wandb: Any) -> Any:
     """Every clip with its scores, and every gap with its reason. Captions are plain cells."""
-    metrics = list(grid.better)
+    metrics = list(grid.metrics)
     rows = [
         [*_place(cell, grid), clip.latency_s, *(grid.scores.get(cell, {}).get(metric) for metric in metrics), ""]
         for cell, clip in grid.clips.items()

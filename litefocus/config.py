@@ -8,6 +8,8 @@ from typing import Any, TypeGuard
 
 DUPLICATES = ("count_twice", "union")
 RESAMPLE = ("call", "step", "fixed")
+STREAMS = ("timestep", "count")
+BLOCKS = ("all", "first")
 BACKENDS = ("auto", "lse", "append")
 
 
@@ -23,12 +25,20 @@ class LiteFocusConfig:
             as in the paper's text, "union".
         resample: draw new keys at every attention "call" (the authors' code), once per forward of the UNet ("step"),
             or never ("fixed").
-        seed: of the private generator that draws the keys; the stream restarts whenever a patch is applied.
+        stream: what the draws of "call" and "step" follow. "timestep": the timestep that the UNet is called with, so
+            equal seeds give equal clips, whatever ran before and in whichever thread; a batch of several timesteps
+            follows the first, and equal timesteps draw equal keys. "count": the number of the forward in its thread,
+            which restarts whenever a patch is applied, so a second clip has other keys than the first.
+        seed: of the private generator that draws the keys.
         backend: of `lite_focus_attention`: "auto", "lse" or "append".
         window_frames: None, or W, the frames of a block in LiteFocus-Linear (`litefocus.windowed`, our extension):
             focus reaches the query's own block and both neighbours, not the whole clip. Frames of the patched level.
         max_cross_keys: None, or the most keys that are sampled, however long the clip is.
         levels: attention-bearing UNet levels to patch, counted from the finest resolution; the authors patch (0,).
+        blocks: which blocks of each transformer of those levels: "all", or the "first" alone, as in the authors' code
+            and so in the paper. They differ on AudioLDM2-large: 60 sites and 20.
+        frequency_axis: the axis of the latents (B, C, H, W) that holds frequency, -1 or -2. None: known for AudioLDM 2,
+            AudioLDM and MusicLDM (-1); a UNet of Stable Diffusion's kind wants an answer (-2: Auffusion, Riffusion).
 
     Raises:
         ValueError: a value out of range, an unknown string, or nothing left to attend to.
@@ -39,22 +49,33 @@ class LiteFocusConfig:
     sparse_ratio: float = 0.1
     duplicates: str = "count_twice"
     resample: str = "call"
+    stream: str = "timestep"
     seed: int = 0
     backend: str = "auto"
     levels: tuple[int, ...] = (0,)
+    blocks: str = "all"
+    frequency_axis: int | None = None
     window_frames: int | None = None
     max_cross_keys: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "levels", check_levels(self.levels))
-        for name in ("sparse_ratio", "seed", "window_frames", "max_cross_keys"):
+        for name in ("sparse_ratio", "seed", "window_frames", "max_cross_keys", "frequency_axis"):
             object.__setattr__(self, name, _plain_number(getattr(self, name)))
         for name in ("same_frequency", "cross_frequency"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name}={getattr(self, name)!r}: accepted are True and False")
         check_choice("duplicates", self.duplicates, DUPLICATES)
         check_choice("resample", self.resample, RESAMPLE)
+        check_choice("stream", self.stream, STREAMS)
         check_choice("backend", self.backend, BACKENDS)
+        check_choice("blocks", self.blocks, BLOCKS)
+        if self.frequency_axis is not None and (
+            not is_whole_number(self.frequency_axis) or self.frequency_axis not in (-1, -2)
+        ):
+            raise ValueError(
+                f"frequency_axis={self.frequency_axis!r}: accepted are -1 and -2, or None to know it by the UNet"
+            )
         if self.duplicates == "union" and self.backend == "lse":
             raise ValueError("backend='lse' with duplicates='union': accepted are backend='append' and 'auto'")
         check_ratio(self.sparse_ratio)

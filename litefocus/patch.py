@@ -4,23 +4,38 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, Protocol
 
-import torch
 from torch import nn
 
 from litefocus.config import LiteFocusConfig, as_config
 from litefocus.context import entered_context
 from litefocus.grid import GridTracker
 from litefocus.keys import KeySource
-from litefocus.processor import LiteFocusSite, SelfAttentionForward, SelfAttentionProcessor, SiteFunction
+from litefocus.processor import (
+    FrequencyMajor,
+    LiteFocusSite,
+    SelfAttentionForward,
+    SelfAttentionProcessor,
+    SiteFunction,
+)
 from litefocus.repair import why_it_cannot_generate
-from litefocus.sites import AttentionSite, find_sites, find_unet
+from litefocus.sites import AttentionSite, find_frequency_axis, find_sites, find_unet
 
 _ATTRIBUTE = "_litefocus_patch"
 Config = LiteFocusConfig | Mapping[str, Any] | None
 # number of a site -> what it shall compute
 BuildSite = Callable[[int], SiteFunction]
+
+
+class Stream(Protocol):
+    """What the sites of a patch draw from, as `KeySource`."""
+
+    def advance(self, timestep: Any) -> None:
+        """Start a forward of the UNet."""
+
+    def recall(self) -> Callable[[], None]:
+        """A call that returns to the current forward, for a backward that recomputes it."""
 
 
 class SitePatch:
@@ -30,7 +45,8 @@ class SitePatch:
         unet: from `find_unet`.
         sites: from `find_sites`.
         build: called once per site.
-        before_forward: called at the start of every forward of the UNet.
+        stream: what the sites draw from; it advances at the start of every forward of the UNet.
+        frequency_axis: of the latents, -1 or -2; None where the UNet itself tells (`find_frequency_axis`).
         config: the LiteFocus options that the sites follow, where one set holds for all of them.
 
     Attributes:
@@ -42,13 +58,15 @@ class SitePatch:
         unet: nn.Module,
         sites: list[AttentionSite],
         build: BuildSite,
-        before_forward: Callable[[], None] | None = None,
+        stream: Stream | None = None,
+        frequency_axis: int | None = None,
         config: LiteFocusConfig | None = None,
     ) -> None:
+        self.frequency_axis = find_frequency_axis(unet, frequency_axis)
         self.unet = unet
         self.sites = sites
         self.build = build
-        self.before_forward = before_forward
+        self.stream = stream
         self.config = config
         self.over = False
         self._replaced: list[tuple[AttentionSite, Any, Any]] = []
@@ -60,11 +78,14 @@ class SitePatch:
         functions = [self.build(number) for number in range(len(self.sites))]
         setattr(self.unet, _ATTRIBUTE, self)
         try:
-            trackers = {module: GridTracker(module) for module in {site.transformer for site in self.sites}}
+            recall = None if self.stream is None else self.stream.recall
+            transformers = {site.transformer for site in self.sites}
+            trackers = {module: GridTracker(module, self.frequency_axis, recall) for module in transformers}
             self._trackers = list(trackers.values())
             for site, function in zip(self.sites, functions, strict=True):
-                self._replace(site, function, trackers[site.transformer])
-            self._handle = self.unet.register_forward_pre_hook(self._on_forward)
+                ordered = FrequencyMajor(function) if self.frequency_axis == -2 else function
+                self._replace(site, ordered, trackers[site.transformer])
+            self._handle = self.unet.register_forward_pre_hook(self._before_forward, with_kwargs=True)
         except BaseException:
             self.remove()
             raise
@@ -93,11 +114,11 @@ class SitePatch:
         self._replaced, self._trackers, self._handle = [], [], None
         delattr(self.unet, _ATTRIBUTE)
 
-    def _on_forward(self, *_: Any) -> None:
-        if not torch.compiler.is_compiling():
-            self._check_processors()
-        if self.before_forward is not None:
-            self.before_forward()
+    def _before_forward(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._check_processors()
+        if self.stream is not None:
+            # diffusers' UNets and the original package's: forward(sample, timestep, ...), forward(x, timesteps, ...).
+            self.stream.advance(args[1] if len(args) > 1 else kwargs.get("timestep", kwargs.get("timesteps")))
 
     def _check_processors(self) -> None:
         for site, ours, _ in self._replaced:
@@ -156,11 +177,12 @@ def patched(patch: SitePatch) -> Iterator[int]:
 
 
 def lite_focus_patch(pipe_or_unet: Any, config: Config = None, **options: Any) -> SitePatch:
-    """LiteFocus for a model, not installed yet, at the start of its stream of keys."""
+    """LiteFocus for a model, not installed yet."""
     config = as_config(config, **options)
     unet = find_unet(pipe_or_unet)
     source = KeySource(config)
-    return SitePatch(unet, find_sites(unet, config.levels), partial(LiteFocusSite, source), source.advance, config)
+    sites = find_sites(unet, config.levels, config.blocks)
+    return SitePatch(unet, sites, partial(LiteFocusSite, source), source, config.frequency_axis, config)
 
 
 class SiteCount(int):
@@ -183,9 +205,9 @@ _NOT_THE_PIPELINE = (
 def inject_lite_focus(pipe_or_unet: Any, config: Config = None, **options: Any) -> SiteCount:
     """Replace the self-attentions of the finest attention level by LiteFocus, until `disable_lite_focus`.
 
-    The model is changed in place. Idempotent: injecting again replaces the patch and restarts its stream of keys. A
-    pipeline that cannot generate with the installed libraries is named in a warning, with what to do
-    (`repair_pipeline`).
+    The model is changed in place. Injecting again replaces the patch. Equal seeds and noise give equal clips, in any
+    order and in any thread (`stream="timestep"`). A pipeline that cannot generate with the installed libraries is
+    named in a warning, with what to do (`repair_pipeline`).
 
     Args:
         pipe_or_unet: a diffusers AudioLDM2, AudioLDM or MusicLDM pipeline or UNet, or the original audioldm2 package's
@@ -197,7 +219,8 @@ def inject_lite_focus(pipe_or_unet: Any, config: Config = None, **options: Any) 
         the number of patched sites; 20 on the published AudioLDM 2.
 
     Raises:
-        TypeError: a model without a UNet over (time, frequency) latents, or a config and options beside it.
+        TypeError: a model without a UNet over (time, frequency) latents, one that does not tell its frequency axis, or
+            a config and options beside it.
         ValueError: an invalid option, or a level that the UNet does not have.
     """
     fault = why_it_cannot_generate(pipe_or_unet)
@@ -243,7 +266,7 @@ def lite_focus(pipe_or_unet: Any, config: Config = None, **options: Any) -> Iter
     """`with lite_focus(pipe): ...`: LiteFocus inside the context; what was there before, afterwards.
 
     Without `with` it does nothing and warns; `inject_lite_focus` is the call that stays on. Arguments and errors are
-    the same. The stream of keys starts anew at every entry: the same seed gives the same keys.
+    the same.
     """
     with patched(lite_focus_patch(pipe_or_unet, config, **options)) as sites:
         yield sites

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import importlib.metadata
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from evaluation import weights as published
 from evaluation.embedders.protocol import Embedder
-from evaluation.presets import ROLES, Preset, Role, role_of
+from evaluation.presets import ROLES, Preset, Role
+from evaluation.registry import role_of
 from evaluation.weights import WeightSource
 
 Builder = Callable[[Mapping[str, str], dict[str, Any]], Embedder]
@@ -34,13 +36,15 @@ def build_embedders(
     Raises:
         ValueError: a role that nothing fills, an unknown weight name, or an unknown role.
     """
-    if unknown := set(given) - set(ROLES):
-        raise ValueError(f"embedders for {sorted(unknown)}; roles are {', '.join(ROLES)}")
     if unknown_weights := set(weights) - set(WEIGHT_OPTIONS):
         raise ValueError(f"weights for {sorted(unknown_weights)}; options are {', '.join(WEIGHT_OPTIONS)}")
     needed = {role for metric in metrics if (role := role_of(metric)) is not None}
+    needed |= {"text"} if preset.candidates > 1 else set()
+    roles = (*ROLES, *sorted(needed - set(ROLES)))
+    if unknown := set(given) - set(roles):
+        raise ValueError(f"embedders for {sorted(unknown)}; roles are {', '.join(roles)}")
     chosen: dict[Role, Embedder] = {}
-    for role in ROLES:
+    for role in roles:
         if role not in needed:
             continue
         if role in given:
@@ -53,7 +57,10 @@ def build_embedders(
     return chosen
 
 
-WEIGHT_OPTIONS = ("vggish", "cnn14_16k", "cnn14_32k", "ast", "clap", "tokenizer")
+# Made beside the packages of this repository; see docs/published-tools.md.
+PUBLISHED_ENVIRONMENT = Path(__file__).resolve().parents[2] / ".venv-published"
+MAKE_PUBLISHED = "make install-published (about 7 GB; in the repository's folder)"
+WEIGHT_OPTIONS = ("vggish", "cnn14_16k", "cnn14_32k", "ast", "passt", "clap", "clap_music_speech", "tokenizer")
 
 
 def _source(weights: Mapping[str, str], option: str, default: WeightSource) -> WeightSource | Path:
@@ -100,16 +107,47 @@ def _clap_laion(weights: Mapping[str, str], options: dict[str, Any]) -> Embedder
     )
 
 
+def _clap_music_speech(weights: Mapping[str, str], options: dict[str, Any]) -> Embedder:
+    from evaluation.embedders.laion import TOKENIZER, LaionClapEmbedder
+
+    checkpoint = _source(weights, "clap_music_speech", published.CLAP_MUSIC_SPEECH_AUDIOSET)
+    return LaionClapEmbedder(checkpoint, _source(weights, "tokenizer", TOKENIZER), **options)
+
+
+def _package_passt(weights: Mapping[str, str], options: dict[str, Any]) -> Embedder:
+    from evaluation.embedders.packages import PackagePasstEmbedder
+
+    return _of_package(PackagePasstEmbedder, _source(weights, "passt", published.PASST), options)
+
+
 def _package_vggish(weights: Mapping[str, str], options: dict[str, Any]) -> Embedder:
     from evaluation.embedders.packages import PackageVGGishEmbedder
 
-    return PackageVGGishEmbedder(_source(weights, "vggish", published.VGGISH), **options)
+    return _of_package(PackageVGGishEmbedder, _source(weights, "vggish", published.VGGISH), options)
 
 
 def _package_clap(weights: Mapping[str, str], options: dict[str, Any]) -> Embedder:
     from evaluation.embedders.packages import PackageClapEmbedder
 
-    return PackageClapEmbedder(_source(weights, "clap", published.CLAP_630K), **options)
+    return _of_package(PackageClapEmbedder, _source(weights, "clap", published.CLAP_630K), options)
+
+
+def _of_package(embedder: Any, source: WeightSource | Path, options: dict[str, Any]) -> Embedder:
+    """In this process where its packages are installed, else in a process of the environment that has them."""
+    if _installed(embedder.distributions):
+        made: Embedder = embedder(source, **options)
+        return made
+    from evaluation.embedders.worker_embedder import WorkerEmbedder
+
+    target = f"{embedder.__module__}.{embedder.__qualname__}"
+    return WorkerEmbedder(target, PUBLISHED_ENVIRONMENT, source, make_with=MAKE_PUBLISHED, **options)
+
+
+def _installed(distributions: Sequence[str]) -> bool:
+    try:
+        return all(importlib.metadata.version(name) for name in distributions)
+    except importlib.metadata.PackageNotFoundError:
+        return False
 
 
 def check_sources(embedders: Iterable[Embedder]) -> None:
@@ -135,6 +173,8 @@ BUILDERS: dict[str, Builder] = {
     "ast": _ast,
     "clap": _clap,
     "clap_laion": _clap_laion,
+    "clap_music_speech": _clap_music_speech,
+    "package_passt": _package_passt,
     "package_vggish": _package_vggish,
     "package_clap": _package_clap,
 }

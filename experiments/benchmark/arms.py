@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from hydra import compose
 from omegaconf import OmegaConf
 
-from experiments.baselines import NaiveSite, ValueSite
 from experiments.conditions import Method, build_method
+from experiments.methods.baselines import NaiveSite, ValueSite
 from experiments.pipelines import Pipeline
 from experiments.prompts import Prompt
 from experiments.timing import unet_step

@@ -1,23 +1,23 @@
 """Cells of the benchmark: what a configuration may ask for, and what a run folder already holds of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments.benchmark.arms import GUIDED_LEVELS, LEVELS, REGIMES
-from experiments.machine.environment import device_name
 from experiments.pipelines import select_device
 from experiments.records import AA_SUFFIX, CellRecord, RoundRecord, RunRecord, of_kind, read_records
+from experiments.system.environment import device_name
 
-SAME_SETTINGS = ("pipeline", "dtype", "threads", "keep_freed_memory", "batch")
+SAME_SETTINGS = ("pipeline", "model", "dtype", "threads", "keep_freed_memory", "batch")
 Cell = Mapping[str, Any]
 
 
-def check_cell(cell: Cell) -> Cell:
+def check_cell(cell: Cell, levels: Sequence[str] = LEVELS) -> Cell:
     """The cell, or ValueError saying what is wrong with it."""
-    if cell["level"] not in LEVELS or cell["regime"] not in REGIMES:
+    if cell["level"] not in levels or cell["regime"] not in REGIMES:
         raise ValueError(
-            f"cell {cell['level']}/{cell['regime']}: accepted are levels {', '.join(LEVELS)} and regimes "
+            f"cell {cell['level']}/{cell['regime']}: accepted are levels {', '.join(levels)} and regimes "
             f"{', '.join(REGIMES)}"
         )
     if len(set(cell["arms"])) < len(cell["arms"]) or cell["baseline"] not in cell["arms"] or int(cell["rounds"]) < 1:

@@ -33,14 +33,14 @@ from experiments.benchmark.arms import (
 from experiments.benchmark.cells import Cell, cell_steps, check_cell, check_same_settings, identity, rounds_missing
 from experiments.benchmark.module_profile import module_shares
 from experiments.benchmark.report import benchmark_report
-from experiments.cli import CONF_DIR, check_overrides, one_line_errors
 from experiments.conditions import Method
-from experiments.machine.memory import available_gib, working_memory_gib
-from experiments.machine.progress import progress
 from experiments.pipelines import Pipeline
 from experiments.records import AA_SUFFIX, CellRecord, RoundRecord, append_record
 from experiments.resume import locked
 from experiments.run import load_pipeline, resolved, start_record
+from experiments.system.cli import CONF_DIR, check_overrides, one_line_errors
+from experiments.system.memory import available_gib, working_memory_gib
+from experiments.system.progress import progress
 from experiments.timing import materialised_gib, time_round, unet_step
 from litefocus import TokenGrid
 from litefocus.cost import SiteCost, site_cost, unet_step_cost
@@ -127,20 +127,26 @@ def run_cell(
             profile=profiles(arms, cell, duration_s, batch),
         )
         append_record(run_dir, record)
-        time_rounds(calls, pipeline, cell, rounds, run_id, run_dir)
+        time_rounds(calls, pipeline.device, pipeline.dtype, cell, rounds, run_id, run_dir)
 
 
 def time_rounds(
-    calls: Mapping[str, Call], pipeline: Pipeline, cell: Cell, rounds: int, run_id: str, run_dir: Path
+    calls: Mapping[str, Call],
+    device: torch.device,
+    dtype: torch.dtype,
+    cell: Cell,
+    rounds: int,
+    run_id: str,
+    run_dir: Path,
 ) -> None:
     """Warm up, then append `rounds` rounds."""
     level, duration_s, regime = identity(cell)
-    device, memory = pipeline.device, dict[str, float | None]()
+    memory = dict[str, float | None]()
 
     def measured(name: str) -> Call:
         return lambda: memory.__setitem__(name, working_memory_gib(calls[name], device))
 
-    probe, operations = matrix_product(device, pipeline.dtype)
+    probe, operations = matrix_product(device, dtype)
     timed = {**{name: measured(name) for name in calls}, PROBE: probe}
     warmup = int(cell["warmup"])
     with progress((rounds + warmup) * len(timed), f"{level} {duration_s:g} s {regime}", "call") as bar:

@@ -4,10 +4,12 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from omegaconf import DictConfig
 
 from evaluation.embedders.network import NetworkEmbedder, hash_weights
 from evaluation.embedders.protocol import Embedder, TextEmbedder
+from evaluation.embedders.worker_embedder import WorkerEmbedder
 from evaluation.scorer import Scorer
 from experiments.checks.lines import NOTE, OK, Line, guarded
 from experiments.checks.scoring import (
@@ -15,17 +17,18 @@ from experiments.checks.scoring import (
     check_given_weights,
     check_windows,
     distinct_embedders,
+    label,
     network_state,
-    planned_scorer,
+    planned_scorers,
 )
 from experiments.checks.weights import HASH_DIGITS
 from experiments.prompts import Prompt
-from experiments.score import NOT_SCORED, check_scorable, folder_references
+from experiments.score import NOT_SCORED, check_scorable, folder_references, presets_of
 
 
 def metric_lines(config: DictConfig, prompts: Sequence[Prompt]) -> Iterator[Line]:
     """Everything that scoring the configured metrics needs, a line each."""
-    if "score" not in config.stages or config.metrics.preset is None:
+    if "score" not in config.stages or not presets_of(config):
         yield Line(NOTE, "metrics", NOT_SCORED)
         return
     durations = sorted(map(float, config.durations))
@@ -33,22 +36,22 @@ def metric_lines(config: DictConfig, prompts: Sequence[Prompt]) -> Iterator[Line
 
     def plan() -> str:
         check_given_weights(config.metrics.weights)
-        scorers.append(planned_scorer(config, prompts, durations[0]))
-        return ", ".join(scorers[0].metrics)
+        scorers.extend(planned_scorers(config, prompts, durations[0]))
+        return "; ".join(f"{scorer.preset.name}: {', '.join(scorer.metrics)}" for scorer in scorers)
 
     yield from guarded("metrics", lambda: _chosen(config))
     yield from guarded("metrics.cache_dir", lambda: _cache(config.metrics.cache_dir))
     yield from guarded("references", lambda: _references(config.data.references, prompts))
     yield from guarded("computable metrics", plan)
-    for embedder in distinct_embedders(scorers[0]) if scorers else ():
-        yield from guarded(f"network {embedder.name}", partial(_network, embedder))
+    for embedder in distinct_embedders(scorers):
+        yield from guarded(f"network {label(embedder)}", partial(_network, embedder))
     if scorers:
         yield from guarded("metric windows", lambda: _windows(config, prompts, durations))
 
 
 def _chosen(config: DictConfig) -> str:
     check_scorable(config)
-    return f"preset {config.metrics.preset}"
+    return f"preset {', '.join(presets_of(config))}"
 
 
 def _references(source: object, prompts: Sequence[Prompt]) -> str:
@@ -66,11 +69,17 @@ def _cache(folder: str | None) -> str:
 
 def _network(embedder: Embedder) -> Line:
     """A network that is there is loaded, so that a file of another model shows."""
-    subject, state = f"network {embedder.name}", network_state(embedder)
+    subject, state = f"network {label(embedder)}", network_state(embedder)
+    if state.startswith("to be fetched"):
+        return Line(NOTE, subject, state)
+    if isinstance(embedder, WorkerEmbedder):
+        embedder.embed([np.zeros(embedder.min_samples)])
+        packages = ", ".join(f"{name} {version}" for name, version in embedder.environment["packages"].items())
+        return Line(
+            OK, subject, f"{state}, {embedder.name} {embedder.identity}, runs in {embedder.folder} ({packages})"
+        )
     if not isinstance(embedder, NetworkEmbedder):
         return Line(OK, subject, state)
-    if not state.startswith("present"):
-        return Line(NOTE, subject, state)
     digits = hash_weights(embedder.path)[:HASH_DIGITS]
     count = sum(parameter.numel() for parameter in embedder.network.parameters())
     if isinstance(embedder, TextEmbedder):
@@ -80,5 +89,6 @@ def _network(embedder: Embedder) -> Line:
 
 def _windows(config: DictConfig, prompts: Sequence[Prompt], durations: Sequence[float]) -> str:
     for duration in durations:
-        check_windows(planned_scorer(config, prompts, duration), duration)
+        for scorer in planned_scorers(config, prompts, duration):
+            check_windows(scorer, duration)
     return f"clips of {', '.join(f'{duration:g}' for duration in durations)} s suit all networks"

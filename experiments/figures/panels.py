@@ -12,7 +12,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from experiments.figures.style import RC, save, style_of
 from experiments.records import MetricRecord
-from experiments.tables.quality_rows import ARROWS, QualityRow, metric_label
+from experiments.tables.quality_rows import QualityRow, heading, metric_label
 
 PANEL_WIDTH, PANEL_HEIGHT = 3.4, 2.7
 MAX_COLUMNS = 3
@@ -84,6 +84,6 @@ def interval_line(
 
 
 def metric_axis(rows: Sequence[QualityRow], metric: str, ax: Axes) -> Axes:
-    better = next((row.metrics[metric].higher_is_better for row in rows if metric in row.metrics), None)
-    ax.set_ylabel(f"{metric_label(metric)} {ARROWS[better]}".strip())
+    record = next((row.metrics[metric] for row in rows if metric in row.metrics), None)
+    ax.set_ylabel(metric_label(metric) if record is None else heading(metric, record))
     return ax

@@ -20,11 +20,11 @@ from experiments.tables.current import current
 from experiments.tables.quality_rows import (
     Differences,
     QualityRow,
+    by_metric,
     differences,
     headline,
     main_baseline,
     metric_label,
-    metric_names,
     presets,
     quality_rows,
     timing_baseline,
@@ -45,7 +45,7 @@ def quality_figures(records: list[Record], folder: Path) -> list[Path]:
         subtitle = "\n".join([made, settings_line(current(records), preset), *quality_notes(runs)]) if runs else ""
         suffix = f"_{preset.replace('-', '_')}" if len(found) > 1 else ""
         rows = quality_rows(records, preset)
-        metrics = headline(metric_names(record for row in rows for record in row.metrics.values()))
+        metrics = headline(by_metric(record for row in rows for record in row.metrics.values()))
         durations = {row.duration_s for row in rows if row.metrics}
         baseline, against = against_baseline(rows, differences(records, preset), timing_baseline(runs))
         shown = [metric for metric in metrics if any(metric in row.metrics for row in against)]
@@ -123,7 +123,7 @@ def plot_profile(records: Sequence[MetricRecord], window_s: float, labels: dict[
         ax.plot(middles, values, color=colour, marker=marker, ms=4, lw=1.4, label=labels.get(name, name))
         low, high = [point.low for point in points], [point.high for point in points]
         ax.fill_between(middles, low, high, color=colour, alpha=0.12, lw=0)
-    ax.set(xlabel="position in the clip (s)", ylabel=f"{metric_label(records[0].metric)}")
+    ax.set(xlabel="position in the clip (s)", ylabel=metric_label(records[0].metric, records[0]))
     ax.set_xlim(left=0)
     return ax
 
@@ -144,7 +144,7 @@ def _profile_figure(records: list[Record], preset: str, path: Path, subtitle: st
         return []
     longest = max(record.duration_s for record in curves)
     here = [record for record in curves if record.duration_s == longest]
-    metrics = headline(dict.fromkeys(record.metric for record in here))
+    metrics = headline(by_metric(here))
     window_s = _window_s(starts_of(here, runs)[-1], longest, max(record.window for record in here) + 1)
     labels = {node["name"]: node["label"] for run in runs for node in methods_of(run)}
     with plt.rc_context(RC):

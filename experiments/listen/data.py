@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from experiments.provenance import method_labels, methods_of
 from experiments.records import ClipRecord, FailureRecord, MetricRecord, Record, RunRecord, of_kind
-from experiments.tables.quality_rows import headline
+from experiments.tables.quality_rows import by_metric, headline
 
 UNFINISHED = "not generated yet: the run is unfinished"
 
@@ -37,7 +37,7 @@ class Grid:
     Attributes:
         labels: arm -> text for readers. captions: prompt id -> caption (the id where no clip tells the caption).
         gaps: cell -> why there is nothing to hear.
-        scores: cell -> metric -> value of this clip. better: metric -> whether higher is better, None for neither.
+        scores: cell -> metric -> value of this clip. metrics: metric -> one of its records.
     """
 
     labels: dict[Arm, str]
@@ -47,7 +47,7 @@ class Grid:
     clips: dict[Cell, ClipRecord]
     gaps: dict[Cell, str]
     scores: dict[Cell, dict[str, float]]
-    better: dict[str, bool | None]
+    metrics: dict[str, MetricRecord]
 
 
 def gather(records: list[Record], run_dir: Path) -> Grid:
@@ -60,7 +60,7 @@ def gather(records: list[Record], run_dir: Path) -> Grid:
     playable = {cell: clip for cell, clip in clips.items() if cell not in unheard}
     failures = of_kind(records, FailureRecord)
     gaps = {cell: unheard.get(cell) or gap_reason(cell, failures) for cell in asked if cell not in playable}
-    scores, better = clip_scores(records, playable)
+    scores, metrics = clip_scores(records, playable)
     return Grid(
         labels=_labels(runs, [cell.arm for cell in asked]),
         captions={cell.prompt_id: captions.get(cell.prompt_id, cell.prompt_id) for cell in asked},
@@ -69,7 +69,7 @@ def gather(records: list[Record], run_dir: Path) -> Grid:
         clips=playable,
         gaps=gaps,
         scores=scores,
-        better=better,
+        metrics=metrics,
     )
 
 
@@ -121,26 +121,26 @@ def _labels(runs: Sequence[RunRecord], arms: Iterable[Arm]) -> dict[Arm, str]:
 
 def clip_scores(
     records: list[Record], clips: dict[Cell, ClipRecord]
-) -> tuple[dict[Cell, dict[str, float]], dict[str, bool | None]]:
+) -> tuple[dict[Cell, dict[str, float]], dict[str, MetricRecord]]:
     """Scores of single clips: metric records whose `details["per_clip"]` maps a wav's stem to a value.
 
     Returns:
-        cell -> metric -> value, and metric -> higher_is_better. Of several presets each has its own metrics.
+        cell -> metric -> value, and metric -> one of its records. Of several presets each has its own metrics.
     """
     plain = [r for r in of_kind(records, MetricRecord) if "per_clip" in r.details and not r.baseline and r.window < 0]
     presets = list(dict.fromkeys(record.preset for record in plain))
     values: dict[tuple[str, str, str], float] = {}
-    metrics: dict[str, bool | None] = {}
+    metrics: dict[str, MetricRecord] = {}
     for preset in presets:
         own = [record for record in plain if record.preset == preset]
         suffix = f"_({preset})" if len(presets) > 1 else ""
-        better = {record.metric: record.higher_is_better for record in own}
-        metrics |= {metric + suffix: better[metric] for metric in dict.fromkeys([*headline(better), *better])}
+        found = by_metric(own)
+        metrics |= {metric + suffix: found[metric] for metric in dict.fromkeys([*headline(found), *found])}
         for r in own:
             values |= {(r.condition, stem, r.metric + suffix): value for stem, value in r.details["per_clip"].items()}
     scores: dict[Cell, dict[str, float]] = {}
     for cell, clip in clips.items():
         keys = {metric: (clip.condition, PurePosixPath(clip.audio).stem, metric) for metric in metrics}
-        if found := {metric: float(values[key]) for metric, key in keys.items() if key in values}:
-            scores[cell] = found
+        if here := {metric: float(values[key]) for metric, key in keys.items() if key in values}:
+            scores[cell] = here
     return scores, metrics

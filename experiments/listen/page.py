@@ -19,13 +19,13 @@ from string import Template
 from typing import Any
 from urllib.parse import quote
 
-from experiments.cli import one_folder, one_line_errors
 from experiments.figures.style import style_of
 from experiments.listen.data import Grid, gather
 from experiments.listen.spectrograms import image_name, write_spectrograms
-from experiments.machine.files import write_whole
 from experiments.provenance import provenance, quality_notes, settings_line, starts_of
 from experiments.records import ClipRecord, RunRecord, of_kind, read_records
+from experiments.system.cli import one_folder, one_line_errors
+from experiments.system.files import write_whole
 from experiments.tables.quality_rows import metric_label
 
 logger = logging.getLogger(__name__)
@@ -69,7 +69,10 @@ def page_data(grid: Grid, runs: Sequence[RunRecord], name: str) -> dict[str, Any
         "durations": grid.durations_s,
         "arms": [{"label": label, "colour": style_of(arm.method, methods)[0]} for arm, label in grid.labels.items()],
         "seeds": grid.seeds,
-        "metrics": [{"name": metric_label(metric), "higher": higher} for metric, higher in grid.better.items()],
+        "metrics": [
+            {"name": metric_label(metric, record), "higher": record.higher_is_better}
+            for metric, record in grid.metrics.items()
+        ],
         "clips": _clips(grid),
     }
 
@@ -84,7 +87,7 @@ def _clips(grid: Grid) -> list[dict[str, Any]]:
         if clip := grid.clips.get(cell):
             entry |= {"audio": quote(clip.audio), "image": image_name(clip)}
             if scores := grid.scores.get(cell):
-                entry["scores"] = [_finite(scores.get(metric)) for metric in grid.better]
+                entry["scores"] = [_finite(scores.get(metric)) for metric in grid.metrics]
         else:
             entry["gap"] = grid.gaps[cell]
         entries.append(entry)

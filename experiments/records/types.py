@@ -14,7 +14,7 @@ class StartRecord:
     Attributes:
         run_id: unique per start; the other records point to it.
         config: the resolved configuration.
-        environment: commit, versions, device, threads (`experiments.machine.environment.describe`).
+        environment: commit, versions, device, threads (`experiments.system.environment.describe`).
         pipeline: name, trained flag, weights identity.
         prompt_ids: ids of the prompts asked for, in order.
     """

@@ -19,6 +19,9 @@ LEVEL_TITLES = {
     "step": "One denoising step (a forward of the UNet)",
     "loop": "The denoising loop",
     "wave": "Text to wave",
+    "layer": "One transformer layer with windowed attention",
+    "denoiser": "One denoising step (a forward of the transformer)",
+    "decode": "Latents to wave",
 }
 Key = tuple[str, float, str]
 

@@ -6,18 +6,22 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from evaluation.bootstrap import fewest_clips
-from evaluation.measure import NEEDS_WINDOWS
+from evaluation.metric import DRIFT, SLOPE
+from evaluation.registry import METRICS, OWN
 from experiments.provenance import method_labels, methods_of
 from experiments.records import ClipRecord, FailureRecord, MetricRecord, Record, RunRecord, of_kind
 from experiments.tables.current import asked_conditions, current, left_out, newest_conditions
 from experiments.tables.speed_rows import Ratio, speed_rows
 
-ABBREVIATIONS = {word: word.upper() for word in ("fad", "fd", "kad", "kl", "clap", "is")} | {"bernoulli": "Bernoulli"}
 ARROWS = {True: "↑", False: "↓", None: ""}
 # What the main table and figures show, where it was scored; the table all_metrics holds the rest.
-HEADLINE = (
-    "fad", "fd", "kl", "kl_bernoulli", "clap", "hit_rate", "exact_set_rate", "consistency", "fad_drift", "clap_drift",
-)  # fmt: skip
+HEADLINE = tuple(name + suffix for suffix in ("", DRIFT) for name in OWN if suffix in METRICS[name].shown)
+# kl_bernoulli is labelled KL Bernoulli, so kl_drift is KL drift.
+WORDS = {
+    word: label
+    for name in OWN
+    for word, label in zip(name.split("_"), METRICS[name].label.split(" "), strict=True)
+}  # fmt: skip
 Differences = dict[tuple[float, str, str, str], MetricRecord]
 
 
@@ -48,15 +52,25 @@ class QualityRow:
     note: str = ""
 
 
-def metric_label(metric: str) -> str:
-    """A metric's name for readers."""
-    return " ".join(ABBREVIATIONS.get(word, word) for word in metric.split("_"))
+def metric_label(metric: str, record: MetricRecord | None = None) -> str:
+    """A metric's name for readers; that of a user's own metric, with its unit, from a record of it."""
+    own = {} if record is None else record.details
+    if "label" not in own:
+        return " ".join(WORDS.get(word, word) for word in metric.split("_"))
+    base = metric if record is None else record.metric.removesuffix(DRIFT).removesuffix(SLOPE)
+    rest = metric.removeprefix(base).replace("_", " ")  # "_drift", "_(preset)"
+    return f"{own['label']}{rest}" + (f" ({own['unit']})" if own.get("unit") else "")
 
 
-def headline(metrics: Iterable[str]) -> list[str]:
-    """The metrics to show first: those of HEADLINE that were scored, or all where none of them was."""
-    found = list(metrics)
-    return [metric for metric in HEADLINE if metric in found] or found
+def heading(metric: str, record: MetricRecord) -> str:
+    """Label, unit and an arrow to the better side."""
+    return f"{metric_label(metric, record)} {ARROWS[record.higher_is_better]}".strip()
+
+
+def headline(metrics: Mapping[str, MetricRecord]) -> list[str]:
+    """The metrics to show first: those of HEADLINE that were scored and a user's own, or all where there are none."""
+    own = [m for m, record in metrics.items() if "label" in record.details and not m.endswith((DRIFT, SLOPE))]
+    return [*(metric for metric in HEADLINE if metric in metrics), *own] or list(metrics)
 
 
 def presets(records: Sequence[Record]) -> list[str]:
@@ -77,7 +91,7 @@ def quality_rows(records: list[Record], preset: str) -> list[QualityRow]:
     labels = method_labels(runs)
     asked = [key for run in runs for key in asked_conditions(run)]
     speedups = {(row.duration_s, row.method): row.speedup for row in speed_rows(records)}
-    wanted = headline(metric_names(scored))
+    wanted = headline(by_metric(scored))
     order = {name: index for index, name in enumerate(dict.fromkeys(name for _, name in [*asked, *values]))}
     return [
         QualityRow(
@@ -92,9 +106,9 @@ def quality_rows(records: list[Record], preset: str) -> list[QualityRow]:
     ]
 
 
-def metric_names(records: Iterable[MetricRecord]) -> dict[str, bool | None]:
-    """Metric -> higher_is_better (None: neither direction is better), in order of appearance."""
-    return {record.metric: record.higher_is_better for record in records}
+def by_metric(records: Iterable[MetricRecord]) -> dict[str, MetricRecord]:
+    """Metric -> one of its records, which says its direction, label and unit; in order of appearance."""
+    return {record.metric: record for record in records}
 
 
 def mechanisms(node: Mapping[str, Any]) -> Mechanisms | None:
@@ -108,7 +122,7 @@ def mechanisms(node: Mapping[str, Any]) -> Mechanisms | None:
 
 def needs_windows(metric: str) -> bool:
     """Whether a metric is about the course of a clip, so that a clip of one window has none."""
-    return metric in NEEDS_WINDOWS or metric.endswith(("_drift", "_slope"))
+    return metric.endswith((DRIFT, SLOPE)) or (metric in METRICS and "windows" in METRICS[metric].needs)
 
 
 def _note(
@@ -132,7 +146,7 @@ def _note(
     if ungenerated := _not_generated(key, records):
         notes.append(ungenerated)
     made = len(_recorded(key, records))
-    counted = min((r.n_scored + r.n_failed for metric, r in found.items() if metric in wanted), default=made)
+    counted = min((_clips_behind(r) for metric, r in found.items() if metric in wanted), default=made)
     if counted < made:
         notes.append(f"{made - counted} of {made} clips not scored yet: run stages=[score]")
     if failed := max((record.n_failed for record in found.values()), default=0):
@@ -186,9 +200,14 @@ def differences(records: Sequence[Record], preset: str) -> Differences:
 
     def covers(m: MetricRecord) -> bool:
         either = made.get((m.duration_s, m.method), set()) | made.get((m.duration_s, m.baseline), set())
-        return m.n_scored + m.n_failed >= len(either)
+        return _clips_behind(m) >= len(either)
 
     return {key: m for key, m in newest.items() if covers(m)}
+
+
+def _clips_behind(record: MetricRecord) -> int:
+    """How many clips a value has seen: several for one that counts, where the best of several counts."""
+    return (record.n_scored + record.n_failed) * int(record.details.get("candidates", 1))
 
 
 def timing_baseline(runs: Sequence[RunRecord]) -> str:

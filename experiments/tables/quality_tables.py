@@ -8,23 +8,22 @@ import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from experiments.machine.files import write_whole
 from experiments.provenance import quality_notes, settings_line
 from experiments.records import MetricRecord, Record, RunRecord, of_kind
+from experiments.system.files import write_whole
 from experiments.tables.current import current
 from experiments.tables.formats import Cell, Estimate, ResultTable, range_notes, spread, to_csv, to_latex, to_markdown
 from experiments.tables.power import detectable_from_interval
 from experiments.tables.quality_rows import (
-    ARROWS,
     Differences,
     Mechanisms,
     QualityRow,
+    by_metric,
     differences,
+    heading,
     headline,
     is_best,
     main_baseline,
-    metric_label,
-    metric_names,
     presets,
     quality_rows,
     timing_baseline,
@@ -76,13 +75,9 @@ def _resampled(records: list[Record], preset: str) -> list[str]:
 
 def _metric_columns(rows: Sequence[QualityRow]) -> tuple[list[str], list[str]]:
     """Names and headings of the headline metrics, with an arrow to the better side."""
-    better = metric_names(record for row in rows for record in row.metrics.values())
-    metrics = headline(better)
-    return metrics, [_heading(metric, better[metric]) for metric in metrics]
-
-
-def _heading(metric: str, better: bool | None) -> str:
-    return f"{metric_label(metric)} {ARROWS[better]}".strip()
+    found = by_metric(record for row in rows for record in row.metrics.values())
+    metrics = headline(found)
+    return metrics, [heading(metric, found[metric]) for metric in metrics]
 
 
 def quality_table(
@@ -107,7 +102,7 @@ def all_metrics_table(rows: Sequence[QualityRow], name: str, title: str, notes: 
     """Every metric that was scored, one line each, with the clips behind it."""
     body: list[list[Cell]] = [
         [
-            *(row.duration_s, row.label, _heading(metric, record.higher_is_better)),
+            *(row.duration_s, row.label, heading(metric, record)),
             *(_estimate(record), record.n_scored, record.n_failed),
         ]
         for row in rows

@@ -1,52 +1,19 @@
 """Small embedders and seeded random weights for the tests of the embedding half of the package."""
 
-import hashlib
 import json
 from pathlib import Path
 
 import numpy as np
 import soundfile
 import torch
+from bands import BandEmbedder as BandEmbedder
 
 from evaluation.embedders.network import NetworkEmbedder
 from evaluation.embedders.panns import FRONT_ENDS, Cnn14
-from evaluation.embedders.protocol import check_waveforms, identity_of
 from evaluation.embedders.vggish import VGGish
 from evaluation.weights import load_exactly, read_state_dict
 
 WORDS = ["dog", "cat", "rain", "bell", "horn", "train", "wind", "bird", "drum", "door"]
-
-
-class BandEmbedder:
-    """Log energies of eight bands: per 0.1 s ("frames"), and over the waveform ("embedding", "logits").
-
-    It answers to what is in the audio, is exact, and costs nothing; captions get hashed directions.
-    """
-
-    name = "bands"
-    sample_rate = 8000
-    outputs = ("frames", "embedding", "logits")
-    min_samples = 800
-    max_samples = None
-
-    def __init__(self, version="1"):
-        self.identity = identity_of("bands", version)
-        self.calls = 0
-
-    def embed(self, waveforms):
-        self.calls += len(waveforms)
-        return [self._features(row) for row in check_waveforms(waveforms, self)]
-
-    def embed_text(self, captions):
-        seeds = [int(hashlib.sha256(caption.encode()).hexdigest()[:8], 16) for caption in captions]
-        return np.stack([np.random.default_rng(seed).standard_normal(8) for seed in seeds]).astype(np.float32)
-
-    def _features(self, row):
-        frames = row[: len(row) // 800 * 800].reshape(-1, 800)
-        power = np.abs(np.fft.rfft(frames.astype(np.float64))) ** 2
-        bands = np.log10(np.stack([part.sum(axis=1) for part in np.array_split(power, 8, axis=1)], axis=1) + 1e-6)
-        mean = bands.mean(axis=0)
-        return {"frames": bands.astype(np.float32), "embedding": mean.astype(np.float32), "logits": 3 * mean}
 
 
 class TinyEmbedder(NetworkEmbedder):

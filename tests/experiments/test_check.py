@@ -19,9 +19,9 @@ from experiments.checks.clips import clip_lines, memory_line, relative_error
 from experiments.checks.lines import FAIL, NOTE, OK, Line, failures, guarded, render
 from experiments.checks.networks import metric_lines
 from experiments.checks.weights import file_lines, licence_line, licence_of
-from experiments.cli import CONF_DIR
 from experiments.pipelines import hash_weights
 from experiments.prompts import Prompt
+from experiments.system.cli import CONF_DIR
 from experiments.untrained import build_untrained
 
 PROMPT = Prompt("a", CAPTIONS[0])

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from experiments import benchmark_metrics, linear_sweep
-from experiments.cli import one_line_errors
+from experiments.system.cli import one_line_errors
 
 
 @pytest.mark.parametrize("program", [linear_sweep, benchmark_metrics])

@@ -7,8 +7,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from experiments.cli import CONF_DIR
 from experiments.conditions import build_method, build_methods, build_timing_arms, expand_conditions
+from experiments.score import presets_of
+from experiments.system.cli import CONF_DIR
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -48,12 +49,16 @@ def test_pipelines_compose(name):
         (["metrics=none"], None),
         (["+sweep=durations"], "testbed"),
         (["+sweep=durations", "pipeline=audioldm2"], None),
-        (["+sweep=paper"], "strict"),
         (["+sweep=paper", "metrics=litefocus"], "litefocus"),
     ],
 )
 def test_the_pipeline_chooses_the_metrics_where_the_user_and_the_sweep_do_not(overrides, preset):
     assert composed(*overrides).metrics.preset == preset
+
+
+def test_the_papers_experiment_is_scored_as_its_authors_did_and_by_our_own_protocol():
+    assert presets_of(composed("+sweep=paper")) == ["litefocus", "strict"]
+    assert presets_of(composed("+sweep=paper", "metrics.preset=[audioldm2,strict]")) == ["audioldm2", "strict"]
 
 
 @pytest.mark.parametrize("command", ["probe", "benchmark"])
@@ -100,6 +105,7 @@ def test_ablations_differ_from_the_method_in_one_mechanism():
 def test_methods_that_work_across_steps_say_so():
     across = {name for name in names("method") if build_method(composed(f"method={name}").method).needs_schedule}
     levers = {"attention_reuse", "feature_reuse_2", "feature_reuse_3", "feature_reuse_5", "guidance_interval"}
+    levers |= {"attention_reuse_predicted", "feature_reuse_2_predicted", "feature_reuse_3_predicted"}
     assert across == levers | {"dpm_solver", "unipc", "linear_dpm", "combined", "deepcache_2"}
 
 

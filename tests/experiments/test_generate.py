@@ -9,10 +9,10 @@ import soundfile
 from experiments import generate
 from experiments.conditions import Condition, Method
 from experiments.generate import batches, generate_clips, plan_clips
-from experiments.machine.files import sha256_file
 from experiments.pipelines import GeneratedClip
 from experiments.prompts import Prompt
 from experiments.records import ClipRecord, FailureRecord, of_kind, read_records
+from experiments.system.files import sha256_file
 
 PROMPTS = [Prompt("a", "Rain"), Prompt("b", "Wind")]
 

@@ -73,12 +73,16 @@ def test_what_only_describes_a_method_does_not_stop_a_resume():
     check_same_settings([record()], config(methods={"a": {**LITE, "needs_schedule": True, "parts": ["x"]}}))
 
 
-def moved(module, options=None):
+def moved(module, options=None, ratio=1):
     """A configuration whose pipeline, method and references live in `module`."""
     lite = {**LITE, "patch": {"_target_": f"{module}.patched", "config": {"_target_": f"{module}.Config", "r": 1}}}
+    several = {
+        **DENSE,
+        "patch": {"_target_": f"{module}.chain", "patches": [{"_target_": f"{module}.one", "r": ratio}]},
+    }
     return probe_config(
         pipeline={"_target_": f"{module}.Diffusers", "name": "p", "path": None, **(options or {})},
-        methods={"a": lite},
+        methods={"a": lite, "b": several},
         front_end={"_target_": f"{module}.mel"},
         data={"references": {"_target_": f"{module}.render", "count": 2}},
     )
@@ -90,6 +94,8 @@ def test_code_that_moved_to_another_module_does_not_stop_a_resume(keys):
     check_same_settings([made], moved("new"), keys)
     with pytest.raises(ValueError, match=r"settings: pipeline\.path was None, now 'x'; set another name"):
         check_same_settings([made], moved("new", {"path": "x"}), keys)
+    with pytest.raises(ValueError, match=r"settings: method dense\.patch\.patches\.0\.r was 1, now 2; set another"):
+        check_same_settings([made], moved("new", ratio=2), keys)
 
 
 def test_a_renamed_class_of_the_same_pipeline_does_not_stop_a_resume():

@@ -9,10 +9,10 @@ from hydra import compose, initialize_config_dir
 from published_layout import CAPTIONS, write_published
 
 from experiments import revisions
-from experiments.cli import CONF_DIR
 from experiments.records import RunRecord, append_record, of_kind, read_records
 from experiments.revisions import current_commit, with_commit
 from experiments.run import run
+from experiments.system.cli import CONF_DIR
 
 FIRST, LATER = "a" * 40, "b" * 40
 

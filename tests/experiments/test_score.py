@@ -9,8 +9,6 @@ from omegaconf import OmegaConf
 from evaluation.scorer import embed_folder, make_scorer
 from experiments.conditions import Condition, Method
 from experiments.generate import plan_clips
-from experiments.machine.audio_files import write_wav
-from experiments.machine.files import sha256_file
 from experiments.prompts import Prompt
 from experiments.records import ClipRecord, FailureRecord, MetricRecord, append_record, of_kind, read_records
 from experiments.score import (
@@ -22,6 +20,8 @@ from experiments.score import (
     score_run,
     to_clips,
 )
+from experiments.system.audio_files import write_wav
+from experiments.system.files import sha256_file
 
 PROMPTS = [Prompt(name, f"caption {name}") for name in "abcdefgh"]
 
@@ -155,6 +155,24 @@ def test_a_shard_embeds_no_wav_that_is_not_the_recorded_one(tmp_path):
     with pytest.raises(ValueError, match=r"a_0\.wav: its content is not what was recorded"):
         embed_clips(config, planned, tmp_path)
     assert not (tmp_path / "cache").exists()
+
+
+def test_several_presets_score_the_same_clips_and_every_record_names_its_own(tmp_path):
+    cond = condition("dense")
+    for prompt in PROMPTS:
+        add_clip(tmp_path, cond, prompt, 0.1)
+    config = OmegaConf.merge(level_config(), {"metrics": {"preset": ["litefocus", "strict"]}})
+    score_run(config, [cond], PROMPTS, tmp_path, "run")
+    found = of_kind(read_records(tmp_path), MetricRecord)
+    assert [(r.preset, r.metric, r.n_scored) for r in found if r.window < 0 and r.metric == "level"] == [
+        ("litefocus", "level", 8), ("strict", "level", 8),
+    ]  # fmt: skip
+    twice = OmegaConf.merge(config, {"metrics": {"preset": ["strict", "strict"]}})
+    with pytest.raises(ValueError, match=r"metrics.preset=\['strict', 'strict'\]: give every preset once"):
+        score_run(twice, [cond], PROMPTS, tmp_path, "run")
+    unknown = OmegaConf.merge(config, {"metrics": {"preset": ["strict", "fidelity"]}})
+    with pytest.raises(ValueError, match="preset 'fidelity'; give one of strict"):
+        score_run(unknown, [cond], PROMPTS, tmp_path, "run")
 
 
 def test_untrained_pipelines_are_refused_by_name():

@@ -114,7 +114,7 @@ class UNetModel(nn.Module):
                 width = channels
         self.output_blocks = nn.ModuleList(outputs)
 
-    def forward(self, x: torch.Tensor, contexts: dict[int, torch.Tensor]) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, timesteps: torch.Tensor, contexts: dict[int, torch.Tensor]) -> torch.Tensor:
         skips = []
         for block in self.input_blocks:
             x = block(x, contexts)

@@ -1,5 +1,8 @@
 """The sampled keys: how many, which, and from whose randomness."""
 
+import hashlib
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -46,8 +49,8 @@ def test_ratio_is_checked() -> None:
 def draws(config: LiteFocusConfig, steps: int = 2, sites: int = 2) -> list[list[int]]:
     source = KeySource(config)
     lists = []
-    for _ in range(steps):
-        source.advance()
+    for timestep in range(steps):
+        source.advance(timestep)
         for site in range(sites):
             keys = source.keys(site, TokenGrid(50, 8), CPU)
             assert keys is not None
@@ -76,20 +79,23 @@ def test_no_keys_where_compensation_is_off() -> None:
         assert KeySource(config).keys(0, TokenGrid(50, 8), CPU) is None
 
 
-def test_compiled_draws_follow_the_step_and_equal_the_eager_ones() -> None:
-    source = KeySource(LiteFocusConfig())
+@pytest.mark.parametrize("stream", ["timestep", "count"])
+@pytest.mark.parametrize("timesteps", [(981, 961, 1), (981.0, 0.5, 1.0), torch.tensor([[981, 7], [961, 7], [1, 7]])])
+def test_compiled_draws_follow_the_step_and_equal_the_eager_ones(timesteps: Any, stream: str) -> None:
+    torch._dynamo.reset()
+    source = KeySource(LiteFocusConfig(stream=stream))
     grid = TokenGrid(50, 8)
 
-    def step() -> torch.Tensor:
-        source.advance()
+    def step(timestep: Any) -> torch.Tensor:
+        source.advance(timestep)
         keys = source.keys(1, grid, CPU)
         assert keys is not None
         return keys
 
     compiled = torch.compile(step, backend="aot_eager", fullgraph=True)
-    got = [compiled().tolist() for _ in range(3)]
-    source = KeySource(LiteFocusConfig())
-    assert got == [step().tolist() for _ in range(3)]
+    got = [compiled(timestep).tolist() for timestep in timesteps]
+    source = KeySource(LiteFocusConfig(stream=stream))
+    assert got == [step(timestep).tolist() for timestep in timesteps]
     assert len({tuple(keys) for keys in got}) == 3
 
 
@@ -98,9 +104,9 @@ def test_inference_reads_one_static_buffer_that_each_step_refills(resample: str)
     source, oracle = (KeySource(LiteFocusConfig(resample=resample, seed=3)) for _ in range(2))
     grid, device = TokenGrid(20, 4), torch.device("cpu")
     seen = []
-    for _ in range(3):
-        source.advance()
-        oracle.advance()
+    for timestep in range(3):
+        source.advance(timestep)
+        oracle.advance(timestep)
         with torch.inference_mode():
             keys = source.keys(7, grid, device)
             assert source.keys(2, grid, device) is keys
@@ -121,14 +127,47 @@ def test_a_source_made_in_inference_mode_serves_everywhere(resample: str) -> Non
         with mode():
             keys = []
             for each in (source, oracle):
-                each.advance()
+                each.advance(5)
                 keys.append(each.keys(1, TokenGrid(20, 4), CPU))
             assert torch.equal(*keys)
 
 
 def test_many_lengths_keep_few_buffers() -> None:
     source = KeySource(LiteFocusConfig(resample="step"))
+    source.advance(0)
     with torch.no_grad():
         for time in range(10, 40):
             source.keys(0, TokenGrid(time, 4), torch.device("cpu"))
     assert [name[0] for name in source._buffers] == list(range(32, 40))
+
+
+def test_the_count_draws_what_it_drew_before_there_was_a_choice() -> None:
+    """The committed records were made by it: this is the digest of what revision c4750b8 draws."""
+    digest = hashlib.sha256()
+    for resample in ("call", "step", "fixed"):
+        source = KeySource(LiteFocusConfig(resample=resample, seed=3, stream="count"))
+        for _ in range(3):
+            source.advance(981)
+            for site in (0, 1, 7):
+                keys = source.keys(site, TokenGrid(50, 8), CPU)
+                assert keys is not None
+                digest.update(keys.numpy().tobytes())
+    assert digest.hexdigest() == "1c7bef6216b5b33c20c9853408701cbbee79a1306a8b3eaf798676a9983407af"
+
+
+@pytest.mark.parametrize("resample", ["call", "step"])
+def test_a_timestep_means_the_same_keys_in_every_form_and_order(resample: str) -> None:
+    source = KeySource(LiteFocusConfig(resample=resample))
+    drawn: dict[float, set[tuple[int, ...]]] = {}
+    with torch.no_grad():
+        for timestep in (981, torch.tensor(0.5), 981.0, torch.tensor([0.5, 3.0]), torch.tensor([[981]]), 0.5):
+            source.advance(timestep)
+            keys = source.keys(1, TokenGrid(50, 8), CPU)
+            assert keys is not None
+            value = float(torch.as_tensor(timestep).reshape(-1)[0])
+            drawn.setdefault(value, set()).add(tuple(keys.tolist()))
+    assert [len(kinds) for kinds in drawn.values()] == [1, 1]
+    assert drawn[981] != drawn[0.5]
+    with pytest.raises(RuntimeError, match="called without a timestep, from which stream='timestep' draws"):
+        source.advance(None)
+    KeySource(LiteFocusConfig(resample="fixed")).advance(None)

@@ -21,7 +21,7 @@ def without_gradients() -> Any:
 
 def test_context_restarts_the_keys_and_returns_to_the_patch_before(audioldm2_unet: Any, run: Run) -> None:
     before = run(audioldm2_unet)
-    config = LiteFocusConfig(seed=5)
+    config = LiteFocusConfig(seed=5, stream="count")
     with lite_focus(audioldm2_unet, config) as sites:
         assert sites == 12
         first, second = run(audioldm2_unet), run(audioldm2_unet)
@@ -102,7 +102,7 @@ def test_two_models_keep_their_own_config(audioldm2_unet: Any, run: Run) -> None
 
 def test_a_copy_of_a_patched_model_stands_alone(audioldm2_unet: Any, run: Run) -> None:
     before = run(audioldm2_unet)
-    inject_lite_focus(audioldm2_unet)
+    inject_lite_focus(audioldm2_unet, stream="count")
     twin = copy.deepcopy(audioldm2_unet)
     first = run(twin)
     assert not torch.equal(run(twin), first)
@@ -113,17 +113,16 @@ def test_a_copy_of_a_patched_model_stands_alone(audioldm2_unet: Any, run: Run) -
 
 @pytest.mark.parametrize(
     ("grid", "message"),
-    [(None, "not two forwards of one UNet at once"), (TokenGrid(20, 8), "of 96 tokens inside a forward of 20 x 8")],
+    [(None, "called outside its transformer's forward"), (TokenGrid(20, 8), "of 96 tokens inside a forward of 20 x 8")],
 )
-def test_two_forwards_at_once_are_named_in_the_error(audioldm2_unet: Any, run: Run, grid: Any, message: str) -> None:
+def test_a_wrong_grid_is_an_error(audioldm2_unet: Any, run: Run, grid: Any, message: str) -> None:
     inject_lite_focus(audioldm2_unet)
     site = find_sites(audioldm2_unet)[0]
 
-    def other_thread(*_: Any) -> None:
-        # Another forward has ended (None) or is inside the same transformer with another length.
-        site.attention.processor.tracker._grid = grid
+    def set_grid(*_: Any) -> None:
+        site.attention.processor.tracker._thread.grid = grid
 
-    site.transformer.transformer_blocks[0].register_forward_pre_hook(other_thread)
+    site.transformer.transformer_blocks[0].register_forward_pre_hook(set_grid)
     with pytest.raises(RuntimeError, match=message) as error:
         run(audioldm2_unet)
     assert "\n" not in str(error.value)

@@ -12,8 +12,8 @@ from conftest import Run
 from litefocus import LengthRule, LengthSchedule, LiteFocusConfig, TokenGrid, lite_focus, scheduled_focus
 from litefocus.cost import keys_per_query
 
-PAPER = LiteFocusConfig(sparse_ratio=0.3)
-LINEAR = LiteFocusConfig(window_frames=2, max_cross_keys=5, seed=3)
+PAPER = LiteFocusConfig(sparse_ratio=0.3, stream="count")
+LINEAR = LiteFocusConfig(window_frames=2, max_cross_keys=5, seed=3, stream="count")
 # The fixture's level 0 has T / 2 token frames: 12 for 24 latent frames.
 SCHEDULE = LengthSchedule((LengthRule(8, None), LengthRule(12, PAPER), LengthRule(None, LINEAR)))
 
@@ -77,7 +77,7 @@ def test_cost_follows_the_schedule() -> None:
         ((LengthRule(0, None), LengthRule(None, PAPER)), "accepted are ascending whole numbers from 1"),
         (
             (LengthRule(8, LiteFocusConfig(levels=(0, 1))), LengthRule(None, PAPER)),
-            "schedule whose rules patch different levels",
+            "schedule whose rules patch different levels, blocks or axes",
         ),
         (
             (LengthRule(8, None), LengthRule(None, LiteFocusConfig(levels=(0, 1)))),

@@ -1,5 +1,8 @@
 """Our numbers against the released packages, on seeded random weights. Runs in the second environment."""
 
+import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -20,12 +23,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "evaluation"))
 import frechet_audio_distance
 import laion_clap
 from frechet_audio_distance.models import pann
+from hear21passt import base
+from hear21passt.models import passt
 from local_hub import REVISION
 from networks import save_cnn14, save_vggish
 from torchvggish import mel_features, torchvggish, vggish_input
 
 from evaluation.embedders.laion import LaionClapEmbedder
-from evaluation.embedders.packages import PackageClapEmbedder, PackageVGGishEmbedder
+from evaluation.embedders.packages import PackageClapEmbedder, PackagePasstEmbedder, PackageVGGishEmbedder
 from evaluation.embedders.panns import Cnn14Embedder
 from evaluation.embedders.spectrogram import vggish_examples
 from evaluation.embedders.vggish import VGGishEmbedder
@@ -212,6 +217,27 @@ def test_clap_score_through_both_code_paths(folders, clap, tokenizer):
         assert own.per_clip[clip]["clap"] == pytest.approx(row["clap"], abs=1e-4)
 
 
+def test_passt_equals_the_package_as_audioldm_eval_calls_it(tmp_path, monkeypatch):
+    """Branch passt_replace_panns: `get_basic_model(mode="logits")` on the first 10 s, zeros after a shorter clip."""
+    load = passt.get_model
+    monkeypatch.setattr(base, "get_model_passt", lambda arch: load(arch=arch, pretrained=False))
+    torch.manual_seed(0)
+    package = base.get_basic_model(mode="logits").eval()
+    torch.save(package.net.state_dict(), tmp_path / "passt.pt")
+    ours = PackagePasstEmbedder(tmp_path / "passt.pt")
+    for seconds in (10.0, 3.0):
+        waveform = noise(seconds, 32_000)
+        filled = torch.nn.functional.pad(torch.from_numpy(waveform), (0, 320_000 - len(waveform)))[None]
+        with torch.inference_mode():
+            logits, embedding = package.net(package.mel(filled).unsqueeze(1))
+            np.testing.assert_array_equal(package(filled), logits)
+        found = ours.embed([waveform])[0]
+        np.testing.assert_allclose(found["logits"], logits[0].numpy(), rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(found["embedding"], embedding[0].numpy(), rtol=1e-5, atol=1e-5)
+    with pytest.raises(ValueError, match="at most 320000"):
+        ours.embed([noise(11, 32_000)])
+
+
 def test_laion_draws_a_random_crop_beyond_ten_seconds(laion):
     """Why longer clips are refused: the package answers differently each time."""
     module = laion.network
@@ -233,3 +259,51 @@ def test_a_fusion_checkpoint_is_refused(clap, tokenizer, tmp_path):
     torch.save({"state_dict": {"module.visual.weight": torch.ones(1)}}, tmp_path / "clip.pt")
     with pytest.raises(WeightsError, match="no LAION CLAP"):
         LaionClapEmbedder(tmp_path / "clip.pt", tokenizer).embed([noise(1, 48_000)])
+
+
+@pytest.mark.skipif(
+    "MAIN_PYTHON" not in os.environ, reason="MAIN_PYTHON names no main environment (make test-published)"
+)
+def test_the_main_environment_scores_a_run_as_this_one_does(folders, vggish, clap, tmp_path):
+    """`metrics=published` in the harness's own environment: the same values, and what made them in the records."""
+    (tmp_path / "prompts.txt").write_text("\n".join(CAPTIONS))
+    run = tmp_path / "run"
+    words = ["pipeline=testbed", "metrics=published", "data=captions", f"data.file={tmp_path / 'prompts.txt'}",
+             "durations=[1.28]", "steps=1", "seeds=[0,1]", "stages=[generate,score]",
+             f"metrics.weights.vggish={vggish}", f"metrics.weights.clap={clap}",
+             f"metrics.cache_dir={tmp_path / 'cache'}", f"out_dir={run}",
+             f"hydra.run.dir={tmp_path / 'log'}"]  # fmt: skip
+    script = (
+        "import sys; from experiments.prompts import load_captions\n"
+        "print(*(prompt.id for prompt in load_captions(sys.argv[1])))"
+    )
+    root = Path(__file__).resolve().parents[2]
+    main = {"cwd": root, "check": True, "text": True, "env": os.environ | {"PYTHONPATH": str(root)}}
+    listed = subprocess.run(
+        [os.environ["MAIN_PYTHON"], "-c", script, str(tmp_path / "prompts.txt")], stdout=subprocess.PIPE, **main
+    )
+    ids = listed.stdout.split()
+    references = tmp_path / "references"
+    references.mkdir()
+    for number, name in enumerate(ids):
+        soundfile.write(references / f"{name}.wav", noise(1.28, 16_000, 50 + number), 16_000, subtype="FLOAT")
+    subprocess.run(
+        [os.environ["MAIN_PYTHON"], "-m", "experiments.run", *words, f"data.references={references}"], **main
+    )
+    records = [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
+    found = {r["metric"]: r for r in records if r["kind"] == "metric" and r["window"] < 0 and not r["baseline"]}
+    (audio,) = (folder for folder in (run / "audio").iterdir() if folder.is_dir())
+    captions = dict(zip(ids, CAPTIONS, strict=True))
+    inside = evaluate(
+        references, audio, captions, preset="published", weights={"vggish": str(vggish), "clap": str(clap)},
+        id_pattern="(.*)_[0-9]+", window_s=1.28, duration_s=1.28, cache_dir=None, floors=False,
+    )  # fmt: skip
+    for metric in ("fad", "clap"):
+        assert found[metric]["value"] == pytest.approx(inside.value(metric), rel=1e-6)
+        assert found[metric]["preset"] == "published"
+    per_clip = {name: scores["clap"] for name, scores in inside.per_clip.items()}
+    assert found["clap"]["details"]["per_clip"] == pytest.approx(per_clip, rel=1e-6)
+    made_with = found["clap"]["details"]
+    assert made_with["embedder"] == inside.provenance["embedders"]["text"]
+    assert made_with["environment"]["packages"]["laion-clap"] == "1.1.7"
+    assert made_with["environment"]["packages"]["torch"] == torch.__version__.split("+")[0]

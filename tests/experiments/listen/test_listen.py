@@ -89,7 +89,7 @@ def test_scores_of_two_presets_are_two_columns(tmp_path):
     records += [metric(name, "dense", 1.0, per_clip={"a_0": n}, preset=p) for p, n in (("strict", 0.1), ("tango", 0.2))]
     grid = gather(records, tmp_path)
     assert grid.scores[cell()] == {"clap_(strict)": 0.1, "clap_(tango)": 0.2}
-    assert grid.better == {"clap_(strict)": True, "clap_(tango)": True}
+    assert {m: r.higher_is_better for m, r in grid.metrics.items()} == {"clap_(strict)": True, "clap_(tango)": True}
     assert metric_label("clap_(tango)") == "CLAP (tango)"
     assert gather(records[:-1], tmp_path).scores[cell()] == {"clap": 0.1}
 
@@ -139,7 +139,7 @@ def test_scores_of_a_clip_come_from_per_clip_details(tmp_path):
         metric(condition, "dense", 1.0, "kl", baseline="litefocus", per_clip={"a_0": 9.0}),
     ]
     grid = gather(records, tmp_path)
-    assert grid.better == {"kl": False, "clap": True}
+    assert {m: r.higher_is_better for m, r in grid.metrics.items()} == {"kl": False, "clap": True}
     assert grid.scores[cell("a")] == {"kl": 1.5}
     entries = {tuple(entry["at"]): entry for entry in page_data(grid, records[:1], "x")["clips"]}
     assert entries[0, 0, 0, 0]["scores"] == [1.5, None]

@@ -360,3 +360,19 @@ def test_published_figures_are_only_what_the_abstract_states(name, shown):
 def test_differences_are_kept_apart_by_baseline():
     found = differences([difference(LITE, DENSE, 1.0), difference(LITE, FOCUS, 2.0)], "strict")
     assert {key[2]: record.value for key, record in found.items()} == {DENSE: 1.0, FOCUS: 2.0}
+
+
+def test_a_metric_of_a_users_own_is_shown_with_its_label_unit_and_direction():
+    own = {"label": "Brightness", "unit": "Hz"}
+    records = [
+        *THREE,
+        value(DENSE, "brightness", details=own, higher_is_better=True),
+        value(LITE, "brightness", details=own, higher_is_better=True),
+        value(LITE, "brightness_drift", details=own, higher_is_better=None),
+        difference(LITE, DENSE, 1.0, name="brightness"),
+    ]
+    tables = {table.name: table for table in result_tables(records)}
+    assert "Brightness (Hz) ↑" in tables["quality"].header
+    assert not any("drift" in heading for heading in tables["quality"].header if "Brightness" in heading)
+    assert "Brightness drift (Hz)" in [row[2] for row in tables["all_metrics"].rows]
+    assert any("Brightness (Hz)" in heading for heading in tables[f"difference_{DENSE}"].header)

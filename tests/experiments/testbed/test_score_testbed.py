@@ -4,10 +4,10 @@ import pytest
 from omegaconf import OmegaConf
 
 from experiments.conditions import Condition, Method
-from experiments.machine.audio_files import write_wav
-from experiments.machine.files import sha256_file
 from experiments.records import ClipRecord, MetricRecord, append_record, of_kind, read_records
 from experiments.score import build_scorer, score_duration
+from experiments.system.audio_files import write_wav
+from experiments.system.files import sha256_file
 from experiments.tables.quality_tables import result_tables
 from experiments.testbed.load_prompts import load_prompts, reference_audio
 from experiments.testbed.references import render_references
@@ -42,7 +42,7 @@ def records(tmp_path_factory):
             )  # fmt: skip
             append_record(run_dir, clip)
     references, aligned = render_references(prompts, DURATION_S, folder=str(run_dir / "references"))
-    scorer = build_scorer(OmegaConf.create(CONFIG), DURATION_S, aligned)
+    scorer = build_scorer(OmegaConf.create(CONFIG), "testbed", DURATION_S, aligned)
     clips = of_kind(read_records(run_dir), ClipRecord)
     score_duration(scorer, [dense, lite], clips, references, "dense", run_dir, "r")
     return read_records(run_dir)

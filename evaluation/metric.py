@@ -1,0 +1,101 @@
+"""What a metric is: everything that any other file knows about one.
+
+Shapes: n clips, W windows, r rows, d embedding size.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from evaluation.material import Material
+    from evaluation.results import MetricResult
+
+Array = NDArray[Any]
+PositionStatistic = Callable[[Array, int], float]
+# windows: clips of several; windows_of_each: none of a single one; equal_windows: as many of each clip.
+Need = Literal["reference", "pairs", "captions", "labels", "windows", "windows_of_each", "equal_windows"]
+# Derived names, which no metric may take.
+DRIFT, SLOPE, FLOOR = "_drift", "_slope", "floor_"
+
+
+@dataclass(frozen=True)
+class SetValues:
+    """What a number of a whole set is computed from, in a form that can be resampled by clip.
+
+    Attributes:
+        rows: (n, W, ...) material.
+        statistic: of the rows (n, ...) at one window position, whose number it gets.
+        details: go into every result.
+        statistic_to: the statistic against the references of some prompts only; None where no reference is in it.
+    """
+
+    rows: Array
+    statistic: PositionStatistic
+    details: Mapping[str, Any] = field(default_factory=dict)
+    statistic_to: Callable[[Collection[str] | None], PositionStatistic] | None = None
+
+
+class Floor(NamedTuple):
+    """The same number where nothing was generated: what was taken instead, the value, and the references behind it."""
+
+    name: str
+    value: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric, of this package or of a user's own (``docs/extending.md``).
+
+    Attributes:
+        name: as it is asked for and recorded: small letters, digits and underscores.
+        measure: its values from the features: (n, W) numbers, one per clip and window, whose mean is the metric; or a
+            statistic of the whole set.
+        role: of the network whose features it needs; ``embedders`` fills it. None: the waveform's own levels.
+        higher_is_better: None where neither direction is.
+        needs: what must be given, or hold, for it to be computed.
+        label: for readers; the name with spaces where it is empty.
+        unit: of the value, such as "Hz"; empty for a plain number.
+        uneven: what is taken of clips with different numbers of windows: each clip's mean over its own, the first
+            ones, as many as every clip has, or all of them.
+        shown: in the main tables and figures: the value ("") and its drift along the clip ("_drift").
+        lacking: why the features do not allow it, or None.
+        floor: the same number on references alone.
+        finished: in place of ``measure``, from the features and the number of failed clips: for a metric with an
+            interval of its own, which has no paired form.
+    """
+
+    name: str
+    measure: Callable[[Material], Array | SetValues] | None
+    role: str | None
+    higher_is_better: bool | None
+    needs: frozenset[Need] = frozenset()
+    label: str = ""
+    unit: str = ""
+    uneven: Literal["mean", "first", "all"] = "mean"
+    shown: tuple[str, ...] = ("",)
+    lacking: Callable[[Material], str | None] | None = None
+    floor: Callable[[Material], Floor] | None = None
+    finished: Callable[[Material, int], MetricResult] | None = None
+
+    def __post_init__(self) -> None:
+        name = self.name
+        if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+            raise ValueError(f"metric name {name!r}: accepted are small letters, digits and underscores")
+        if name.startswith(FLOOR) or name.endswith((DRIFT, SLOPE)):
+            raise ValueError(f"metric name {name!r}: {FLOOR}, {DRIFT} and {SLOPE} are of derived numbers; take another")
+        if not callable(self.measure) and not callable(self.finished):
+            raise ValueError(f"metric {name}: measure is {self.measure!r}; give a function of the features")
+        if self.higher_is_better not in (True, False, None):
+            raise ValueError(f"metric {name}: higher_is_better is {self.higher_is_better!r}; give True, False or None")
+        object.__setattr__(self, "needs", frozenset(self.needs))
+        if unknown := sorted(self.needs - set(get_args(Need))):
+            raise ValueError(f"metric {name}: needs {unknown[0]!r}; accepted are {', '.join(get_args(Need))}")
+        if not self.label:
+            object.__setattr__(self, "label", name.replace("_", " "))
