@@ -41,6 +41,7 @@ class Preset:
             with window k of a reference of equal length.
         kl_direction, kl_eps, kl_pooling: see ``evaluation.kl``.
         is_splits: parts of the inception score.
+        candidates: clips of a prompt among which the one that CLAP likes best counts; 1 counts every clip.
         several_captions: which of a clip's captions counts for CLAP; None where a clip has one.
         paired: whether each clip has a reference of its own; False compares two sets with each other.
     """
@@ -57,6 +58,7 @@ class Preset:
     kl_eps: float | None = None
     kl_pooling: Pooling = "mean_of_windows"
     is_splits: int = 10
+    candidates: int = 1
     paired: bool = True
     several_captions: SeveralCaptions | None = None
 
@@ -105,6 +107,7 @@ class Preset:
 
 
 _WHOLE = Preprocessing(cut="whole", mono="first", remove_dc=True, pad_to_s=2.0)
+_PASST = Preprocessing(cut="first", allow_short=True, mono="first", remove_dc=True)
 _TANGO = Preprocessing(cut="whole", pad_to_s=2.0)
 _FIRST = Preprocessing(cut="first", allow_short=True)
 _STABLE = Preprocessing(cut="overlapping", level="peak")
@@ -138,6 +141,17 @@ PRESETS: dict[str, Preset] = {
             generated=_WHOLE,
             reference=_WHOLE,
             kl_eps=1e-6,
+        ),
+        Preset(
+            "audioldm2",
+            "AudioLDM 2, by its author's account (its issue 76): the best of 3 clips of a prompt by CLAP, LAION's music"
+            " and speech checkpoint, KL and IS by PaSST on the first 10 s (audioldm_eval, branch passt_replace_panns)",
+            {"frames": "vggish", "classifier": "package_passt", "text": "clap_music_speech"},
+            metrics=("fad", "kl", "is", "clap"),
+            generated=_PASST,
+            reference=_PASST,
+            kl_eps=1e-6,
+            candidates=3,
         ),
         Preset(
             "tango",
@@ -182,6 +196,6 @@ PRESETS: dict[str, Preset] = {
 
 def find_preset(name: str) -> Preset:
     """The preset of that name, or a ValueError that lists the names."""
-    if name not in PRESETS:
+    if not isinstance(name, str) or name not in PRESETS:
         raise ValueError(f"preset {name!r}; give one of {', '.join(PRESETS)}")
     return PRESETS[name]

@@ -36,8 +36,12 @@ def describe(
     clips: Sequence[Clip],
     references: Mapping[str, Path],
     material: Material,
+    candidates: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Protocol, embedders, preprocessing, versions and content hashes of one scored folder, as plain data."""
+    """Protocol, embedders, preprocessing, versions and content hashes of one scored folder, as plain data.
+
+    ``candidates`` holds the clip that was kept for each prompt, where the protocol takes the best of several.
+    """
     fewest, most = material.windows
     return {
         "preset": preset.name,
@@ -57,6 +61,7 @@ def describe(
         "short_references": sorted({clip for found in material.reference.values() for clip in found.short}),
         "references": _fingerprint(references),
         "generated": _fingerprint({clip.id: clip.generated for clip in clips}),
+        "candidates": dict(candidates or {}),
         "versions": {name: _version(name) for name in _VERSIONS},
     }
 

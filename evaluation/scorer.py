@@ -19,12 +19,13 @@ import numpy as np
 from evaluation.audio import AudioError
 from evaluation.bootstrap import Array
 from evaluation.cache import EmbeddingCache
+from evaluation.candidates import best_candidates
 from evaluation.clap_score import SeveralCaptions
 from evaluation.embed import EmbeddedSet, embed_captions
 from evaluation.embed_side import embed_side
 from evaluation.embedders.build import build_embedders, check_sources
 from evaluation.embedders.levels import LevelEmbedder
-from evaluation.embedders.protocol import Embedder, TextEmbedder
+from evaluation.embedders.protocol import Embedder, TextEmbedder, as_text_embedder
 from evaluation.failures import failed_clips, reasons_in, refuse_duplicates, scored_references
 from evaluation.floors import collapse_check
 from evaluation.hit_rate import ClipLabels, LabelSource
@@ -184,6 +185,8 @@ def score_with_material(
     scorer = replace(scorer, metrics=metrics)
     embedders = scorer.all_embedders()
     check_sources(embedders.values())
+    best = best_candidates(clips, scorer.preset, scorer.embedders, scorer.cache, name)
+    clips, left_out = best.clips, {**left_out, **best.left_out}
     generated = _embed_generated(scorer, name, clips)
     with_reference = {role: embedders[role] for role in _reference_roles(metrics)}
     reference = embed_side(scorer.preset, scorer.cache, with_reference, "reference", references, "references")
@@ -224,7 +227,7 @@ def score_with_material(
     if material.text is not None:
         lost = {text for clip in clips for text in clip.captions} - {text for c in scored for text in c.captions}
         results.append(collapse_check(material, text_embedder(scorer).name, len(lost) + len(left_out)))
-    provenance = describe(scorer.preset, scorer.seed, embedders, clips, references, material)
+    provenance = describe(scorer.preset, scorer.seed, embedders, clips, references, material, best.chosen)
     score = FolderScore(name, scorer.preset.name, of_clips, tuple(results), failures, provenance, lost_references)
     return score, material, {**not_computed, **lacking}
 
@@ -292,8 +295,5 @@ def embed_clip_captions(scorer: Scorer, captions: Sequence[tuple[str, ...]]) -> 
 
 
 def text_embedder(scorer: Scorer) -> TextEmbedder:
-    """The CLAP of a scorer. TypeError if its text role is filled by something without ``embed_text``."""
-    embedder = scorer.embedders["text"]
-    if not isinstance(embedder, TextEmbedder):
-        raise TypeError(f"{embedder.name} has no embed_text; the text role takes a CLAP")
-    return embedder
+    """The CLAP of a scorer; errors of ``as_text_embedder``."""
+    return as_text_embedder(scorer.embedders["text"])

@@ -102,11 +102,17 @@ CNN14_32K = WeightSource(
     "CC BY 4.0",
 )
 CLAP_MUSIC_SPEECH_AUDIOSET = WeightSource(
-    "weights.clap",
+    "weights.clap_music_speech",
     "music_speech_audioset_epoch_15_esc_89.98.pt",
     "https://huggingface.co/lukewys/laion_clap/resolve/main/music_speech_audioset_epoch_15_esc_89.98.pt",
     "CC0-1.0",
     sha256="51c68f12f9d7ea25fdaaccf741ec7f81e93ee594455410f3bca4f47f88d8e006",
+)
+PASST = WeightSource(
+    "weights.passt",
+    "passt-s-f128-p16-s10-ap.476-swa.pt",
+    "https://github.com/kkoutini/PaSST/releases/download/v0.0.1-audioset/passt-s-f128-p16-s10-ap.476-swa.pt",
+    "Apache-2.0",
 )
 CLAP_630K = WeightSource(
     "weights.clap",

@@ -20,6 +20,7 @@ from experiments.conditions import Condition, build_methods, expand_conditions
 from experiments.generate import BYTES_PER_SAMPLE, Clip, plan_clips
 from experiments.records import ClipRecord, of_kind, read_records
 from experiments.run import load_pipeline, load_prompts
+from experiments.score import presets_of
 from experiments.shards import assign, group_of
 from experiments.system.cli import CONF_DIR, check_overrides, one_line_errors
 
@@ -131,7 +132,7 @@ def main() -> None:
         plan = plan_run(clips, calibration, float(config.plan.shard_hours))
         run_overrides = [word for word in overrides if not word.lstrip("+~").startswith("plan.")]
         print(render(plan, conditions, calibration.samples))
-        scored = bool(config.pipeline.trained) and config.metrics.preset is not None
+        scored = bool(config.pipeline.trained) and bool(presets_of(config))
         commands = command_lines(run_overrides, len(plan.shard_hours), config.plan.launcher, scored)
         print(f"\n{commands}")
 

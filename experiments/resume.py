@@ -137,12 +137,12 @@ def shared_settings(config: Mapping[str, Any], keys: Sequence[str] = CLIP_KEYS) 
 
 
 def _completed(value: Any) -> Any:
-    """A setting in which LiteFocus's `stream` stands: records from before it existed followed the count."""
+    """A setting in which LiteFocus's younger options stand: records from before them did what is written here."""
     if isinstance(value, list | tuple):
         return [_completed(inner) for inner in value]
     if not isinstance(value, Mapping):
         return value
-    before = {"stream": "count"} if str(value.get("_target_")).endswith("LiteFocusConfig") else {}
+    before = {"stream": "count", "blocks": "all"} if str(value.get("_target_")).endswith("LiteFocusConfig") else {}
     return before | {key: _completed(inner) for key, inner in value.items()}
 
 

@@ -6,6 +6,7 @@ turns results into records. A trained pipeline is required: noise has no quality
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from evaluation.pairing import Clip
+from evaluation.presets import PRESETS
 from evaluation.registry import METRICS, role_of
 from evaluation.results import WHOLE, MetricResult
 from evaluation.scorer import Scorer, embed_folder, make_scorer, score_folder
@@ -41,11 +43,24 @@ def is_scored(config: DictConfig) -> bool:
     """
     if "score" not in config.stages:
         return False
-    if config.pipeline.trained and config.metrics.preset is None and "generate" in config.stages:
+    if config.pipeline.trained and not presets_of(config) and "generate" in config.stages:
         logger.warning("stage score: %s", NOT_SCORED)
         return False
     check_scorable(config)
     return True
+
+
+def presets_of(config: DictConfig) -> list[str]:
+    """The presets that score the run, in order: none, one, or several over the same clips.
+
+    Raises:
+        ValueError: one is named twice.
+    """
+    chosen = config.metrics.get("preset")
+    names = [] if chosen is None else [chosen] if isinstance(chosen, str) else list(chosen)
+    if len(set(names)) < len(names):
+        raise ValueError(f"metrics.preset={names}: give every preset once")
+    return names
 
 
 def check_scorable(config: DictConfig) -> None:
@@ -55,10 +70,10 @@ def check_scorable(config: DictConfig) -> None:
             f"stage score: pipeline {config.pipeline.name} has random weights, its audio is noise and has no quality; "
             "use a trained pipeline, or leave score out of stages"
         )
-    if config.metrics.get("preset") is None:
+    if not (presets := presets_of(config)):
         raise ValueError(f"stage score: {NOT_SCORED}, or leave score out of stages")
     name = str(config.pipeline.name)
-    if config.metrics.get("preset") == "testbed" and not name.startswith("testbed"):
+    if "testbed" in presets and not name.startswith("testbed"):
         raise ValueError(
             f"stage score: preset testbed judges the testbed's sounds only, the pipeline is {name}; "
             "set metrics=strict, or leave score out of stages"
@@ -81,8 +96,9 @@ def score_run(
     references = build_references(config)
     for duration in dict.fromkeys(condition.duration_s for condition in conditions):
         files, aligned = references(prompts, duration)
-        scorer = build_scorer(config, duration, aligned)
-        score_duration(scorer, _at(conditions, duration), clips, files, config.timing.baseline, run_dir, run_id)
+        for preset in presets_of(config):
+            scorer = build_scorer(config, preset, duration, aligned)
+            score_duration(scorer, _at(conditions, duration), clips, files, config.timing.baseline, run_dir, run_id)
 
 
 def embed_clips(config: DictConfig, planned: Sequence[PlannedClip], run_dir: Path) -> None:
@@ -101,8 +117,9 @@ def embed_clips(config: DictConfig, planned: Sequence[PlannedClip], run_dir: Pat
     for duration in dict.fromkeys(clip.condition.duration_s for clip in planned):
         own = [clip for clip in planned if clip.condition.duration_s == duration and clip.audio in recorded]
         files, aligned = references(list({clip.prompt.id: clip.prompt for clip in own}.values()), duration)
-        scorer = build_scorer(config, duration, aligned)
-        embed_folder(scorer, f"{duration:g} s", to_clips([recorded[clip.audio] for clip in own], run_dir), files)
+        for preset in presets_of(config):
+            scorer = build_scorer(config, preset, duration, aligned)
+            embed_folder(scorer, f"{duration:g} s", to_clips([recorded[clip.audio] for clip in own], run_dir), files)
 
 
 def check_wavs(records: Sequence[ClipRecord], run_dir: Path) -> None:
@@ -145,12 +162,12 @@ def folder_references(folder: Path, prompts: Sequence[Prompt]) -> dict[str, Path
     return {prompt.id: found[prompt.id] for prompt in prompts}
 
 
-def build_scorer(config: DictConfig, duration_s: float, aligned: bool) -> Scorer:
-    """A scorer of the configured preset for clips of one duration; windows follow the model's training length."""
+def build_scorer(config: DictConfig, preset: str, duration_s: float, aligned: bool) -> Scorer:
+    """A scorer of one preset for clips of one duration; windows follow the model's training length."""
     metrics = config.metrics
     window_s = min(float(metrics.window_s or config.pipeline.training_length_s), duration_s)
     return make_scorer(
-        metrics.preset,
+        preset,
         metrics=metrics.metrics,
         extra=metrics.get("extra") or (),
         embedders={role: instantiate(node) for role, node in metrics.embedders.items()},
@@ -189,11 +206,11 @@ def score_duration(
     for number, name in enumerate(ordered):
         for result in scores[name].results:
             record = to_record(result, by_name[name], "", run_id, scores[name].per_clip())
-            record.details.update(made_with(result, scores[name].provenance))
-            append_record(run_dir, record)
+            append_record(run_dir, with_provenance(record, scores[name].provenance))
         for other in ordered[:number]:
             for result in compare(scores[other], scores[name], seed=scorer.seed):
-                append_record(run_dir, to_record(result, by_name[name], other, run_id, against=by_name[other].id))
+                record = to_record(result, by_name[name], other, run_id, against=by_name[other].id)
+                append_record(run_dir, with_provenance(record, scores[name].provenance))
 
 
 def _failure(run_id: str, condition: Condition, reason: str) -> FailureRecord:
@@ -213,13 +230,21 @@ def to_clips(records: Sequence[ClipRecord], run_dir: Path) -> list[Clip]:
     ]
 
 
-def made_with(result: MetricResult, provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """The network behind a headline value, name and hash, and the environment of one that ran in another."""
-    if result.window != WHOLE or result.metric not in METRICS or (role := role_of(result.metric)) is None:
-        return {}
-    found = {"embedder": provenance["embedders"][role]}
-    environment = provenance["environments"].get(role)
-    return found | ({"environment": environment} if environment else {})
+def with_provenance(record: MetricRecord, provenance: Mapping[str, Any]) -> MetricRecord:
+    """The record with the network behind a headline value, and the environment of one that ran in another.
+
+    A value of the best of several clips says of how many, and names the one that was kept in place of its prompt.
+    """
+    details = dict(record.details)
+    if record.window == WHOLE and record.metric in METRICS and (role := role_of(record.metric)) is not None:
+        details["embedder"] = provenance["embedders"][role]
+        if environment := provenance["environments"].get(role):
+            details["environment"] = environment
+    if chosen := provenance["candidates"]:
+        details["candidates"] = PRESETS[record.preset].candidates
+        if "per_clip" in details:
+            details["per_clip"] = {chosen[prompt]: value for prompt, value in details["per_clip"].items()}
+    return replace(record, details=details)
 
 
 def to_record(

@@ -39,6 +39,7 @@ def build_embedders(
     if unknown_weights := set(weights) - set(WEIGHT_OPTIONS):
         raise ValueError(f"weights for {sorted(unknown_weights)}; options are {', '.join(WEIGHT_OPTIONS)}")
     needed = {role for metric in metrics if (role := role_of(metric)) is not None}
+    needed |= {"text"} if preset.candidates > 1 else set()
     roles = (*ROLES, *sorted(needed - set(ROLES)))
     if unknown := set(given) - set(roles):
         raise ValueError(f"embedders for {sorted(unknown)}; roles are {', '.join(roles)}")
@@ -59,7 +60,7 @@ def build_embedders(
 # Made beside the packages of this repository; see docs/published-tools.md.
 PUBLISHED_ENVIRONMENT = Path(__file__).resolve().parents[2] / ".venv-published"
 MAKE_PUBLISHED = "make install-published (about 7 GB; in the repository's folder)"
-WEIGHT_OPTIONS = ("vggish", "cnn14_16k", "cnn14_32k", "ast", "clap", "tokenizer")
+WEIGHT_OPTIONS = ("vggish", "cnn14_16k", "cnn14_32k", "ast", "passt", "clap", "clap_music_speech", "tokenizer")
 
 
 def _source(weights: Mapping[str, str], option: str, default: WeightSource) -> WeightSource | Path:
@@ -104,6 +105,19 @@ def _clap_laion(weights: Mapping[str, str], options: dict[str, Any]) -> Embedder
     return LaionClapEmbedder(
         _source(weights, "clap", published.CLAP_630K), _source(weights, "tokenizer", TOKENIZER), **options
     )
+
+
+def _clap_music_speech(weights: Mapping[str, str], options: dict[str, Any]) -> Embedder:
+    from evaluation.embedders.laion import TOKENIZER, LaionClapEmbedder
+
+    checkpoint = _source(weights, "clap_music_speech", published.CLAP_MUSIC_SPEECH_AUDIOSET)
+    return LaionClapEmbedder(checkpoint, _source(weights, "tokenizer", TOKENIZER), **options)
+
+
+def _package_passt(weights: Mapping[str, str], options: dict[str, Any]) -> Embedder:
+    from evaluation.embedders.packages import PackagePasstEmbedder
+
+    return _of_package(PackagePasstEmbedder, _source(weights, "passt", published.PASST), options)
 
 
 def _package_vggish(weights: Mapping[str, str], options: dict[str, Any]) -> Embedder:
@@ -159,6 +173,8 @@ BUILDERS: dict[str, Builder] = {
     "ast": _ast,
     "clap": _clap,
     "clap_laion": _clap_laion,
+    "clap_music_speech": _clap_music_speech,
+    "package_passt": _package_passt,
     "package_vggish": _package_vggish,
     "package_clap": _package_clap,
 }

@@ -1,4 +1,4 @@
-"""The packages that papers used, as embedders: VGGish as in ``frechet-audio-distance``, CLAP of ``laion-clap``.
+"""The packages that papers used, as embedders: VGGish as in ``frechet-audio-distance``, laion-clap's CLAP, PaSST.
 
 They need an environment of their own (docs/published-tools.md); elsewhere ``embedders.build`` runs them there. Their
 networks run as released; only the loading is ours, because theirs fetches from hubs or unpickles whatever it finds.
@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from evaluation.embedders.clap import tells_captions_apart
 from evaluation.embedders.laion import strip_prefix
@@ -23,6 +24,12 @@ from evaluation.weights import load_exactly, read_state_dict
 
 _HTSAT_BASE_WIDTH = 128
 _CLAP_RATE, _CLAP_SAMPLES = 48_000, 480_000
+_PASST_RATE, _PASST_SAMPLES = 32_000, 320_000
+# The front end that hear21passt gives the network of `base`; its maskings are for training and do nothing here.
+_PASST_MEL = {
+    "n_mels": 128, "sr": _PASST_RATE, "win_length": 800, "hopsize": 320, "n_fft": 1024, "freqm": 48, "timem": 192,
+    "htk": False, "fmin": 0.0, "fmax": None, "norm": 1, "fmin_aug_range": 10, "fmax_aug_range": 2000,
+}  # fmt: skip
 
 
 class PackageVGGishEmbedder(NetworkEmbedder):
@@ -99,6 +106,41 @@ class PackageClapEmbedder(NetworkEmbedder):
     def _forward(self, waveforms: torch.Tensor) -> dict[Output, torch.Tensor]:
         module: Any = self.network
         return {"embedding": torch.from_numpy(module.get_audio_embedding_from_data(waveforms.cpu().numpy()))}
+
+
+class PackagePasstEmbedder(NetworkEmbedder):
+    """PaSST-S of ``hear21passt`` (K. Koutini et al., arXiv 2110.05069): 768-d embedding and 527 AudioSet logits.
+
+    Waveforms below 10 s are filled with zeros, as audioldm_eval's branch ``passt_replace_panns`` does.
+    """
+
+    name = "passt"
+    distributions = ("hear21passt",)
+    outputs: tuple[Output, ...] = ("embedding", "logits")
+    sample_rate = _PASST_RATE
+    min_samples = 1
+
+    @property
+    def max_samples(self) -> int:
+        """10 s."""
+        return _PASST_SAMPLES
+
+    def _front_end(self) -> str:
+        return f"hear21passt {importlib.metadata.version('hear21passt')}, zeros to 10 s"
+
+    def _load(self, path: Path) -> nn.Module:
+        passt = _package("hear21passt.models.passt", "hear21passt")
+        network: Any = passt.get_model(arch="passt_s_swa_p16_128_ap476", pretrained=False)
+        load_exactly(network, read_state_dict(path), path)
+        mel = _package("hear21passt.models.preprocess", "hear21passt").AugmentMelSTFT(**_PASST_MEL)
+        both: nn.Module = nn.ModuleDict({"mel": mel, "net": network})
+        return both
+
+    def _forward(self, waveforms: torch.Tensor) -> dict[Output, torch.Tensor]:
+        filled = functional.pad(waveforms, (0, _PASST_SAMPLES - waveforms.shape[1]))
+        parts: Any = self.network
+        logits, embedding = parts["net"](parts["mel"](filled).unsqueeze(1))
+        return {"embedding": embedding, "logits": logits}
 
 
 def _package(name: str, distribution: str) -> Any:

@@ -67,6 +67,13 @@ class TextEmbedder(Embedder, Protocol):
         """(n, d) embeddings of captions, float32."""
 
 
+def as_text_embedder(embedder: Embedder) -> TextEmbedder:
+    """The embedder itself, with its second method known. TypeError if it has no ``embed_text``."""
+    if not isinstance(embedder, TextEmbedder):
+        raise TypeError(f"{embedder.name} has no embed_text; the text role takes a CLAP")
+    return embedder
+
+
 def identity_of(*parts: object) -> str:
     """Hash of the text of ``parts``, for an embedder's identity or a cache key."""
     return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()[:HASH_LENGTH]

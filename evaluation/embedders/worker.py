@@ -19,7 +19,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from evaluation.embedders.protocol import Array, Features, Output, TextEmbedder, identity_of
+from evaluation.embedders.protocol import Array, Features, Output, as_text_embedder, identity_of
 
 _ALWAYS_NAMED = ("numpy", "torch")
 
@@ -51,9 +51,8 @@ def answer(request: Mapping[str, Any], served: list[Any]) -> Any:
     if call == "embed":
         write_features(Path(request["output"]), embedder.embed(read_waveforms(Path(request["input"]))))
     elif call == "embed_text":
-        if not isinstance(embedder, TextEmbedder):
-            raise TypeError(f"{embedder.name} has no embed_text; the text role takes a CLAP")
-        write_features(Path(request["output"]), [{"embedding": embedder.embed_text(request["captions"])}])
+        text = as_text_embedder(embedder).embed_text(request["captions"])
+        write_features(Path(request["output"]), [{"embedding": text}])
     return None
 
 

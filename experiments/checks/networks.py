@@ -19,16 +19,16 @@ from experiments.checks.scoring import (
     distinct_embedders,
     label,
     network_state,
-    planned_scorer,
+    planned_scorers,
 )
 from experiments.checks.weights import HASH_DIGITS
 from experiments.datasets.prompts import Prompt
-from experiments.score import NOT_SCORED, check_scorable, folder_references
+from experiments.score import NOT_SCORED, check_scorable, folder_references, presets_of
 
 
 def metric_lines(config: DictConfig, prompts: Sequence[Prompt]) -> Iterator[Line]:
     """Everything that scoring the configured metrics needs, a line each."""
-    if "score" not in config.stages or config.metrics.preset is None:
+    if "score" not in config.stages or not presets_of(config):
         yield Line(NOTE, "metrics", NOT_SCORED)
         return
     durations = sorted(map(float, config.durations))
@@ -36,14 +36,14 @@ def metric_lines(config: DictConfig, prompts: Sequence[Prompt]) -> Iterator[Line
 
     def plan() -> str:
         check_given_weights(config.metrics.weights)
-        scorers.append(planned_scorer(config, prompts, durations[0]))
-        return ", ".join(scorers[0].metrics)
+        scorers.extend(planned_scorers(config, prompts, durations[0]))
+        return "; ".join(f"{scorer.preset.name}: {', '.join(scorer.metrics)}" for scorer in scorers)
 
     yield from guarded("metrics", lambda: _chosen(config))
     yield from guarded("metrics.cache_dir", lambda: _cache(config.metrics.cache_dir))
     yield from guarded("references", lambda: _references(config.data.references, prompts))
     yield from guarded("computable metrics", plan)
-    for embedder in distinct_embedders(scorers[0]) if scorers else ():
+    for embedder in distinct_embedders(scorers):
         yield from guarded(f"network {label(embedder)}", partial(_network, embedder))
     if scorers:
         yield from guarded("metric windows", lambda: _windows(config, prompts, durations))
@@ -51,7 +51,7 @@ def metric_lines(config: DictConfig, prompts: Sequence[Prompt]) -> Iterator[Line
 
 def _chosen(config: DictConfig) -> str:
     check_scorable(config)
-    return f"preset {config.metrics.preset}"
+    return f"preset {', '.join(presets_of(config))}"
 
 
 def _references(source: object, prompts: Sequence[Prompt]) -> str:
@@ -89,5 +89,6 @@ def _network(embedder: Embedder) -> Line:
 
 def _windows(config: DictConfig, prompts: Sequence[Prompt], durations: Sequence[float]) -> str:
     for duration in durations:
-        check_windows(planned_scorer(config, prompts, duration), duration)
+        for scorer in planned_scorers(config, prompts, duration):
+            check_windows(scorer, duration)
     return f"clips of {', '.join(f'{duration:g}' for duration in durations)} s suit all networks"

@@ -14,7 +14,7 @@ from evaluation.preprocessing import check_window
 from evaluation.scorer import Scorer, computable
 from evaluation.weights import check_weights
 from experiments.datasets.prompts import Prompt
-from experiments.score import build_scorer, check_scorable, folder_references
+from experiments.score import build_scorer, check_scorable, folder_references, presets_of
 
 logger = logging.getLogger(__name__)
 
@@ -32,22 +32,37 @@ def check_scoring(config: DictConfig, prompts: Sequence[Prompt]) -> None:
     if isinstance(config.data.references, str):
         folder_references(Path(config.data.references).expanduser(), prompts)
     for duration in sorted(map(float, config.durations)):
-        scorer = planned_scorer(config, prompts, duration)
-        for embedder in distinct_embedders(scorer):
+        scorers = planned_scorers(config, prompts, duration)
+        for embedder in distinct_embedders(scorers):
             network_state(embedder)
-        check_windows(scorer, duration)
+        for scorer in scorers:
+            check_windows(scorer, duration)
 
 
-def planned_scorer(config: DictConfig, prompts: Sequence[Prompt], duration_s: float) -> Scorer:
-    """The scorer of one duration with the metrics that these prompts and references allow."""
+def planned_scorers(config: DictConfig, prompts: Sequence[Prompt], duration_s: float) -> list[Scorer]:
+    """The scorers of one duration, one per preset, with the metrics that these prompts and references allow.
+
+    Raises:
+        ValueError: metrics that cannot be computed, or another number of seeds than a preset takes the best of.
+    """
     clips = [Clip(prompt.id, Path(f"{prompt.id}.wav"), prompt.id, prompt.text) for prompt in prompts]
-    scorer = build_scorer(config, duration_s, aligned=False)
-    return computable(scorer, has_reference=config.data.references is not None, clips=clips)
+    scorers = []
+    for preset in presets_of(config):
+        scorer = build_scorer(config, preset, duration_s, aligned=False)
+        count, seeds = scorer.preset.candidates, list(config.seeds)
+        if count not in (1, len(seeds)):
+            raise ValueError(
+                f"metrics.preset {preset} takes the best of {count} clips of a prompt, got seeds={seeds}; "
+                f"set seeds={list(range(count))}, or choose another preset"
+            )
+        scorers.append(computable(scorer, has_reference=config.data.references is not None, clips=clips))
+    return scorers
 
 
-def distinct_embedders(scorer: Scorer) -> list[Embedder]:
-    """The networks of a scorer; one that fills two roles counts once."""
-    return list({label(embedder): embedder for embedder in scorer.all_embedders().values()}.values())
+def distinct_embedders(scorers: Sequence[Scorer]) -> list[Embedder]:
+    """The networks of some scorers; one that fills two roles counts once."""
+    found = [embedder for scorer in scorers for embedder in scorer.all_embedders().values()]
+    return list({label(embedder): embedder for embedder in found}.values())
 
 
 def label(embedder: Embedder) -> str:

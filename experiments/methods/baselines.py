@@ -42,7 +42,7 @@ def authors_attention(pipe_or_unet: Any, config: Config = None) -> Iterator[int]
     if config.window_frames is not None:
         raise ValueError(f"window_frames={config.window_frames}: the authors' arithmetic has no window, use None")
     source = KeySource(config)
-    with _patched_sites(pipe_or_unet, partial(AuthorsSite, source), config.levels, source) as sites:
+    with _patched_sites(pipe_or_unet, partial(AuthorsSite, source), config, source) as sites:
         yield sites
 
 
@@ -72,10 +72,10 @@ def deleted_sites(pipe_or_unet: Any) -> Iterator[int]:
 
 @contextmanager
 def _patched_sites(
-    pipe_or_unet: Any, build: BuildSite, levels: tuple[int, ...] = (0,), source: KeySource | None = None
+    pipe_or_unet: Any, build: BuildSite, config: Config = None, source: KeySource | None = None
 ) -> Iterator[int]:
-    unet = find_unet(pipe_or_unet)
-    patch = SitePatch(unet, find_sites(unet, levels), build, source)
+    unet, config = find_unet(pipe_or_unet), as_config(config)
+    patch = SitePatch(unet, find_sites(unet, config.levels, config.blocks), build, source, config.frequency_axis)
     with patched(patch) as sites:
         yield sites
 

@@ -82,9 +82,10 @@ def flex_lite_focus(pipe_or_unet: Any, config: Config = None) -> Iterator[int]:
     if config.duplicates != "count_twice" or not config.same_frequency:
         raise ValueError("flex_lite_focus: accepted are duplicates='count_twice' and same_frequency=True")
     unet, source = find_unet(pipe_or_unet), KeySource(config)
-    patch = SitePatch(unet, find_sites(unet, config.levels), partial(FlexSite, source), source)
-    with patched(patch) as sites:
-        yield sites
+    sites = find_sites(unet, config.levels, config.blocks)
+    patch = SitePatch(unet, sites, partial(FlexSite, source), source, config.frequency_axis)
+    with patched(patch) as count:
+        yield count
 
 
 class FlexSite(LiteFocusSite):

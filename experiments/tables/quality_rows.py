@@ -146,7 +146,7 @@ def _note(
     if ungenerated := _not_generated(key, records):
         notes.append(ungenerated)
     made = len(_recorded(key, records))
-    counted = min((r.n_scored + r.n_failed for metric, r in found.items() if metric in wanted), default=made)
+    counted = min((_clips_behind(r) for metric, r in found.items() if metric in wanted), default=made)
     if counted < made:
         notes.append(f"{made - counted} of {made} clips not scored yet: run stages=[score]")
     if failed := max((record.n_failed for record in found.values()), default=0):
@@ -200,9 +200,14 @@ def differences(records: Sequence[Record], preset: str) -> Differences:
 
     def covers(m: MetricRecord) -> bool:
         either = made.get((m.duration_s, m.method), set()) | made.get((m.duration_s, m.baseline), set())
-        return m.n_scored + m.n_failed >= len(either)
+        return _clips_behind(m) >= len(either)
 
     return {key: m for key, m in newest.items() if covers(m)}
+
+
+def _clips_behind(record: MetricRecord) -> int:
+    """How many clips a value has seen: several for one that counts, where the best of several counts."""
+    return (record.n_scored + record.n_failed) * int(record.details.get("candidates", 1))
 
 
 def timing_baseline(runs: Sequence[RunRecord]) -> str:

@@ -21,7 +21,7 @@ def test_every_test_that_the_page_names_exists():
 
 def test_every_preset_has_its_row():
     section = PAGE.partition("## Presets")[2].partition("\n## ")[0]
-    assert set(re.findall(r"^\| `([a-z-]+)` \|", section, re.MULTILINE)) == set(PRESETS)
+    assert set(re.findall(r"^\| `([a-z0-9-]+)` \|", section, re.MULTILINE)) == set(PRESETS)
 
 
 def test_every_metric_is_named_as_it_is_asked_for():

@@ -13,13 +13,13 @@ from evaluation.embedders.packages import PackageClapEmbedder, PackageVGGishEmbe
 from evaluation.embedders.panns import Cnn14Embedder
 from evaluation.presets import PRESETS, find_preset
 from evaluation.registry import METRICS, role_of
-from evaluation.weights import CLAP_630K, CNN14_16K, VGGISH
+from evaluation.weights import CLAP_630K, CLAP_MUSIC_SPEECH_AUDIOSET, CNN14_16K, VGGISH
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "metrics"
 
 
 def test_the_presets_are_those_of_the_configuration():
-    assert sorted([*PRESETS, "none"]) == sorted(path.stem for path in CONF.glob("*.yaml"))
+    assert sorted([*PRESETS, "none", "paper"]) == sorted(path.stem for path in CONF.glob("*.yaml"))
     assert all(name == preset.name for name, preset in PRESETS.items())
 
 
@@ -98,17 +98,26 @@ def test_every_builder_builds(tmp_path, monkeypatch):
     built = {name: build(weights, {}) for name, build in BUILDERS.items()}
     assert {name: embedder.name for name, embedder in built.items()} == {
         "vggish": "vggish", "cnn14_16k": "cnn14-16k", "cnn14_32k": "cnn14-32k", "ast": "ast", "clap": "clap",
-        "clap_laion": "clap-laion", "package_vggish": "torchvggish", "package_clap": "laion-clap",
+        "clap_laion": "clap-laion", "clap_music_speech": "clap-laion", "package_passt": "passt",
+        "package_vggish": "torchvggish", "package_clap": "laion-clap",
     }  # fmt: skip
     assert isinstance(built["clap_laion"], LaionClapEmbedder)
     assert built["clap_laion"].int16
     assert built["clap_laion"].source == CLAP_630K
+    assert built["clap_music_speech"].source == CLAP_MUSIC_SPEECH_AUDIOSET
     assert isinstance(built["package_vggish"], PackageVGGishEmbedder)
     assert isinstance(built["package_clap"], PackageClapEmbedder)
     with pytest.raises(ValueError, match=r"weights.tokenizer: roberta-base is a folder"):
         BUILDERS["clap_laion"]({"tokenizer": "sha256:" + "0" * 64}, {})
     with pytest.raises(ValueError, match=r"weights.ast: .* is a folder"):
         BUILDERS["ast"]({"ast": "sha256:" + "0" * 64}, {})
+
+
+def test_the_best_of_several_needs_a_clap_whatever_is_measured():
+    judge = BandEmbedder()
+    given = {"frames": judge, "classifier": judge, "text": judge}
+    assert set(build_embedders(find_preset("audioldm2"), ("kl",), {}, given)) == {"classifier", "text"}
+    assert set(build_embedders(find_preset("strict"), ("kl",), {}, given)) == {"classifier"}
 
 
 def test_given_embedders_take_precedence_and_missing_ones_are_named():

@@ -8,6 +8,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from experiments.conditions import build_method, build_methods, build_timing_arms, expand_conditions
+from experiments.score import presets_of
 from experiments.system.cli import CONF_DIR
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,12 +49,16 @@ def test_pipelines_compose(name):
         (["metrics=none"], None),
         (["+sweep=durations"], "testbed"),
         (["+sweep=durations", "pipeline=audioldm2"], None),
-        (["+sweep=paper"], "strict"),
         (["+sweep=paper", "metrics=litefocus"], "litefocus"),
     ],
 )
 def test_the_pipeline_chooses_the_metrics_where_the_user_and_the_sweep_do_not(overrides, preset):
     assert composed(*overrides).metrics.preset == preset
+
+
+def test_the_papers_experiment_is_scored_as_its_authors_did_and_by_our_own_protocol():
+    assert presets_of(composed("+sweep=paper")) == ["litefocus", "strict"]
+    assert presets_of(composed("+sweep=paper", "metrics.preset=[audioldm2,strict]")) == ["audioldm2", "strict"]
 
 
 @pytest.mark.parametrize("command", ["probe", "benchmark"])

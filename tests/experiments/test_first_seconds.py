@@ -13,6 +13,7 @@ from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 
 from evaluation.cache import EmbeddingCache
+from evaluation.embedders import build
 from evaluation.embedders.build import WEIGHT_OPTIONS
 from evaluation.weights import CNN14_16K, WeightsError, check_weights
 from experiments import report as report_module
@@ -91,6 +92,25 @@ def test_a_network_without_weights(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     config = configured(tmp_path, "metrics=strict", "data=demo")
     fails_before_the_pipeline(config, monkeypatch, WeightsError, "clap-htsat-unfused is not at .*set weights.clap")
+
+
+def test_a_best_of_three_needs_three_clips_of_each_prompt(tmp_path, monkeypatch):
+    config = configured(tmp_path, "metrics=audioldm2", "metrics.metrics=[level]", "data=demo", "seeds=[0,1]")
+    message = (
+        r"metrics.preset audioldm2 takes the best of 3 clips of a prompt, got seeds=\[0, 1\]; set seeds=\[0, 1, 2\]"
+    )
+    monkeypatch.setattr(build, "_installed", lambda distributions: True)
+    fails_before_the_pipeline(config, monkeypatch, ValueError, message)
+
+
+def test_a_network_of_another_environment_that_is_not_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "PUBLISHED_ENVIRONMENT", tmp_path / ".venv-published")
+    (tmp_path / "references").mkdir()
+    for prompt in run_module.load_prompts(configured(tmp_path, "data=demo")):
+        (tmp_path / "references" / f"{prompt.id}.wav").touch()
+    options = ("metrics=audioldm2", "data=demo", f"data.references={tmp_path / 'references'}", "seeds=[0,1,2]")
+    message = "PackagePasstEmbedder runs in the environment .*make it: make install-published"
+    fails_before_the_pipeline(configured(tmp_path, *options), monkeypatch, FileNotFoundError, message)
 
 
 def test_a_weight_name_that_is_none(tmp_path):

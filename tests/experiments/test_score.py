@@ -157,6 +157,24 @@ def test_a_shard_embeds_no_wav_that_is_not_the_recorded_one(tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
+def test_several_presets_score_the_same_clips_and_every_record_names_its_own(tmp_path):
+    cond = condition("dense")
+    for prompt in PROMPTS:
+        add_clip(tmp_path, cond, prompt, 0.1)
+    config = OmegaConf.merge(level_config(), {"metrics": {"preset": ["litefocus", "strict"]}})
+    score_run(config, [cond], PROMPTS, tmp_path, "run")
+    found = of_kind(read_records(tmp_path), MetricRecord)
+    assert [(r.preset, r.metric, r.n_scored) for r in found if r.window < 0 and r.metric == "level"] == [
+        ("litefocus", "level", 8), ("strict", "level", 8),
+    ]  # fmt: skip
+    twice = OmegaConf.merge(config, {"metrics": {"preset": ["strict", "strict"]}})
+    with pytest.raises(ValueError, match=r"metrics.preset=\['strict', 'strict'\]: give every preset once"):
+        score_run(twice, [cond], PROMPTS, tmp_path, "run")
+    unknown = OmegaConf.merge(config, {"metrics": {"preset": ["strict", "fidelity"]}})
+    with pytest.raises(ValueError, match="preset 'fidelity'; give one of strict"):
+        score_run(unknown, [cond], PROMPTS, tmp_path, "run")
+
+
 def test_untrained_pipelines_are_refused_by_name():
     config = OmegaConf.create({"pipeline": {"name": "audioldm2_untrained", "trained": False}})
     with pytest.raises(ValueError, match="pipeline audioldm2_untrained has random weights"):

@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-PACKAGES = ("laion_clap", "frechet_audio_distance", "torchvggish")
+PACKAGES = ("laion_clap", "frechet_audio_distance", "torchvggish", "hear21passt")
 MISSING = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
 
 if not MISSING:

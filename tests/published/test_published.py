@@ -23,12 +23,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "evaluation"))
 import frechet_audio_distance
 import laion_clap
 from frechet_audio_distance.models import pann
+from hear21passt import base
+from hear21passt.models import passt
 from local_hub import REVISION
 from networks import save_cnn14, save_vggish
 from torchvggish import mel_features, torchvggish, vggish_input
 
 from evaluation.embedders.laion import LaionClapEmbedder
-from evaluation.embedders.packages import PackageClapEmbedder, PackageVGGishEmbedder
+from evaluation.embedders.packages import PackageClapEmbedder, PackagePasstEmbedder, PackageVGGishEmbedder
 from evaluation.embedders.panns import Cnn14Embedder
 from evaluation.embedders.spectrogram import vggish_examples
 from evaluation.embedders.vggish import VGGishEmbedder
@@ -213,6 +215,27 @@ def test_clap_score_through_both_code_paths(folders, clap, tokenizer):
     assert own.value("clap") == pytest.approx(published.value("clap"), abs=1e-4)
     for clip, row in published.per_clip.items():
         assert own.per_clip[clip]["clap"] == pytest.approx(row["clap"], abs=1e-4)
+
+
+def test_passt_equals_the_package_as_audioldm_eval_calls_it(tmp_path, monkeypatch):
+    """Branch passt_replace_panns: `get_basic_model(mode="logits")` on the first 10 s, zeros after a shorter clip."""
+    load = passt.get_model
+    monkeypatch.setattr(base, "get_model_passt", lambda arch: load(arch=arch, pretrained=False))
+    torch.manual_seed(0)
+    package = base.get_basic_model(mode="logits").eval()
+    torch.save(package.net.state_dict(), tmp_path / "passt.pt")
+    ours = PackagePasstEmbedder(tmp_path / "passt.pt")
+    for seconds in (10.0, 3.0):
+        waveform = noise(seconds, 32_000)
+        filled = torch.nn.functional.pad(torch.from_numpy(waveform), (0, 320_000 - len(waveform)))[None]
+        with torch.inference_mode():
+            logits, embedding = package.net(package.mel(filled).unsqueeze(1))
+            np.testing.assert_array_equal(package(filled), logits)
+        found = ours.embed([waveform])[0]
+        np.testing.assert_allclose(found["logits"], logits[0].numpy(), rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(found["embedding"], embedding[0].numpy(), rtol=1e-5, atol=1e-5)
+    with pytest.raises(ValueError, match="at most 320000"):
+        ours.embed([noise(11, 32_000)])
 
 
 def test_laion_draws_a_random_crop_beyond_ten_seconds(laion):

@@ -75,6 +75,15 @@ def test_scores_of_before_more_clips_came_say_so_and_decide_nothing():
     assert notes(again) == {DENSE: "", LITE: "1 of 6 clips not scored"}
 
 
+def test_a_value_of_the_best_of_several_clips_has_seen_all_of_them():
+    more = [*COMPLETE, start("two", seeds=(0, 1, 2)), *clips(DENSE, seeds=(1, 2)), *clips(LITE, seeds=(1, 2))]
+    best_of = {"details": {"candidates": 3}}
+    again = [*more, score(DENSE, 3.0, **best_of), score(LITE, 2.0, **best_of)]
+    again.append(score(LITE, -1.0, baseline=DENSE, half=0.5, **best_of))
+    assert notes(again) == {DENSE: "", LITE: ""}
+    assert best(again) == [LITE]
+
+
 def test_a_difference_that_covers_one_side_only_is_left_out():
     more = [*COMPLETE, start("two", seeds=(0, 1)), *clips(LITE, seeds=(1,)), score(LITE, 1.0, n=4)]
     assert notes(more) == {DENSE: "2 of 4 clips not generated", LITE: ""}

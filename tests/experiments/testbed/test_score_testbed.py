@@ -42,7 +42,7 @@ def records(tmp_path_factory):
             )  # fmt: skip
             append_record(run_dir, clip)
     references, aligned = render_references(prompts, DURATION_S, folder=str(run_dir / "references"))
-    scorer = build_scorer(OmegaConf.create(CONFIG), DURATION_S, aligned)
+    scorer = build_scorer(OmegaConf.create(CONFIG), "testbed", DURATION_S, aligned)
     clips = of_kind(read_records(run_dir), ClipRecord)
     score_duration(scorer, [dense, lite], clips, references, "dense", run_dir, "r")
     return read_records(run_dir)
