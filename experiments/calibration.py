@@ -13,8 +13,8 @@ from functools import cached_property
 from statistics import median
 
 from experiments.conditions import Condition, Method
-from experiments.pipelines import GeneratedClip, Pipeline
-from experiments.prompts import Prompt
+from experiments.datasets.prompts import Prompt
+from experiments.pipelines.pipeline import GeneratedClip, Pipeline
 from experiments.records import ClipRecord
 from experiments.shards import predicted_flops
 from experiments.system.progress import progress

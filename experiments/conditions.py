@@ -3,19 +3,15 @@
 condition = method x duration x steps x guidance (within one pipeline); clip = condition x prompt x seed.
 """
 
-import hashlib
 import math
 import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-
-if TYPE_CHECKING:
-    import torch
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 STAGES = ("generate", "timing", "score", "report")
@@ -171,14 +167,3 @@ def _number(value: Any, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{name}: got {value!r}, accepted are numbers")
     return float(value)
-
-
-def noise_generator(prompt_id: str, seed: int, duration_s: float) -> "torch.Generator":
-    """The generator of a clip's initial noise.
-
-    It depends on prompt, seed and duration alone: every method starts from the same noise, in any batch or shard.
-    """
-    import torch
-
-    digest = hashlib.sha256(f"{prompt_id}\0{seed}\0{duration_s:g}".encode()).digest()
-    return torch.Generator("cpu").manual_seed(int.from_bytes(digest[:8], "little") >> 1)

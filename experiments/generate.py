@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from experiments.conditions import Condition
-from experiments.pipelines import GeneratedClip, Pipeline
-from experiments.prompts import Prompt
+from experiments.datasets.prompts import Prompt
+from experiments.pipelines.pipeline import GeneratedClip, Pipeline
 from experiments.records import RECORDS_FILE, ClipRecord, FailureRecord, append_record, of_kind, read_records
 from experiments.system.audio_files import check_content, write_wav
 from experiments.system.files import sha256_file

@@ -22,13 +22,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.checks.scoring import check_scoring
 from experiments.conditions import Condition, Method, build_methods, build_timing_arms, expand_conditions, is_whole
+from experiments.datasets.prompts import Prompt
 from experiments.generate import generate_clips, plan_clips
-from experiments.pipelines import DTYPES, Pipeline, select_device
-from experiments.prompts import Prompt
+from experiments.pipelines.pipeline import DTYPES, Pipeline, select_device
+from experiments.pipelines.revisions import with_commit
 from experiments.records import RECORDS_FILE, ProbeRunRecord, RunRecord, append_record, of_kind, read_records
 from experiments.report import report
 from experiments.resume import check_same_settings, check_same_weights, check_writable, locked
-from experiments.revisions import with_commit
 from experiments.score import embed_clips, is_scored, score_run
 from experiments.shards import Shard
 from experiments.system.cli import CONF_DIR, check_overrides, one_line_errors

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from experiments.conditions import Method
-from experiments.pipelines import Pipeline
+from experiments.pipelines.pipeline import Pipeline
 from experiments.records import (
     AA_SUFFIX,
     RECORDS_FILE,

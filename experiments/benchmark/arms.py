@@ -18,9 +18,9 @@ from hydra import compose
 from omegaconf import OmegaConf
 
 from experiments.conditions import Method, build_method
+from experiments.datasets.prompts import Prompt
 from experiments.methods.baselines import NaiveSite, ValueSite
-from experiments.pipelines import Pipeline
-from experiments.prompts import Prompt
+from experiments.pipelines.pipeline import Pipeline
 from experiments.timing import unet_step
 from litefocus import TokenGrid
 from litefocus.levers import compile_blocks

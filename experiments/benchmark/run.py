@@ -34,7 +34,7 @@ from experiments.benchmark.cells import Cell, cell_steps, check_cell, check_same
 from experiments.benchmark.module_profile import module_shares
 from experiments.benchmark.report import benchmark_report
 from experiments.conditions import Method
-from experiments.pipelines import Pipeline
+from experiments.pipelines.pipeline import Pipeline
 from experiments.records import AA_SUFFIX, CellRecord, RoundRecord, append_record
 from experiments.resume import locked
 from experiments.run import load_pipeline, resolved, start_record

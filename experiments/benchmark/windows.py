@@ -29,7 +29,7 @@ from experiments.benchmark.arms import Call, relative_error, synchronised
 from experiments.benchmark.cells import Cell, check_cell, check_same_settings, identity, rounds_missing
 from experiments.benchmark.report import benchmark_report
 from experiments.benchmark.run import attention_backend, time_rounds
-from experiments.pipelines import select_device
+from experiments.pipelines.pipeline import select_device
 from experiments.records import AA_SUFFIX, CellRecord, append_record
 from experiments.resume import locked
 from experiments.run import prepare_torch, resolved, start_record

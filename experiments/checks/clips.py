@@ -11,8 +11,8 @@ import torch
 
 from experiments.checks.lines import FAIL, NOTE, OK, Line
 from experiments.conditions import Method
-from experiments.pipelines import Pipeline
-from experiments.prompts import Prompt
+from experiments.datasets.prompts import Prompt
+from experiments.pipelines.pipeline import Pipeline
 from experiments.system.memory import available_gib, working_memory_gib
 from experiments.timing import materialised_gib
 from litefocus import LiteFocusConfig, lite_focus

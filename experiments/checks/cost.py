@@ -8,7 +8,7 @@ from experiments.calibration import MINIMUM_STEPS, Calibration, measure
 from experiments.checks.lines import FAIL, OK, Line
 from experiments.conditions import Condition
 from experiments.generate import SPARE_BYTES, Clip
-from experiments.pipelines import Pipeline
+from experiments.pipelines.pipeline import Pipeline
 from experiments.plan import plan_run
 from experiments.resume import check_writable
 

@@ -22,7 +22,7 @@ from experiments.checks.scoring import (
     planned_scorers,
 )
 from experiments.checks.weights import HASH_DIGITS
-from experiments.prompts import Prompt
+from experiments.datasets.prompts import Prompt
 from experiments.score import NOT_SCORED, check_scorable, folder_references, presets_of
 
 

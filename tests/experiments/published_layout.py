@@ -27,10 +27,10 @@ from transformers import (
     SpeechT5HifiGanConfig,
 )
 
+from experiments.pipelines.untrained import PUBLISHED_SCHEDULER, TINY_VAE, TINY_VOCODER, seeded_initialisation
 from experiments.testbed.clap import clap_config
 from experiments.testbed.text import make_roberta_tokenizer, make_text_parts
 from experiments.testbed.unet import export_unet, make_unet
-from experiments.untrained import PUBLISHED_SCHEDULER, TINY_VAE, TINY_VOCODER, seeded_initialisation
 
 CAPTIONS = ["a dog barks", "rain falls on a roof", "a bell rings"]
 WIDTH = 16

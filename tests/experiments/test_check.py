@@ -11,7 +11,6 @@ from hydra import compose, initialize_config_dir
 from published_layout import CAPTIONS, write_published
 
 from experiments import check as check_module
-from experiments import revisions
 from experiments.check import environment, look_at_weights
 from experiments.checks import clips as clips_module
 from experiments.checks import weights as weights_module
@@ -19,10 +18,10 @@ from experiments.checks.clips import clip_lines, memory_line, relative_error
 from experiments.checks.lines import FAIL, NOTE, OK, Line, failures, guarded, render
 from experiments.checks.networks import metric_lines
 from experiments.checks.weights import file_lines, licence_line, licence_of
-from experiments.pipelines import hash_weights
-from experiments.prompts import Prompt
+from experiments.datasets.prompts import Prompt
+from experiments.pipelines.pipeline import hash_weights, revisions
+from experiments.pipelines.untrained import build_untrained
 from experiments.system.cli import CONF_DIR
-from experiments.untrained import build_untrained
 
 PROMPT = Prompt("a", CAPTIONS[0])
 

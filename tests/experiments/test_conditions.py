@@ -4,7 +4,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from experiments.conditions import Condition, build_methods, build_timing_arms, expand_conditions, noise_generator
+from experiments.conditions import Condition, build_methods, build_timing_arms, expand_conditions
+from experiments.system.seeds import noise_generator
 
 DENSE = {
     "name": "dense",

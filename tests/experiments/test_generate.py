@@ -8,9 +8,9 @@ import soundfile
 
 from experiments import generate
 from experiments.conditions import Condition, Method
+from experiments.datasets.prompts import Prompt
 from experiments.generate import batches, generate_clips, plan_clips
-from experiments.pipelines import GeneratedClip
-from experiments.prompts import Prompt
+from experiments.pipelines.pipeline import GeneratedClip
 from experiments.records import ClipRecord, FailureRecord, of_kind, read_records
 from experiments.system.files import sha256_file
 

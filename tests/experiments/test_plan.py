@@ -11,9 +11,9 @@ from test_shards import method
 from experiments import plan as program
 from experiments.calibration import Calibration, Sample, fit_line, measure, samples_of
 from experiments.conditions import Condition
+from experiments.datasets.prompts import Prompt
 from experiments.generate import plan_clips
 from experiments.plan import command_lines, plan_run, render
-from experiments.prompts import Prompt
 from experiments.records import ClipRecord, append_record
 from experiments.shards import predicted_flops
 from litefocus import LiteFocusConfig

@@ -8,8 +8,8 @@ from omegaconf import OmegaConf
 
 from evaluation.scorer import embed_folder, make_scorer
 from experiments.conditions import Condition, Method
+from experiments.datasets.prompts import Prompt
 from experiments.generate import plan_clips
-from experiments.prompts import Prompt
 from experiments.records import ClipRecord, FailureRecord, MetricRecord, append_record, of_kind, read_records
 from experiments.score import (
     check_scorable,

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from test_generate import FakePipeline
 
 from experiments.conditions import Condition, Method
+from experiments.datasets.prompts import Prompt, subset_ids
 from experiments.generate import generate_clips, plan_clips
-from experiments.prompts import Prompt, subset_ids
 from experiments.records import ClipRecord, RunRecord, append_record, of_kind, read_records, record_files
 from experiments.resume import locked
 from experiments.shards import Shard, assign, group_of, predicted_flops
@@ -172,7 +172,7 @@ def test_predicted_flops_are_those_of_the_published_unet(config):
     torch = pytest.importorskip("torch")
     from diffusers import AudioLDM2UNet2DConditionModel
 
-    from experiments.audioldm2_config import PUBLISHED_AUDIOLDM2_UNET
+    from experiments.pipelines.audioldm2_config import PUBLISHED_AUDIOLDM2_UNET
 
     with torch.device("meta"):
         unet = AudioLDM2UNet2DConditionModel.from_config(PUBLISHED_AUDIOLDM2_UNET)

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from experiments.conditions import Method
+from experiments.pipelines.untrained import build_untrained
 from experiments.records import FailureRecord, RunRecord, TimingRecord, read_records
 from experiments.timing import interleave, is_timed, time_duration
-from experiments.untrained import build_untrained
 
 
 class FakeClock:

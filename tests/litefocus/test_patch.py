@@ -9,7 +9,7 @@ import torch
 from conftest import COMMON, Run, latents
 from diffusers import AudioLDM2UNet2DConditionModel, StableAudioDiTModel
 
-from experiments.audioldm2_config import PUBLISHED_AUDIOLDM2_UNET
+from experiments.pipelines.audioldm2_config import PUBLISHED_AUDIOLDM2_UNET
 from litefocus import LiteFocusConfig, TokenGrid, disable_lite_focus, inject_lite_focus, lite_focus, lite_focus_state
 from litefocus.keys import KeySource
 from litefocus.patch import SitePatch, patched

@@ -18,7 +18,7 @@ from experiments.methods.feature_reuse import attention_free_blocks, feature_reu
 from experiments.methods.guidance import guidance_interval
 from experiments.methods.solver import solver
 from experiments.methods.step_clock import Kept, StepClock
-from experiments.untrained import build_untrained
+from experiments.pipelines.untrained import build_untrained
 from litefocus import LiteFocusConfig, lite_focus
 from litefocus.sites import find_sites
 

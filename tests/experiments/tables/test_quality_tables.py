@@ -234,7 +234,7 @@ def test_a_gate_read_on_other_captions_or_lengths_is_not_claimed():
     record.config["data"] = {"_target_": "experiments.testbed.load_prompts.load_prompts"}
     none = "Gate at 1x: no reading, so no claim about quality can be made there."
     assert quality_notes([record]) == [TESTBED_NOTE, none]
-    record.config["data"] = {"_target_": "experiments.prompts.load_captions"}
+    record.config["data"] = {"_target_": "experiments.datasets.prompts.load_captions"}
     assert quality_notes([record]) == [TESTBED_NOTE, none, OTHER_CAPTIONS]
 
 

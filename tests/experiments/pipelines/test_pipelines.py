@@ -8,9 +8,9 @@ import torch
 from diffusers import StableAudioDiTModel
 from published_layout import BUILDERS, CAPTIONS, write_published
 
-from experiments.pipelines import hash_weights, load_published, select_device
-from experiments.prompts import Prompt
-from experiments.untrained import build_untrained, seeded_initialisation
+from experiments.datasets.prompts import Prompt
+from experiments.pipelines.pipeline import hash_weights, load_published, select_device
+from experiments.pipelines.untrained import build_untrained, seeded_initialisation
 from litefocus import inject_lite_focus, lite_focus
 
 CPU = torch.device("cpu")

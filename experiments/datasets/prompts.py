@@ -104,7 +104,7 @@ def load_captions(
 
 def load_demo(limit: int | None = None) -> list[Prompt]:
     """The captions that ship with the package."""
-    with resources.as_file(resources.files("experiments") / "data" / "demo_captions.txt") as path:
+    with resources.as_file(resources.files("experiments") / "datasets" / "demo_captions.txt") as path:
         return load_captions(str(path), limit=limit)
 
 
@@ -162,7 +162,7 @@ def load_audiocaps(
 
 def subset_ids(name: str) -> list[str]:
     """The audiocap_ids of a published one-caption-per-clip list."""
-    return (resources.files("experiments") / "data" / f"audiocaps_{name}.txt").read_text().split()
+    return (resources.files("experiments") / "datasets" / f"audiocaps_{name}.txt").read_text().split()
 
 
 def fetch_audiocaps(cache_dir: Path) -> Path:

@@ -14,8 +14,8 @@ import torch
 from diffusers import AudioLDM2Pipeline, AudioLDM2UNet2DConditionModel, AutoencoderKL, DDIMScheduler
 from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
-from experiments.audioldm2_config import PUBLISHED_AUDIOLDM2_UNET
-from experiments.pipelines import Pipeline, prepare
+from experiments.pipelines.audioldm2_config import PUBLISHED_AUDIOLDM2_UNET
+from experiments.pipelines.pipeline import Pipeline, prepare
 
 TEXT_TOKENS = 16
 PUBLISHED_VAE = {

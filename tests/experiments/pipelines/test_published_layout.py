@@ -124,7 +124,7 @@ def test_the_main_command_runs_on_a_published_folder(tmp_path, name):
 
 
 def test_the_lines_of_the_readme_run_on_a_published_folder(audioldm2, monkeypatch):
-    code = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    code = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
     call, load = AudioLDM2Pipeline.__call__, AudioLDM2Pipeline.from_pretrained
     # Only the size is changed: the folder in place of the hub, the CPU in place of a GPU, two steps of one second.
     monkeypatch.setattr(AudioLDM2Pipeline, "from_pretrained", lambda hub_id, dtype: load(audioldm2))

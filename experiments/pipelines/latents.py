@@ -13,7 +13,7 @@ from transformers.audio_utils import mel_filter_bank
 
 from evaluation.audio import load_audio, mix_to_mono
 from evaluation.resample import resample
-from experiments.pipelines import Pipeline
+from experiments.pipelines.pipeline import Pipeline
 from experiments.system.progress import progress
 
 LogMel = Callable[[Tensor], Tensor]

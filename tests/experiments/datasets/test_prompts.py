@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.prompts import (
+from experiments.datasets.prompts import (
     Prompt,
     load_audiocaps,
     load_captions,

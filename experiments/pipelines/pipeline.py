@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from experiments.conditions import noise_generator
-from experiments.prompts import Prompt
-from experiments.revisions import COMMIT, WHAT_TO_SAVE
+from experiments.datasets.prompts import Prompt
+from experiments.pipelines.revisions import COMMIT, WHAT_TO_SAVE
+from experiments.system.seeds import noise_generator
 from litefocus.decoding import DecodingChunks, decoding_in_chunks
 from litefocus.repair import repair_pipeline
 
