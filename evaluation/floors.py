@@ -18,9 +18,9 @@ import numpy as np
 from evaluation.bootstrap import Array
 from evaluation.clap_score import text_collapse
 from evaluation.fad import frechet_distance
-from evaluation.kad import kernel_audio_distance, median_bandwidth
+from evaluation.kad import kernel_audio_distance
 from evaluation.material import Material
-from evaluation.measure import clap_values, window_means
+from evaluation.measure import clap_values, fixed_reference, window_means
 from evaluation.metric import FLOOR, Floor, Metric
 from evaluation.presets import Role
 from evaluation.results import MetricResult
@@ -44,7 +44,7 @@ def halves(role: Role) -> Callable[[Material], Floor]:
 def kernel_halves(material: Material) -> Floor:
     """The kernel distance between two halves of the references."""
     rows, clips = material.reference["classifier"].first_windows("embedding")
-    width = median_bandwidth(rows) if len(rows) > 1 else None
+    width = fixed_reference(material, "classifier", None, 0).bandwidth if len(rows) > 1 else None
     return _halves(material, rows, clips, partial(kernel_audio_distance, bandwidth=width))
 
 

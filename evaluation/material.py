@@ -6,7 +6,8 @@ Shapes: n clips, m prompts with a reference, W windows, F frames, r rows, d embe
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +33,7 @@ class Material:
         labels: what should be heard in each of the n clips, or None.
         outputs: per role, what its embedder gives.
         seed: of subsampling.
+        memo: what metrics have computed from the references, which is the same for any of the clips.
     """
 
     preset: Preset
@@ -42,6 +44,7 @@ class Material:
     labels: tuple[ClipLabels, ...] | None
     outputs: Mapping[Role | None, tuple[Output, ...]]
     seed: int
+    memo: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def window_counts(self, role: Role | None) -> list[int]:
         """Windows along each of the n clips; 1 where the second axis holds crop seeds or the clip is one window."""

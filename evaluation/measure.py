@@ -6,6 +6,7 @@ Shapes: n clips, m prompts with a reference, W windows, F frames, r rows, d embe
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from evaluation.embedders.protocol import Output
 from evaluation.fad import Moments, frechet_distance, gaussian_moments
 from evaluation.fad_infinity import fad_infinity_interval
 from evaluation.inception_score import mean_of_splits, split_numbers
-from evaluation.kad import kernel_audio_distance, median_bandwidth
+from evaluation.kad import FixedReference
 from evaluation.kl import bernoulli_kl_per_clip, kl_per_clip, windowed_kl_per_clip
 from evaluation.longform import consistency, repetition
 from evaluation.material import Material, boxed, with_column
@@ -76,32 +77,17 @@ def fad_infinity(material: Material, n_failed: int) -> MetricResult:
 
 def kad(material: Material) -> SetValues:
     """Kernel audio distance of the classifier's embeddings."""
-    _require(material, "classifier", "embedding", "kad")
-
-    def distance_to(prompts: Collection[str] | None) -> PositionStatistic:
-        width = median_bandwidth(material.reference_rows("classifier", "embedding", 0, prompts))
-
-        def distance(part: Array, position: int) -> float:
-            reference = material.reference_rows("classifier", "embedding", position, prompts)
-            return kernel_audio_distance(reference, part[:, 1:], bandwidth=width, generated_clips=part[:, 0])
-
-        return distance
-
-    bandwidth = median_bandwidth(material.reference_rows("classifier", "embedding", 0))
-    # Seeds of one prompt are alike: they count as one clip, or their pairs would raise the distance.
-    rows = with_column(material.prompt_numbers("classifier"), material.rows("classifier", "embedding"))
-    return SetValues(rows, distance_to(None), {"bandwidth": bandwidth}, distance_to)
+    return _kernel_distance("kad", material, "classifier")
 
 
 def without_bandwidth(material: Material) -> str | None:
     """Why the references give no kernel width, or None."""
     if "embedding" not in material.outputs["classifier"]:
         return None  # An error that names the embedder follows.
-    rows = material.reference_rows("classifier", "embedding", 0)
-    if len(rows) < 2:
+    if len(material.reference["classifier"].clip_ids) < 2:
         return "one reference"
     try:
-        median_bandwidth(rows)
+        fixed_reference(material, "classifier", None, 0)
     except ValueError:
         return "most references are the same"
     return None
@@ -198,6 +184,48 @@ def _frechet(metric: str, material: Material, role: Role, output: Output, rows: 
 
     details = {"reference_rows": len(material.reference_rows(role, output, 0)), "output": output}
     return SetValues(rows, distance_to(None), details, distance_to)
+
+
+def _kernel_distance(metric: str, material: Material, role: Role) -> SetValues:
+    _require(material, role, "embedding", metric)
+
+    def distance_to(prompts: Collection[str] | None) -> PositionStatistic:
+        return _KernelDistance(material, role, prompts)
+
+    bandwidth = fixed_reference(material, role, None, 0).bandwidth
+    # Seeds of one prompt are alike: they count as one clip, or their pairs would raise the distance.
+    rows = with_column(material.prompt_numbers(role), material.rows(role, "embedding"))
+    return SetValues(rows, distance_to(None), {"bandwidth": bandwidth}, distance_to)
+
+
+@dataclass(frozen=True)
+class _KernelDistance:
+    """KAD of rows (n, 1 + d), a prompt's number in front of each embedding."""
+
+    material: Material
+    role: Role
+    prompts: Collection[str] | None
+
+    def __call__(self, rows: Array, position: int) -> float:
+        return self._reference(position).distance(rows[:, 1:], rows[:, 0])
+
+    def without_groups(self, rows: Array, groups: Array, position: int) -> Array:
+        return self._reference(position).without_groups(rows[:, 1:], groups, rows[:, 0])
+
+    def _reference(self, position: int) -> FixedReference:
+        return fixed_reference(self.material, self.role, self.prompts, position)
+
+
+def fixed_reference(material: Material, role: Role, prompts: Collection[str] | None, position: int) -> FixedReference:
+    """The references that windows at a position are held against; the bandwidth is that of the first position."""
+    aligned = material.preset.reference_windows == "aligned"
+    key = ("kernel", role, None if prompts is None else frozenset(prompts), position if aligned else 0)
+    if key not in material.memo:
+        width = None if key[-1] == 0 else fixed_reference(material, role, prompts, 0).bandwidth
+        rows = material.reference_rows(role, "embedding", position, prompts)
+        material.memo[key] = FixedReference(rows, width)
+    found: FixedReference = material.memo[key]
+    return found
 
 
 def _paired_logits(material: Material, metric: str) -> tuple[Array, Array]:
