@@ -93,6 +93,22 @@ class Material:
         arrays = [features[output][window] for features in chosen.features]
         return np.concatenate([array if array.ndim == 2 else array[None] for array in arrays])
 
+    def vectors(self, role: Role) -> Array:
+        """(n, W, d) one vector per clip and window: the embedding, or the mean of the frames where there is none."""
+        if "embedding" in self.outputs[role]:
+            return self.generated[role].stack("embedding")
+        means = [features["frames"].mean(axis=1) for features in self.generated[role].features]
+        return np.stack(means)
+
+    def reference_vectors(self, role: Role, position: int, prompts: Collection[str] | None = None) -> Array:
+        """(r, d) the same of the references, to compare with the windows at a position."""
+        if "embedding" in self.outputs[role]:
+            return self.reference_rows(role, "embedding", position, prompts)
+        window = position if self.preset.reference_windows == "aligned" else 0
+        found = self.reference[role]
+        chosen = [n for n in found.clip_ids if prompts is None or n in prompts]
+        return np.stack([features["frames"][window].mean(axis=0) for features in found.select(chosen).features])
+
     def prompt_numbers(self, role: Role) -> Array:
         """(n,) number of each clip's prompt, what its seeds share: in paired sets its place among the references."""
         prompts = self.reference[role].clip_ids if self.preset.paired else dict.fromkeys(c.prompt for c in self.clips)
