@@ -32,8 +32,8 @@ from experiments.records import (
     of_kind,
     read_records,
 )
+from experiments.records.folder import PROBE_KEYS, check_same_settings, check_same_weights, check_writable, locked
 from experiments.report import report
-from experiments.resume import PROBE_KEYS, check_same_settings, check_same_weights, check_writable, locked
 from experiments.run import load_pipeline, load_prompts, resolved, start_record
 from experiments.score import build_references
 from experiments.system.cli import CONF_DIR, check_overrides, one_line_errors

@@ -27,8 +27,8 @@ from experiments.generate import generate_clips, plan_clips
 from experiments.pipelines.pipeline import DTYPES, Pipeline, select_device
 from experiments.pipelines.revisions import with_commit
 from experiments.records import RECORDS_FILE, ProbeRunRecord, RunRecord, append_record, of_kind, read_records
+from experiments.records.folder import check_same_settings, check_same_weights, check_writable, locked
 from experiments.report import report
-from experiments.resume import check_same_settings, check_same_weights, check_writable, locked
 from experiments.score import embed_clips, is_scored, score_run
 from experiments.shards import Shard
 from experiments.system.cli import CONF_DIR, check_overrides, one_line_errors

@@ -36,7 +36,7 @@ from experiments.benchmark.report import benchmark_report
 from experiments.conditions import Method
 from experiments.pipelines.pipeline import Pipeline
 from experiments.records import AA_SUFFIX, CellRecord, RoundRecord, append_record
-from experiments.resume import locked
+from experiments.records.folder import locked
 from experiments.run import load_pipeline, resolved, start_record
 from experiments.system.cli import CONF_DIR, check_overrides, one_line_errors
 from experiments.system.memory import available_gib, working_memory_gib

@@ -10,7 +10,7 @@ from experiments.conditions import Condition
 from experiments.generate import SPARE_BYTES, Clip
 from experiments.pipelines.pipeline import Pipeline
 from experiments.plan import plan_run
-from experiments.resume import check_writable
+from experiments.records.folder import check_writable
 
 
 def folder_line(run_dir: Path) -> str:

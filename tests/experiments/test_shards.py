@@ -12,7 +12,7 @@ from experiments.conditions import Condition, Method
 from experiments.datasets.prompts import Prompt, subset_ids
 from experiments.generate import generate_clips, plan_clips
 from experiments.records import ClipRecord, RunRecord, append_record, of_kind, read_records, record_files
-from experiments.resume import locked
+from experiments.records.folder import locked
 from experiments.shards import Shard, assign, group_of, predicted_flops
 from litefocus import LiteFocusConfig, TokenGrid
 from litefocus.cost import unet_step_cost
