@@ -17,12 +17,11 @@ import hydra
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.conditions import Method, build_method, build_methods, is_whole
 from experiments.datasets.prompts import Prompt
+from experiments.matrix.conditions import Method, build_method, build_methods, is_whole
 from experiments.pipelines.latents import encode_files
 from experiments.pipelines.pipeline import Pipeline
 from experiments.pipelines.revisions import with_commit
-from experiments.probes import ProbeClips, attention_structure, condition, denoising_loss
 from experiments.records import (
     AttentionRecord,
     ProbeLossRecord,
@@ -32,10 +31,11 @@ from experiments.records import (
     of_kind,
     read_records,
 )
+from experiments.records.folder import PROBE_KEYS, check_same_settings, check_same_weights, check_writable, locked
 from experiments.report import report
-from experiments.resume import PROBE_KEYS, check_same_settings, check_same_weights, check_writable, locked
-from experiments.run import load_pipeline, load_prompts, resolved, start_record
-from experiments.score import build_references
+from experiments.stages.probes import ProbeClips, attention_structure, condition, denoising_loss
+from experiments.stages.score import build_references
+from experiments.stages.setup import load_pipeline, load_prompts, resolved, start_record
 from experiments.system.cli import CONF_DIR, check_overrides, one_line_errors
 from experiments.system.progress import progress
 from experiments.tables.probe_rows import structure_values

@@ -23,7 +23,7 @@ from experiments.checks.scoring import (
 )
 from experiments.checks.weights import HASH_DIGITS
 from experiments.datasets.prompts import Prompt
-from experiments.score import NOT_SCORED, check_scorable, folder_references, presets_of
+from experiments.stages.score import NOT_SCORED, check_scorable, folder_references, presets_of
 
 
 def metric_lines(config: DictConfig, prompts: Sequence[Prompt]) -> Iterator[Line]:

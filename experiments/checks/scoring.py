@@ -14,7 +14,7 @@ from evaluation.preprocessing import check_window
 from evaluation.scorer import Scorer, computable
 from evaluation.weights import check_weights
 from experiments.datasets.prompts import Prompt
-from experiments.score import build_scorer, check_scorable, folder_references, presets_of
+from experiments.stages.score import build_scorer, check_scorable, folder_references, presets_of
 
 logger = logging.getLogger(__name__)
 

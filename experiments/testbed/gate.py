@@ -29,8 +29,8 @@ import torch
 from diffusers import AudioLDM2UNet2DConditionModel
 from safetensors.torch import load_file, save
 
-from experiments.probes import ProbeClips, attention_structure, losses_by_method
-from experiments.site_structure import FAR_S, SiteStructure, octaves
+from experiments.records.site_structure import FAR_S, SiteStructure, octaves
+from experiments.stages.probes import ProbeClips, attention_structure, losses_by_method
 from experiments.system.files import write_whole
 from experiments.testbed.assemble import half_bytes
 from experiments.testbed.corpus import TRAIN_DURATION_S, Scene, render_scene, sample_scene

@@ -21,7 +21,8 @@ from experiments.checks.lines import FAIL, NOTE, OK, Line, failures, guarded, re
 from experiments.checks.networks import metric_lines
 from experiments.checks.weights import file_lines, licence_line, licence_of
 from experiments.datasets.prompts import Prompt
-from experiments.pipelines.pipeline import hash_weights, revisions
+from experiments.pipelines import revisions
+from experiments.pipelines.pipeline import hash_weights
 from experiments.pipelines.untrained import build_untrained
 from experiments.system.cli import CONF_DIR
 

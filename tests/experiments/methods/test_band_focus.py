@@ -7,7 +7,7 @@ import torch
 from diffusers import AudioLDM2UNet2DConditionModel
 
 from experiments.methods.band import BandSite, band_focus
-from experiments.untrained import TINY_UNET
+from experiments.pipelines.untrained import TINY_UNET
 from litefocus import LiteFocusConfig, TokenGrid, lite_focus
 from litefocus.keys import KeySource
 from litefocus.sites import find_sites

@@ -8,7 +8,7 @@ from diffusers import AudioLDMPipeline
 from hydra import compose, initialize_config_dir
 from published_layout import CAPTIONS, write_published
 
-from experiments.pipelines.pipeline import revisions
+from experiments.pipelines import revisions
 from experiments.pipelines.revisions import current_commit, with_commit
 from experiments.records import RunRecord, append_record, of_kind, read_records
 from experiments.run import run

@@ -9,8 +9,8 @@ import pytest
 from listen_material import METHODS, clip, failure, run_record, timing
 from quality_material import DENSE, FOCUS, HOSTILE, LITE, THREE, difference, sweep_record, value
 
-from experiments.provenance import OTHER_CAPTIONS, TESTBED_NOTE, quality_notes
 from experiments.records import FailureRecord
+from experiments.records.provenance import OTHER_CAPTIONS, TESTBED_NOTE, quality_notes
 from experiments.tables.escaping import latex_escape
 from experiments.tables.formats import NO_RANGE, Estimate, ResultTable, decimals, to_csv, to_latex, to_markdown
 from experiments.tables.quality_rows import beats, differences, is_best, mechanisms, quality_rows, verdict

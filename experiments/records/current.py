@@ -6,9 +6,8 @@ earlier ones are left out, and the row's note says so; running again with their 
 
 from typing import Any, NamedTuple
 
-from experiments.conditions import condition_id
-from experiments.provenance import methods_of
 from experiments.records import ClipRecord, FailureRecord, MetricRecord, Record, RunRecord, TimingRecord, of_kind
+from experiments.records.provenance import methods_of
 
 # (length, method): a row of a table.
 Key = tuple[float, str]
@@ -104,3 +103,8 @@ def left_out(records: list[Record]) -> dict[Key, str]:
         if settings := [f"{a.steps} steps, guidance {a.guidance:g}" for a in sorted(superseded) if a.condition in made]:
             texts[key] = f"clips of {' and of '.join(settings)} left out: run again with those settings to show them"
     return texts
+
+
+def condition_id(method: str, duration_s: float, steps: int, guidance: float) -> str:
+    """The folder name of a condition."""
+    return f"{method}_{duration_s:g}s_{steps}steps_g{guidance:g}"

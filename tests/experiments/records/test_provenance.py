@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from listen_material import clip, run_record, timing
 
-from experiments.provenance import provenance, settings_line, starts_of
+from experiments.records.provenance import provenance, settings_line, starts_of
 
 
 def start(run_id, commit, threads, started_at):

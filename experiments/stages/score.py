@@ -19,9 +19,9 @@ from evaluation.registry import METRICS, role_of
 from evaluation.results import WHOLE, MetricResult
 from evaluation.scorer import Scorer, embed_folder, make_scorer, score_folder
 from evaluation.scoring import FolderScore, compare
-from experiments.conditions import Condition
 from experiments.datasets.prompts import Prompt
-from experiments.generate import Clip as PlannedClip
+from experiments.matrix.clips import Clip as PlannedClip
+from experiments.matrix.conditions import Condition
 from experiments.records import ClipRecord, FailureRecord, MetricRecord, append_record, of_kind, read_records
 from experiments.system.audio_files import check_content
 

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from experiments.conditions import Method
+from experiments.matrix.conditions import Method
 from experiments.pipelines.untrained import build_untrained
 from experiments.records import FailureRecord, RunRecord, TimingRecord, read_records
-from experiments.timing import interleave, is_timed, time_duration
+from experiments.stages.timing import interleave, is_timed, time_duration
 
 
 class FakeClock:

@@ -1,7 +1,7 @@
 """Speed of the metrics, with Cnn14-size networks of seeded weights: embedding, scoring, a warm cache, FAD, the import.
 
-    python -m experiments.benchmark_metrics                              the figures of docs/metrics.md; minutes
-    python -m experiments.benchmark_metrics clips=4 rows=500             a quick look
+    python -m experiments.benchmark.metrics                              the figures of docs/metrics.md; minutes
+    python -m experiments.benchmark.metrics clips=4 rows=500             a quick look
 
 Every measurement is a process of its own, so that peak memory and caches are its own. Other work on the machine slows
 all of them: CPU seconds are printed beside wall seconds.

@@ -2,16 +2,16 @@
 
 import contextlib
 
-import numpy as np
 import pytest
 import soundfile
+from clip_material import FakePipeline
 
-from experiments import generate
-from experiments.conditions import Condition, Method
 from experiments.datasets.prompts import Prompt
-from experiments.generate import batches, generate_clips, plan_clips
-from experiments.pipelines.pipeline import GeneratedClip
+from experiments.matrix.clips import plan_clips
+from experiments.matrix.conditions import Condition, Method
 from experiments.records import ClipRecord, FailureRecord, of_kind, read_records
+from experiments.stages import generate
+from experiments.stages.generate import batches, generate_clips
 from experiments.system.files import sha256_file
 
 PROMPTS = [Prompt("a", "Rain"), Prompt("b", "Wind")]
@@ -23,29 +23,6 @@ def method(name, timing_only=False):
 
 def conditions(*names, durations=(0.5,)):
     return [Condition(method(name), duration, 2, 3.5) for duration in durations for name in names]
-
-
-class FakePipeline:
-    """Audio that depends on prompt and seed; remembers what was asked."""
-
-    sample_rate = 16000
-    pipe = None
-
-    def __init__(self, fail_at=None, bad=None):
-        self.calls = []
-        self.fail_at, self.bad = fail_at, bad
-
-    def generate(self, prompts, seeds, duration_s, steps, guidance):
-        self.calls.append([prompt.id for prompt in prompts])
-        if self.fail_at == len(self.calls):
-            raise KeyboardInterrupt
-        clips = []
-        for prompt, seed in zip(prompts, seeds, strict=True):
-            samples = np.full(round(duration_s * 16000), (ord(prompt.id[0]) + seed) / 256, dtype=np.float32)
-            if prompt.id == self.bad:
-                samples[3] = np.nan
-            clips.append(GeneratedClip(samples, 1.0, 0.25, 0.1))
-        return clips
 
 
 def test_plan_keeps_methods_together_and_skips_timing_only():

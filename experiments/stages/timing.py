@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from experiments.conditions import Method
+from experiments.matrix.conditions import Method
 from experiments.pipelines.pipeline import Pipeline
 from experiments.records import (
     AA_SUFFIX,

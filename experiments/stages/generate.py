@@ -7,13 +7,12 @@ in flight, and a restart generates exactly the missing ones.
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from experiments.conditions import Condition
-from experiments.datasets.prompts import Prompt
+from experiments.matrix.clips import Clip
+from experiments.matrix.cost import BYTES_PER_SAMPLE
 from experiments.pipelines.pipeline import GeneratedClip, Pipeline
 from experiments.records import RECORDS_FILE, ClipRecord, FailureRecord, append_record, of_kind, read_records
 from experiments.system.audio_files import check_content, write_wav
@@ -23,35 +22,7 @@ from experiments.system.progress import progress
 
 logger = logging.getLogger(__name__)
 
-BYTES_PER_SAMPLE = 2
 SPARE_BYTES = 64 * 2**20
-
-
-@dataclass(frozen=True)
-class Clip:
-    """One unit of work: what identifies a generated file."""
-
-    condition: Condition
-    prompt: Prompt
-    seed: int
-
-    @property
-    def audio(self) -> str:
-        """Path of the wav relative to the run folder."""
-        return f"audio/{self.condition.id}/{self.prompt.id}_{self.seed}.wav"
-
-
-def plan_clips(conditions: Sequence[Condition], prompts: Sequence[Prompt], seeds: Sequence[int]) -> list[Clip]:
-    """All clips of a run; the methods of one duration, prompt and seed stand together, so their latencies pair."""
-    durations = list(dict.fromkeys(condition.duration_s for condition in conditions))
-    return [
-        Clip(condition, prompt, seed)
-        for duration in durations
-        for prompt in prompts
-        for seed in seeds
-        for condition in conditions
-        if condition.duration_s == duration and not condition.method.timing_only
-    ]
 
 
 def generate_clips(

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from experiments.methods.baselines import deleted_sites
-from experiments.site_structure import FAR_S, SiteStructure, octaves, uniform_offsets
+from experiments.records.site_structure import FAR_S, SiteStructure, octaves, uniform_offsets
 from experiments.system.seeds import numbered_generator
 from litefocus import LiteFocusConfig, TokenGrid, lite_focus
 from litefocus.patch import SitePatch, patched

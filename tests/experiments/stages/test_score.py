@@ -7,11 +7,11 @@ import pytest
 from omegaconf import OmegaConf
 
 from evaluation.scorer import embed_folder, make_scorer
-from experiments.conditions import Condition, Method
 from experiments.datasets.prompts import Prompt
-from experiments.generate import plan_clips
+from experiments.matrix.clips import plan_clips
+from experiments.matrix.conditions import Condition, Method
 from experiments.records import ClipRecord, FailureRecord, MetricRecord, append_record, of_kind, read_records
-from experiments.score import (
+from experiments.stages.score import (
     check_scorable,
     embed_clips,
     folder_references,

@@ -6,7 +6,7 @@ from listen_material import METHODS, clip, run_record, timing
 from quality_material import DENSE, LITE, value
 
 from experiments.records import ClipRecord, FailureRecord, MetricRecord
-from experiments.tables.current import current, left_out
+from experiments.records.current import current, left_out
 from experiments.tables.lever_table import lever_table
 from experiments.tables.quality_rows import differences, is_best, quality_rows
 from experiments.tables.quality_tables import result_tables

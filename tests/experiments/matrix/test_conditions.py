@@ -4,7 +4,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from experiments.conditions import Condition, build_methods, build_timing_arms, expand_conditions
+from experiments.matrix.conditions import Condition, build_methods, build_timing_arms, expand_conditions
 from experiments.system.seeds import noise_generator
 
 DENSE = {

@@ -1,29 +1,23 @@
 """Shards: an exact partition, the same everywhere, balanced, and stable where the run grows."""
 
-import contextlib
 import functools
 
 import pytest
+from clip_material import FakePipeline, method
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_generate import FakePipeline
 
-from experiments.conditions import Condition, Method
 from experiments.datasets.prompts import Prompt, subset_ids
-from experiments.generate import generate_clips, plan_clips
+from experiments.matrix.clips import plan_clips
+from experiments.matrix.conditions import Condition
+from experiments.matrix.shards import Shard, assign, group_of, predicted_flops
 from experiments.records import ClipRecord, RunRecord, append_record, of_kind, read_records, record_files
-from experiments.resume import locked
-from experiments.shards import Shard, assign, group_of, predicted_flops
+from experiments.records.folder import locked
+from experiments.stages.generate import generate_clips
 from litefocus import LiteFocusConfig, TokenGrid
 from litefocus.cost import unet_step_cost
 
 PAPER_DURATIONS = (10.0, 20.0, 40.0, 80.0)
-
-
-def method(name, config=None):
-    if config is None:
-        return Method(name, name, lambda pipe: contextlib.nullcontext())
-    return Method(name, name, functools.partial(lambda pipe, config: contextlib.nullcontext(), config=config))
 
 
 METHODS = [method("dense"), method("litefocus", LiteFocusConfig())]

@@ -13,6 +13,8 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from experiments.records.current import condition_id
+
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 STAGES = ("generate", "timing", "score", "report")
 
@@ -55,11 +57,6 @@ class Condition:
     def id(self) -> str:
         """A folder name: equal for equal conditions, different otherwise."""
         return condition_id(self.method.name, self.duration_s, self.steps, self.guidance)
-
-
-def condition_id(method: str, duration_s: float, steps: int, guidance: float) -> str:
-    """The folder name of a condition."""
-    return f"{method}_{duration_s:g}s_{steps}steps_g{guidance:g}"
 
 
 def build_method(config: DictConfig) -> Method:

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from experiments.records import RunRecord
-from experiments.resume import (
+from experiments.records.folder import (
     CLIP_KEYS,
     PROBE_KEYS,
     _owner,
@@ -163,7 +163,8 @@ def test_the_single_method_counts_where_there_is_no_sweep():
 
 def test_a_second_process_is_told_who_holds_the_folder(tmp_path):
     code = (
-        f"from pathlib import Path\nfrom experiments.resume import locked\nwith locked(Path({str(tmp_path)!r})): pass"
+        "from pathlib import Path\nfrom experiments.records.folder import locked\n"
+        f"with locked(Path({str(tmp_path)!r})): pass"
     )
     with locked(tmp_path):
         second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

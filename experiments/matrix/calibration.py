@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from statistics import median
 
-from experiments.conditions import Condition, Method
 from experiments.datasets.prompts import Prompt
+from experiments.matrix.conditions import Condition, Method
+from experiments.matrix.shards import predicted_flops
 from experiments.pipelines.pipeline import GeneratedClip, Pipeline
 from experiments.records import ClipRecord
-from experiments.shards import predicted_flops
 from experiments.system.progress import progress
 
 WARMUP = 1

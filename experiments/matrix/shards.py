@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
-from experiments.conditions import Condition, Method
-from experiments.generate import Clip
+from experiments.matrix.clips import Clip
+from experiments.matrix.conditions import Condition, Method
 from experiments.records import RECORDS_FILE
 from litefocus import TokenGrid
 from litefocus.cost import Method as CostMethod
