@@ -28,9 +28,9 @@ from transformers import (
 )
 
 from experiments.pipelines.untrained import PUBLISHED_SCHEDULER, TINY_VAE, TINY_VOCODER, seeded_initialisation
-from experiments.testbed.clap import clap_config
-from experiments.testbed.text import make_roberta_tokenizer, make_text_parts
-from experiments.testbed.unet import export_unet, make_unet
+from experiments.testbed.models.clap import clap_config
+from experiments.testbed.models.text import make_roberta_tokenizer, make_text_parts
+from experiments.testbed.models.unet import export_unet, make_unet
 
 CAPTIONS = ["a dog barks", "rain falls on a roof", "a bell rings"]
 WIDTH = 16
