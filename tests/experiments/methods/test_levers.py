@@ -372,3 +372,13 @@ def test_other_orders_are_refused_and_leave_nothing(pipe: Any, order: Any) -> No
     with pytest.raises(ValueError, match=f"order={order}: accepted are 0"), feature_reuse(pipe, order=order):
         pass
     assert not pipe.unet.time_proj._forward_pre_hooks
+
+
+def test_a_forward_at_the_same_timestep_begins_a_new_loop(pipe: Any) -> None:
+    """Clips of one step each: reusing across them would give one clip the features of another."""
+    clock, reused = StepClock(pipe.unet, 2), []
+    for _ in range(3):
+        pipe.unet.time_proj(torch.full((2,), 999.0))
+        reused.append(clock.reuse)
+    clock.remove()
+    assert reused == [False, False, False]
