@@ -9,7 +9,6 @@ import logging
 import sys
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,12 +26,27 @@ from experiments.generate import generate_clips, plan_clips
 from experiments.machine.environment import describe
 from experiments.machine.memory import keep_freed_memory
 from experiments.machine.preemption import signals_held_back
-from experiments.machine.private import publishable
+from experiments.machine.private import publishable, without_environment
 from experiments.pipelines import DTYPES, Pipeline, select_device
 from experiments.prompts import Prompt
-from experiments.records import RECORDS_FILE, ProbeRunRecord, RunRecord, append_record, of_kind, read_records
+from experiments.records import (
+    RECORDS_FILE,
+    ProbeRunRecord,
+    RunRecord,
+    StartRecord,
+    append_record,
+    of_kind,
+    read_records,
+)
 from experiments.report import report
-from experiments.resume import check_same_settings, check_same_weights, check_writable, locked
+from experiments.resume import (
+    check_same_settings,
+    check_same_spelling,
+    check_same_weights,
+    check_writable,
+    locked,
+    started_after,
+)
 from experiments.revisions import with_commit
 from experiments.score import embed_clips, is_scored, score_run
 from experiments.shards import Shard
@@ -94,8 +108,10 @@ def _run_pipeline(
 ) -> None:
     """The stages that need the pipeline, on this shard's share."""
     config = with_commit(config)
-    check_same_settings(of_kind(read_records(run_dir), RunRecord), resolved(config))
+    earlier = of_kind(read_records(run_dir), RunRecord)
+    check_same_settings(earlier, resolved(config))
     prompts = load_prompts(config)
+    check_same_spelling(earlier, [prompt.id for prompt in prompts])
     pipeline = load_pipeline(config, config.shard.index)
     for duration in config.durations:
         pipeline.check_duration(float(duration))
@@ -185,7 +201,7 @@ def start_record(
     run_id = uuid.uuid4().hex[:12]
     record = kind(
         run_id=run_id,
-        started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        started_at=started_after(of_kind(read_records(run_dir), StartRecord)),
         config=resolved(config),
         environment=describe(pipeline.device, pipeline.dtype),
         pipeline=pipeline.describe(),
@@ -199,7 +215,7 @@ def resolved(config: DictConfig) -> dict[str, Any]:
     """The configuration as plain data, interpolations filled in, without what is private (`machine.private`)."""
     container = OmegaConf.to_container(config, resolve=True)
     assert isinstance(container, dict)
-    return publishable(container, OmegaConf.to_container(config, resolve=False))
+    return publishable(container, OmegaConf.to_container(config, resolve=False), without_environment(config))
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")
