@@ -15,10 +15,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 import soundfile
 
+from evaluation import ffmpeg
 from evaluation.arrays import real_array
 from evaluation.bootstrap import Array
 from evaluation.files import whole_file
-from evaluation.headers import mp3_names_its_length, wav_data_chunk
+from evaluation.headers import data_chunk, mp3_names_its_length
 
 SILENT_PEAK = 1 / 32768
 """A clip whose samples all stay below one 16-bit step is silent."""
@@ -82,11 +83,11 @@ class Audio(NamedTuple):
 
 
 def load_audio(path: str | os.PathLike[str], *, min_duration_s: float = 0.0, allow_silent: bool = True) -> Audio:
-    """Read a whole file at its own rate and channels: wav (8 to 32 bit, float), flac and what libsndfile reads.
+    """Read a whole file at its own rate and channels: what libsndfile reads, by its content, and by its ending ffmpeg.
 
-    A wav (RIFF, RIFX, RF64) is compared with the size in its own header, since libsndfile shortens a cut file without
-    a word. (An ogg stream, or an mp3 without an info frame, does not declare its length, and a W64's is not read here:
-    such a file is read to its end, and a cut cannot be seen.)
+    A wav (RIFF, RIFX, RF64, W64), aiff or au is compared with the size in its own header, since libsndfile shortens a
+    cut file without a word. (An ogg stream, or an mp3 without an info frame, does not declare its length: such a file
+    is read to its end, and a cut cannot be seen.)
 
     Args:
         path: the file.
@@ -100,25 +101,44 @@ def load_audio(path: str | os.PathLike[str], *, min_duration_s: float = 0.0, all
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such audio file")
-    _check_wav_size(Path(path))
+    if Path(path).suffix.lower() in ffmpeg.SUFFIXES:
+        samples, rate = _decode(Path(path))
+    else:
+        samples, rate = _read(Path(path))
+    channels_first = np.ascontiguousarray(samples.T)
+    check_audio(channels_first, rate, path=path, min_duration_s=min_duration_s, allow_silent=allow_silent)
+    return Audio(channels_first, rate)
+
+
+def _decode(path: Path) -> tuple[Array, int]:
+    """(T, C) samples and rate of a file that ffmpeg reads."""
+    try:
+        samples, rate = ffmpeg.decode(path, lambda frames, rate, channels: _check_length(frames, rate, channels, path))
+    except ffmpeg.FfmpegError as error:
+        raise UnreadableAudioError(str(error), path) from error
+    _check_rate(rate, path)
+    return samples, rate
+
+
+def _read(path: Path) -> tuple[Array, int]:
+    """(T, C) samples and rate of a file that libsndfile reads."""
+    _check_size(path)
     try:
         with _ForwardFile(path) as file:
             declared, rate = file.frames, file.samplerate
             _check_rate(rate, path)
-            estimated = file.format == "MP3" and not mp3_names_its_length(Path(path))
+            estimated = file.format == "MP3" and not mp3_names_its_length(path)
             if estimated or declared == _UNKNOWN_FRAMES:
                 declared = 0
-            _check_length(declared, file, path)
+            _check_length(declared, rate, file.channels, path)
             samples = np.empty((0, file.channels), np.float32) if estimated else _read_samples(file, path)
         if estimated:
-            samples = _read_as_stream(Path(path))
+            samples = _read_as_stream(path)
     except soundfile.LibsndfileError as error:
         raise UnreadableAudioError(f"cannot be read as audio ({error.error_string})", path) from error
     if len(samples) < declared:
         raise TruncatedAudioError(f"header declares {declared} samples, {len(samples)} could be read", path)
-    channels_first = np.ascontiguousarray(samples.T)
-    check_audio(channels_first, rate, path=path, min_duration_s=min_duration_s, allow_silent=allow_silent)
-    return Audio(channels_first, rate)
+    return samples, rate
 
 
 class _ForwardFile(soundfile.SoundFile):
@@ -128,27 +148,27 @@ class _ForwardFile(soundfile.SoundFile):
         return False
 
 
-def _read_samples(file: soundfile.SoundFile, path: str | os.PathLike[str]) -> Array:
+def _read_samples(file: soundfile.SoundFile, path: Path) -> Array:
     """(T, C), read in blocks: memory follows what a file holds, never what its header claims."""
     blocks: list[Array] = []
     while not blocks or len(blocks[-1]) == _BLOCK_SAMPLES:
         blocks.append(file.read(frames=_BLOCK_SAMPLES, dtype="float32", always_2d=True))
-        _check_length(sum(map(len, blocks)), file, path)
+        _check_length(sum(map(len, blocks)), file.samplerate, file.channels, path)
     return np.concatenate(blocks) if len(blocks) > 1 else blocks[0]
 
 
-def _check_length(frames: int, file: soundfile.SoundFile, path: str | os.PathLike[str]) -> None:
+def _check_length(frames: int, rate: int, channels: int, path: Path) -> None:
     """A damaged header, or a sparse file, can stand for gigabytes: that is no clip, and must not take all memory."""
-    longest = min(_MAX_DURATION_S * file.samplerate, _MAX_VALUES // file.channels)
+    longest = min(_MAX_DURATION_S * rate, _MAX_VALUES // channels)
     if frames > longest:
         raise TooLongAudioError(
-            f"lasts {frames / file.samplerate:.0f} s or more in {file.channels} channels; at most"
-            f" {longest / file.samplerate:.0f} s are read: cut it into clips",
+            f"lasts {frames / rate:.0f} s or more in {channels} channels; at most"
+            f" {longest / rate:.0f} s are read: cut it into clips",
             path,
         )
 
 
-def _check_rate(rate: int, path: str | os.PathLike[str]) -> None:
+def _check_rate(rate: int, path: Path) -> None:
     """A header that lies about its rate would turn seconds into hours, and their resampling into all memory."""
     low, high = _RATES_HZ
     if not low <= rate <= high:
@@ -263,10 +283,10 @@ def save_audio(path: str | os.PathLike[str], samples: Array, sample_rate: int, *
         os.fsync(file.fileno())
 
 
-def _check_wav_size(path: Path) -> None:
+def _check_size(path: Path) -> None:
     size = path.stat().st_size
     with path.open("rb") as file:
-        data = wav_data_chunk(file)
+        data = data_chunk(file)
     if data is not None and sum(data) > size:
         start, declared = data
         raise TruncatedAudioError(f"header declares {declared} bytes of samples, {size - start} are there", path)

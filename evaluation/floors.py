@@ -17,11 +17,13 @@ import numpy as np
 
 from evaluation.bootstrap import Array
 from evaluation.clap_score import text_collapse
+from evaluation.distances import fixed_reference
 from evaluation.fad import frechet_distance
-from evaluation.kad import kernel_audio_distance, median_bandwidth
+from evaluation.kad import kernel_audio_distance
 from evaluation.material import Material
 from evaluation.measure import clap_values, window_means
 from evaluation.metric import FLOOR, Floor, Metric
+from evaluation.neighbours import NEAREST, Neighbourhood, References
 from evaluation.presets import Role
 from evaluation.results import MetricResult
 
@@ -35,17 +37,34 @@ def halves(role: Role) -> Callable[[Material], Floor]:
     """The Fréchet distance between two halves of the references."""
 
     def floor(material: Material) -> Floor:
-        output = material.frames_output(role) if role == "frames" else "embedding"
+        output = "embedding" if role == "classifier" else material.frames_output(role)
         return _halves(material, *material.reference[role].first_windows(output), frechet_distance)
 
     return floor
 
 
-def kernel_halves(material: Material) -> Floor:
+def kernel_halves(role: Role) -> Callable[[Material], Floor]:
     """The kernel distance between two halves of the references."""
-    rows, clips = material.reference["classifier"].first_windows("embedding")
-    width = median_bandwidth(rows) if len(rows) > 1 else None
-    return _halves(material, rows, clips, partial(kernel_audio_distance, bandwidth=width))
+
+    def floor(material: Material) -> Floor:
+        rows = material.reference_vectors(role, 0)
+        width = fixed_reference(material, role, None, 0).bandwidth if len(rows) > 1 else None
+        return _halves(material, rows, np.arange(len(rows)), partial(kernel_audio_distance, bandwidth=width))
+
+    return floor
+
+
+def neighbour_halves(what: Neighbourhood, role: Role) -> Callable[[Material], Floor]:
+    """Precision, recall, density or coverage of one half of the references in the other; nan where halves are small."""
+
+    def share(first: Array, second: Array) -> float:
+        return References(first).value(what, second) if min(len(first), len(second)) > NEAREST else np.nan
+
+    def floor(material: Material) -> Floor:
+        rows = material.reference_vectors(role, 0)
+        return _halves(material, rows, np.arange(len(rows)), share)
+
+    return floor
 
 
 def others(per_row: Callable[..., Array], with_eps: bool = False) -> Callable[[Material], Floor]:

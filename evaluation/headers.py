@@ -1,4 +1,4 @@
-"""What the header of a wav or an mp3 says of its length, where libsndfile shortens or guesses without a word."""
+"""What the header of a file says of its length, where libsndfile shortens or guesses without a word."""
 
 from __future__ import annotations
 
@@ -25,8 +25,55 @@ def mp3_names_its_length(path: Path) -> bool:
     return any(tag in first for tag in (b"Xing", b"Info", b"VBRI"))
 
 
-def wav_data_chunk(file: BinaryIO) -> tuple[int, int] | None:
-    """Start and declared length in bytes of the samples; None if not a wav, or a stream of unknown length."""
+def data_chunk(file: BinaryIO) -> tuple[int, int] | None:
+    """Start and declared length in bytes of the samples of a wav, aiff, au or w64.
+
+    None for another format, and for a stream whose writer did not know its length.
+    """
+    for find in (_wav_data, _aiff_data, _au_data, _w64_data):
+        file.seek(0)
+        if (found := find(file)) is not None:
+            return found
+    return None
+
+
+def _aiff_data(file: BinaryIO) -> tuple[int, int] | None:
+    head = file.read(12)
+    if head[:4] != b"FORM" or head[8:] not in (b"AIFF", b"AIFC"):
+        return None
+    while len(header := file.read(8)) == 8:
+        name, length = struct.unpack(">4sI", header)
+        if name == b"SSND":
+            # The chunk begins with the offset of the samples and the size of a block.
+            return file.tell(), length
+        file.seek(length + length % 2, os.SEEK_CUR)
+    return None
+
+
+def _au_data(file: BinaryIO) -> tuple[int, int] | None:
+    head = file.read(12)
+    if len(head) < 12 or head[:4] not in (b".snd", b"dns."):
+        return None
+    start, length = struct.unpack(">2I" if head[:4] == b".snd" else "<2I", head[4:])
+    return None if length in (0, _UNKNOWN_SIZE) else (start, length)
+
+
+def _w64_data(file: BinaryIO) -> tuple[int, int] | None:
+    """A w64 is a wav whose names have 16 bytes and whose sizes have eight and count their own header."""
+    head = file.read(40)
+    if head[:4] != b"riff" or head[24:28] != b"wave":
+        return None
+    while len(header := file.read(24)) == 24:
+        length = struct.unpack("<Q", header[16:])[0] - 24
+        if header[:4] == b"data":
+            return file.tell(), length
+        if length < 0:
+            return None
+        file.seek(length + -length % 8, os.SEEK_CUR)
+    return None
+
+
+def _wav_data(file: BinaryIO) -> tuple[int, int] | None:
     head = file.read(12)
     if head[:4] not in (b"RIFF", b"RIFX", b"RF64") or head[8:] != b"WAVE":
         return None

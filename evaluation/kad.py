@@ -14,7 +14,6 @@ Shapes: m reference rows, n generated rows, d embedding size, G jackknife groups
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -27,16 +26,26 @@ from evaluation.bootstrap import (
     Seed,
     deal_groups,
     jackknife_bounds,
-    n_groups,
-    rows_by_clip,
 )
 from evaluation.fad import check_embeddings
+from evaluation.kernels import (
+    SCALE,
+    ClipSet,
+    Kernel,
+    clip_sets,
+    group_sums,
+    kernel_blocks,
+    kernel_values,
+    labelled_distances,
+    leave_out,
+    numbered,
+    squared_distances,
+    unbiased,
+)
 
-SCALE = 100.0
-_BLOCK_ROWS = 1024
-_MAX_PAIRS = 2_000_000
+_MAX_ROWS = 6000
+"""Of a bandwidth: 18 million pairs."""
 
-Kernel = Literal["gaussian", "inverse_quadratic", "inverse_multiquadric"]
 Compat = Literal["kadtk"]
 
 
@@ -52,21 +61,27 @@ class KernelDistance(NamedTuple):
 def median_bandwidth(embeddings: ArrayLike, *, seed: Seed = 0) -> float:
     """Median Euclidean distance between different rows of (m, d) ``embeddings``.
 
-    All pairs up to m = 2000, two million pairs drawn with ``seed`` beyond. Raises ValueError for fewer than two rows
-    or a median of zero (duplicated clips, a collapsed embedder).
+    All pairs, up to m = 6000; all pairs of 6000 rows drawn with ``seed`` beyond. Raises ValueError for fewer than two
+    rows or a median of zero (duplicated clips, a collapsed embedder).
     """
     rows = check_embeddings(embeddings, "reference").astype(np.float64)
     if len(rows) < 2:
         raise ValueError("a bandwidth needs at least two reference rows; pass bandwidth=")
-    rows -= rows.mean(axis=0)
-    if len(rows) * (len(rows) - 1) // 2 <= _MAX_PAIRS:
-        upper = [
-            np.sqrt(squared[np.arange(len(rows)) > start + np.arange(len(squared))[:, None]])
-            for start, squared in _squared_distances(rows, rows)
-        ]
-        bandwidth = float(np.median(np.concatenate(upper)))
-    else:
-        bandwidth = float(np.median(_random_pair_distances(rows, np.random.default_rng(seed))))
+    if len(rows) > _MAX_ROWS:
+        rows = rows[np.sort(np.random.default_rng(seed).choice(len(rows), _MAX_ROWS, replace=False))]
+    return _median_distance(_pairs(rows - rows.mean(axis=0)))
+
+
+def _pairs(rows: Array) -> Array:
+    """(m (m - 1) / 2,) squared distances between different rows of centred (m, d) rows."""
+    number = np.arange(len(rows))
+    return np.concatenate(
+        [squared[number > start + np.arange(len(squared))[:, None]] for start, squared in squared_distances(rows, rows)]
+    )
+
+
+def _median_distance(squared: Array) -> float:
+    bandwidth = float(np.median(np.sqrt(squared), overwrite_input=True))
     if bandwidth == 0:
         raise ValueError("the median distance between reference rows is 0; look for duplicates or pass bandwidth=")
     return bandwidth
@@ -123,14 +138,14 @@ def kernel_audio_distance_interval(
 
     Clips leave both sets, paired where the sets have the same number of clips.
     """
-    sets = _clip_sets(reference, generated, reference_clips, generated_clips)
+    sets = clip_sets(reference, generated, reference_clips, generated_clips)
     n_clips = [s.n_clips for s in sets]
     if min(n_clips) < 2:
         none = Interval(np.nan, np.nan, np.nan, n_clips[1], "clip")
         return KernelDistance(none, np.nan if bandwidth is None else float(bandwidth), kernel)
     width = resolve_bandwidth(reference, generated, bandwidth, compat)
     dealt = deal_groups(n_clips, groups, seed)
-    value, replicates = _leave_out(*_group_sums(sets, dealt, width, kernel))
+    value, replicates = leave_out(*group_sums(sets, dealt, width, kernel))
     bounds = jackknife_bounds(value, replicates, confidence)
     return KernelDistance(Interval(value, *bounds, n_clips[1], "clip"), width, kernel)
 
@@ -151,11 +166,11 @@ def kernel_audio_distance_p_value(
     Returns (1 + hits) / (1 + permutations), or nan with fewer than two clips on a side. The kernel matrix of the
     pooled rows is built in blocks, once for all permutations.
     """
-    first, second = _clip_sets(reference, generated, reference_clips, generated_clips)
+    first, second = clip_sets(reference, generated, reference_clips, generated_clips)
     if min(first.n_clips, second.n_clips) < 2:
         return np.nan
     width = resolve_bandwidth(reference, generated, bandwidth, None)
-    pooled = _ClipSet(
+    pooled = ClipSet(
         np.concatenate([first.rows, second.rows]), np.concatenate([first.clip, second.clip + first.n_clips])
     )
     labels = np.zeros((pooled.n_clips, permutations + 1))
@@ -163,7 +178,7 @@ def kernel_audio_distance_p_value(
     generator = np.random.default_rng(seed)
     for column in range(1, permutations + 1):
         generator.shuffle(labels[:, column])
-    distances = _labelled_distances(pooled, labels, width, kernel)
+    distances = labelled_distances(pooled, labels, width, kernel)
     # A permutation that only swaps like with like sums the same numbers in another order.
     hits = int(np.sum(distances[1:] >= distances[0] - 1e-12 * SCALE))
     return (1 + hits) / (1 + permutations)
@@ -184,116 +199,73 @@ def resolve_bandwidth(
     return float(bandwidth)
 
 
-class _ClipSet(NamedTuple):
-    rows: Array
-    clip: Array
-    """(n,) clip number of every row, from 0."""
+class FixedReference:
+    """A reference set that many sets are held against: its bandwidth and its own pairs are computed once.
 
-    @property
-    def n_clips(self) -> int:
-        return int(self.clip.max()) + 1
+    Args:
+        reference: (m, d) embeddings, each row a clip.
+        bandwidth: s of the kernel; None takes the median distance of the reference.
 
+    Raises:
+        ValueError: as :func:`median_bandwidth`.
+    """
 
-def _clip_sets(
-    reference: ArrayLike, generated: ArrayLike, reference_clips: ArrayLike | None, generated_clips: ArrayLike | None
-) -> tuple[_ClipSet, _ClipSet]:
-    """Both sets in float64 around their common mean: distances by expansion cancel badly far from the origin."""
-    first = check_embeddings(reference, "reference").astype(np.float64)
-    second = check_embeddings(generated, "generated", first.shape[1]).astype(np.float64)
-    mean = (first.sum(axis=0) + second.sum(axis=0)) / (len(first) + len(second))
-    sets = []
-    for rows, clips in ((first, reference_clips), (second, generated_clips)):
-        number = np.empty(len(rows), np.int64)
-        for clip, members in enumerate(rows_by_clip(clips, len(rows))):
-            number[members] = clip
-        sets.append(_ClipSet(rows - mean, number))
-    return sets[0], sets[1]
+    def __init__(self, reference: ArrayLike, bandwidth: float | None = None) -> None:
+        rows = check_embeddings(reference, "reference").astype(np.float64)
+        self._mean = rows.mean(axis=0)
+        self._set = numbered(rows - self._mean, None)
+        few = 1 < len(rows) <= _MAX_ROWS
+        pairs = _pairs(self._set.rows) if few else None
+        if bandwidth is None and pairs is not None:
+            self.bandwidth = _median_distance(pairs)
+        else:
+            self.bandwidth = resolve_bandwidth(rows, rows, bandwidth, None)
+        self._within = self._mean_within(pairs)
 
+    def _mean_within(self, pairs: Array | None) -> float:
+        """Mean kernel between different rows, out of their squared distances where they are held."""
+        m = len(self._set.rows)
+        if pairs is not None:
+            return float(kernel_values(pairs, self.bandwidth, "gaussian").mean())
+        total = sum(block.sum() for _, block in kernel_blocks(self._set, self._set, self.bandwidth, "gaussian"))
+        return float(total / (m * (m - 1))) if m > 1 else np.nan
 
-def _squared_distances(first: Array, second: Array) -> Iterator[tuple[int, Array]]:
-    """Blocks (start row, (b, n) squared distances), never negative."""
-    norms = np.sum(second**2, axis=1)
-    for start in range(0, len(first), _BLOCK_ROWS):
-        block = first[start : start + _BLOCK_ROWS]
-        squared = np.sum(block**2, axis=1)[:, None] + norms - 2 * block @ second.T
-        yield start, np.maximum(squared, 0, out=squared)
+    def distance(self, generated: ArrayLike, generated_clips: ArrayLike | None = None) -> float:
+        """As :func:`kernel_audio_distance` of (n, d) embeddings; nan where a set has fewer than two clips."""
+        pairs, counts, across, sizes = self._sums(generated, generated_clips, None)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return float(unbiased(self._within, pairs.sum() / counts.sum(), across.sum() / sizes.sum()))
 
+    def without_groups(self, generated: ArrayLike, groups: Array, generated_clips: ArrayLike | None = None) -> Array:
+        """(G,) distances of the generated rows without each group, from one pass over the kernel.
 
-def _random_pair_distances(rows: Array, generator: np.random.Generator) -> Array:
-    left = generator.integers(len(rows), size=_MAX_PAIRS)
-    right = (left + generator.integers(1, len(rows), size=_MAX_PAIRS)) % len(rows)
-    step = 8192
-    return np.concatenate(
-        [np.linalg.norm(rows[left[i : i + step]] - rows[right[i : i + step]], axis=1)
-         for i in range(0, _MAX_PAIRS, step)]
-    )  # fmt: skip
+        Args:
+            generated: (n, d) embeddings.
+            groups: (n,) number of each row's group, from 0; a clip lies in one.
+            generated_clips: (n,) clip id of every row; None means each row is a clip.
+        """
+        pairs, counts, across, sizes = self._sums(generated, generated_clips, np.asarray(groups))
+        kept = [x.sum() - x.sum(axis=0) - x.sum(axis=1) + np.diag(x) for x in (pairs, counts)]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            yy, xy = kept[0] / kept[1], (across.sum() - across) / (sizes.sum() - sizes)
+            return np.asarray(unbiased(self._within, yy, xy))
 
-
-def _kernel_values(squared: Array, bandwidth: float, kernel: Kernel) -> Array:
-    ratio = squared / (2 * bandwidth**2)
-    if kernel == "gaussian":
-        return np.exp(-ratio)
-    if kernel == "inverse_quadratic":
-        return 1 / (1 + ratio)
-    if kernel == "inverse_multiquadric":
-        return 1 / np.sqrt(1 + ratio)
-    raise ValueError(f"kernel={kernel!r}; give 'gaussian', 'inverse_quadratic' or 'inverse_multiquadric'")
-
-
-def _kernel_blocks(a: _ClipSet, b: _ClipSet, bandwidth: float, kernel: Kernel) -> Iterator[tuple[slice, Array]]:
-    """Blocks of the kernel matrix; within a set, pairs of the same clip (and so the diagonal) are 0."""
-    for start, squared in _squared_distances(a.rows, b.rows):
-        values = _kernel_values(squared, bandwidth, kernel)
-        block = slice(start, start + len(values))
-        if a is b:
-            values[a.clip[block][:, None] == a.clip] = 0
-        yield block, values
-
-
-def _group_sums(
-    sets: tuple[_ClipSet, _ClipSet], dealt: list[Array], bandwidth: float, kernel: Kernel
-) -> tuple[list[Array], list[Array]]:
-    """Sum of the kernel and number of pairs between groups of clips, each three (G, G) arrays: xx, yy, xy."""
-    groups = np.eye(n_groups(dealt))
-    members = [groups[group[s.clip]] for s, group in zip(sets, dealt, strict=True)]
-    sums, counts = [], []
-    for a, b in ((0, 0), (1, 1), (0, 1)):
-        total = np.zeros_like(groups)
-        for rows, values in _kernel_blocks(sets[a], sets[b], bandwidth, kernel):
-            total += members[a][rows].T @ (values @ members[b])
-        pairs = np.outer(members[a].sum(axis=0), members[b].sum(axis=0))
-        if a == b:
-            squares = np.bincount(dealt[a], np.bincount(sets[a].clip) ** 2, len(groups))
-            pairs -= np.diag(squares)
-        sums.append(total)
-        counts.append(pairs)
-    return sums, counts
-
-
-def _leave_out(sums: list[Array], counts: list[Array]) -> tuple[float, Array]:
-    """The distance on everything, and the (G,) distances without one group."""
-    everything = _unbiased(*(s.sum() / c.sum() for s, c in zip(sums, counts, strict=True)))
-    kept = [[x.sum() - x.sum(axis=0) - x.sum(axis=1) + np.diag(x) for x in part] for part in (sums, counts)]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        replicates = _unbiased(*(s / c for s, c in zip(*kept, strict=True)))
-    return float(everything), replicates
-
-
-def _unbiased(xx: Array, yy: Array, xy: Array) -> Array:
-    return SCALE * (xx + yy - 2 * xy)
-
-
-def _labelled_distances(pooled: _ClipSet, labels: Array, bandwidth: float, kernel: Kernel) -> Array:
-    """(P,) distances for (clips, P) labels, 1 in the reference and 0 in the generated set."""
-    row_labels = labels[pooled.clip]
-    within, either, total = np.zeros(labels.shape[1]), np.zeros(labels.shape[1]), 0.0
-    for rows, values in _kernel_blocks(pooled, pooled, bandwidth, kernel):
-        within += np.einsum("bp,bp->p", row_labels[rows], values @ row_labels)
-        row_sums = values.sum(axis=1)
-        either += row_sums @ row_labels[rows]
-        total += row_sums.sum()
-    per_clip = np.bincount(pooled.clip)
-    m = per_clip @ labels
-    n = per_clip.sum() - m
-    m_pairs, n_pairs = m**2 - per_clip**2 @ labels, n**2 - per_clip**2 @ (1 - labels)
-    return _unbiased(within / m_pairs, (total - 2 * either + within) / n_pairs, (either - within) / (m * n))
+    def _sums(
+        self, generated: ArrayLike, clips: ArrayLike | None, groups: Array | None
+    ) -> tuple[Array, Array, Array, Array]:
+        """Between groups (G, G): the kernel's sum and the pairs; to the reference (G,): the kernel's sum and pairs."""
+        rows = check_embeddings(generated, "generated", len(self._mean)).astype(np.float64)
+        found = numbered(rows - self._mean, clips)
+        group = np.zeros(len(rows), np.int64) if groups is None else groups
+        members = np.eye(int(group.max()) + 1)[group]
+        pairs, across = np.zeros((members.shape[1],) * 2), np.zeros(members.shape[1])
+        for block, values in kernel_blocks(found, found, self.bandwidth, "gaussian"):
+            pairs += members[block].T @ (values @ members)
+        for block, values in kernel_blocks(found, self._set, self.bandwidth, "gaussian"):
+            across += members[block].T @ values.sum(axis=1)
+        sizes = members.sum(axis=0)
+        per_clip = np.bincount(found.clip)
+        group_of_clip = np.zeros(found.n_clips, np.int64)
+        group_of_clip[found.clip] = group
+        counts = np.outer(sizes, sizes) - np.diag(np.bincount(group_of_clip, per_clip**2, len(sizes)))
+        return pairs, counts, across, sizes * len(self._set.rows)

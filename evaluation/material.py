@@ -6,7 +6,8 @@ Shapes: n clips, m prompts with a reference, W windows, F frames, r rows, d embe
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +33,7 @@ class Material:
         labels: what should be heard in each of the n clips, or None.
         outputs: per role, what its embedder gives.
         seed: of subsampling.
+        memo: what metrics have computed from the references, which is the same for any of the clips.
     """
 
     preset: Preset
@@ -42,6 +44,7 @@ class Material:
     labels: tuple[ClipLabels, ...] | None
     outputs: Mapping[Role | None, tuple[Output, ...]]
     seed: int
+    memo: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def window_counts(self, role: Role | None) -> list[int]:
         """Windows along each of the n clips; 1 where the second axis holds crop seeds or the clip is one window."""
@@ -89,6 +92,22 @@ class Material:
         chosen = found if prompts is None else found.select([name for name in found.clip_ids if name in prompts])
         arrays = [features[output][window] for features in chosen.features]
         return np.concatenate([array if array.ndim == 2 else array[None] for array in arrays])
+
+    def vectors(self, role: Role) -> Array:
+        """(n, W, d) one vector per clip and window: the embedding, or the mean of the frames where there is none."""
+        if "embedding" in self.outputs[role]:
+            return self.generated[role].stack("embedding")
+        means = [features["frames"].mean(axis=1) for features in self.generated[role].features]
+        return np.stack(means)
+
+    def reference_vectors(self, role: Role, position: int, prompts: Collection[str] | None = None) -> Array:
+        """(r, d) the same of the references, to compare with the windows at a position."""
+        if "embedding" in self.outputs[role]:
+            return self.reference_rows(role, "embedding", position, prompts)
+        window = position if self.preset.reference_windows == "aligned" else 0
+        found = self.reference[role]
+        chosen = [n for n in found.clip_ids if prompts is None or n in prompts]
+        return np.stack([features["frames"][window].mean(axis=0) for features in found.select(chosen).features])
 
     def prompt_numbers(self, role: Role) -> Array:
         """(n,) number of each clip's prompt, what its seeds share: in paired sets its place among the references."""

@@ -5,21 +5,20 @@ Shapes: n clips, m prompts with a reference, W windows, F frames, r rows, d embe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 import numpy as np
 
 from evaluation.bootstrap import Array
 from evaluation.clap_score import SeveralCaptions, over_captions, window_clap_scores
+from evaluation.distances import fixed_reference, frechet, kernel_distance, require
 from evaluation.embedders.protocol import Output
-from evaluation.fad import Moments, frechet_distance, gaussian_moments
 from evaluation.fad_infinity import fad_infinity_interval
 from evaluation.inception_score import mean_of_splits, split_numbers
-from evaluation.kad import kernel_audio_distance, median_bandwidth
 from evaluation.kl import bernoulli_kl_per_clip, kl_per_clip, windowed_kl_per_clip
 from evaluation.longform import consistency, repetition
 from evaluation.material import Material, boxed, with_column
-from evaluation.metric import PositionStatistic, SetValues
+from evaluation.metric import SetValues
 from evaluation.presets import Role
 from evaluation.results import MetricResult
 from evaluation.scoring import unit_of
@@ -29,19 +28,19 @@ from evaluation.windows import pooled_rows
 def fad(material: Material) -> SetValues:
     """Fréchet distance of the frames of each window."""
     output = material.frames_output("frames")
-    return _frechet("fad", material, "frames", output, material.rows("frames", output))
+    return frechet("fad", material, "frames", output, material.rows("frames", output))
 
 
 def fad_pooled(material: Material) -> SetValues:
     """Fréchet distance of frames of all windows, as many as one window has."""
     output = material.frames_output("frames")
-    return _frechet("fad_pooled", material, "frames", output, _pooled(material, "frames", output))
+    return frechet("fad_pooled", material, "frames", output, _pooled(material, "frames", output))
 
 
 def fd(material: Material) -> SetValues:
     """Fréchet distance of the classifier's embeddings."""
-    _require(material, "classifier", "embedding", "fd")
-    return _frechet("fd", material, "classifier", "embedding", material.rows("classifier", "embedding"))
+    require(material, "classifier", "embedding", "fd")
+    return frechet("fd", material, "classifier", "embedding", material.rows("classifier", "embedding"))
 
 
 def fad_infinity(material: Material, n_failed: int) -> MetricResult:
@@ -76,40 +75,30 @@ def fad_infinity(material: Material, n_failed: int) -> MetricResult:
 
 def kad(material: Material) -> SetValues:
     """Kernel audio distance of the classifier's embeddings."""
-    _require(material, "classifier", "embedding", "kad")
-
-    def distance_to(prompts: Collection[str] | None) -> PositionStatistic:
-        width = median_bandwidth(material.reference_rows("classifier", "embedding", 0, prompts))
-
-        def distance(part: Array, position: int) -> float:
-            reference = material.reference_rows("classifier", "embedding", position, prompts)
-            return kernel_audio_distance(reference, part[:, 1:], bandwidth=width, generated_clips=part[:, 0])
-
-        return distance
-
-    bandwidth = median_bandwidth(material.reference_rows("classifier", "embedding", 0))
-    # Seeds of one prompt are alike: they count as one clip, or their pairs would raise the distance.
-    rows = with_column(material.prompt_numbers("classifier"), material.rows("classifier", "embedding"))
-    return SetValues(rows, distance_to(None), {"bandwidth": bandwidth}, distance_to)
+    require(material, "classifier", "embedding", "kad")
+    return kernel_distance(material, "classifier")
 
 
-def without_bandwidth(material: Material) -> str | None:
+def without_bandwidth(role: Role) -> Callable[[Material], str | None]:
     """Why the references give no kernel width, or None."""
-    if "embedding" not in material.outputs["classifier"]:
-        return None  # An error that names the embedder follows.
-    rows = material.reference_rows("classifier", "embedding", 0)
-    if len(rows) < 2:
-        return "one reference"
-    try:
-        median_bandwidth(rows)
-    except ValueError:
-        return "most references are the same"
-    return None
+
+    def lacking(material: Material) -> str | None:
+        if role == "classifier" and "embedding" not in material.outputs[role]:
+            return None  # An error that names the embedder follows.
+        if len(material.reference[role].clip_ids) < 2:
+            return "one reference"
+        try:
+            fixed_reference(material, role, None, 0)
+        except ValueError:
+            return "most references are the same"
+        return None
+
+    return lacking
 
 
 def inception(material: Material) -> SetValues:
     """Inception score over the preset's splits."""
-    _require(material, "classifier", "logits", "is")
+    require(material, "classifier", "logits", "is")
     splits = material.preset.is_splits
     rows = with_column(split_numbers(len(material.clips), splits), material.rows("classifier", "logits"))
     return SetValues(rows, lambda part, _: mean_of_splits(part), {"splits": splits})
@@ -125,7 +114,7 @@ def kl(material: Material) -> Array:
     """(n, W) divergences, or (n, 1) of the mean logits."""
     preset = material.preset
     if preset.kl_pooling == "mean_logits":
-        _require(material, "classifier", "logits", "kl")
+        require(material, "classifier", "logits", "kl")
         logits = material.rows("classifier", "logits")
         means = np.stack([rows.mean(axis=0) for rows in _reference_logits(material)])
         return windowed_kl_per_clip(
@@ -144,7 +133,7 @@ def heard(metric: str, per_window: Callable[..., Array]) -> Callable[[Material],
     """(n, W) hit rates, or whether exactly the labelled classes are heard."""
 
     def values(material: Material) -> Array:
-        _require(material, "classifier", "logits", metric)
+        require(material, "classifier", "logits", metric)
         if material.labels is None:
             raise ValueError(f"{metric} needs labels")
         return per_window(material.rows("classifier", "logits"), material.labels)
@@ -182,27 +171,9 @@ def waveform_level(column: int) -> Callable[[Material], Array]:
     return lambda material: material.rows(None, "embedding")[..., column]
 
 
-def _frechet(metric: str, material: Material, role: Role, output: Output, rows: Array) -> SetValues:
-    _require(material, role, output, metric)
-
-    def distance_to(prompts: Collection[str] | None) -> PositionStatistic:
-        references: dict[int, Array | Moments] = {}
-
-        def distance(part: Array, position: int) -> float:
-            if position not in references:
-                found = material.reference_rows(role, output, position, prompts)
-                references[position] = gaussian_moments(found) if len(found) > found.shape[1] else found
-            return frechet_distance(references[position], _flat(part))
-
-        return distance
-
-    details = {"reference_rows": len(material.reference_rows(role, output, 0)), "output": output}
-    return SetValues(rows, distance_to(None), details, distance_to)
-
-
 def _paired_logits(material: Material, metric: str) -> tuple[Array, Array]:
     """(n, W, C) logits of each clip's reference, window against window, and of the clip."""
-    _require(material, "classifier", "logits", metric)
+    require(material, "classifier", "logits", metric)
     logits = material.rows("classifier", "logits")
     aligned = material.preset.reference_windows == "aligned"
     first = np.stack([rows if aligned else rows[:1] for rows in _reference_logits(material)])
@@ -260,12 +231,3 @@ def _pooled(material: Material, role: Role, output: Output) -> Array:
             for rows, start, end in zip(clips, starts, ends, strict=True)
         ]
     )
-
-
-def _require(material: Material, role: Role, output: Output, metric: str) -> None:
-    if output not in material.outputs[role]:
-        raise ValueError(f"{metric} needs {output} from the {role} embedder, which gives {material.outputs[role]}")
-
-
-def _flat(part: Array) -> Array:
-    return np.concatenate(part.tolist()) if part.dtype == object else part.reshape(-1, part.shape[-1])

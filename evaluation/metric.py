@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args, runtime_checkable
 
 from numpy.typing import NDArray
 
@@ -24,13 +24,24 @@ Need = Literal["reference", "pairs", "captions", "labels", "windows", "windows_o
 DRIFT, SLOPE, FLOOR = "_drift", "_slope", "floor_"
 
 
+@runtime_checkable
+class LeavesOut(Protocol):
+    """A statistic that knows what it would be without each group of clips, for less than to be computed anew."""
+
+    def __call__(self, rows: Array, position: int) -> float:
+        """The statistic of (n, ...) rows at a window position."""
+
+    def without_groups(self, rows: Array, groups: Array, position: int) -> Array:
+        """(G,) statistics without the rows of each group, of (n, ...) rows and the (n,) numbers of their groups."""
+
+
 @dataclass(frozen=True)
 class SetValues:
     """What a number of a whole set is computed from, in a form that can be resampled by clip.
 
     Attributes:
         rows: (n, W, ...) material.
-        statistic: of the rows (n, ...) at one window position, whose number it gets.
+        statistic: of the rows (n, ...) at one window position, whose number it gets; it may be a :class:`LeavesOut`.
         details: go into every result.
         statistic_to: the statistic against the references of some prompts only; None where no reference is in it.
     """

@@ -7,9 +7,13 @@ import os
 import unicodedata
 from pathlib import Path, PurePosixPath
 
-# What libsndfile reads by its content; a raw or text file is none of these.
+from evaluation import ffmpeg
+
+# What libsndfile reads by its content (a raw or text file is none of these), and what ffmpeg reads.
 AUDIO_SUFFIXES = (
-    ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".snd", ".caf", ".w64", ".rf64",
+    ".wav", ".wave", ".bwf", ".rf64", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".mpga", ".aiff",
+    ".aif", ".aifc", ".au", ".snd", ".caf", ".sph", ".nist", ".voc", ".avr", ".paf", ".pvf", ".svx", ".8svx", ".iff",
+    ".sf", ".ircam", *ffmpeg.SUFFIXES,
 )  # fmt: skip
 _SHOWN = 5
 _LONGEST_NAME = 200

@@ -6,23 +6,27 @@ Metrics of a user's own join by ``extra=[my_package.my_metric]``, a module with 
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
 
-from evaluation import floors, measure
+from evaluation import distances, floors, measure
 from evaluation.bootstrap import Array
 from evaluation.hit_rate import exact_set_per_window, hit_rate_per_window
 from evaluation.kl import bernoulli_kl_per_clip, kl_per_clip
 from evaluation.material import Material
 from evaluation.metric import DRIFT, Metric, Need, SetValues
+from evaluation.neighbours import NEIGHBOURHOODS, Neighbourhood
 from evaluation.presets import Role
 from evaluation.scoring import Measured
 
 _PAIRS: frozenset[Need] = frozenset({"reference", "pairs"})
 _REFERENCE: frozenset[Need] = frozenset({"reference"})
 _BOTH = ("", DRIFT)
+_ON = re.compile(f"(fad|kad|{'|'.join(NEIGHBOURHOODS)})_on_([a-z][a-z0-9_]*)")
+_ON_ANY = "fad, kad, precision, recall, density, coverage on any network, like kad_on_ast"
 
 
 def _own() -> tuple[Metric, ...]:
@@ -43,8 +47,10 @@ def _own() -> tuple[Metric, ...]:
         ),
         Metric(
             "kad", measure.kad, "classifier", False, _REFERENCE, "KAD",
-            uneven="first", shown=(), lacking=measure.without_bandwidth, floor=floors.kernel_halves,
+            uneven="first", shown=(), lacking=measure.without_bandwidth("classifier"),
+            floor=floors.kernel_halves("classifier"),
         ),
+        *(_neighbourhood(what, what, "classifier") for what in NEIGHBOURHOODS),
         Metric("kl", measure.kl, "classifier", False, _PAIRS, "KL", floor=floors.others(kl_per_clip, with_eps=True)),
         Metric(
             "kl_bernoulli", measure.kl_bernoulli, "classifier", False, _PAIRS, "KL Bernoulli",
@@ -83,14 +89,39 @@ def _own() -> tuple[Metric, ...]:
     )  # fmt: skip
 
 
+def _neighbourhood(name: str, what: Neighbourhood, role: Role) -> Metric:
+    return Metric(
+        name, distances.neighbourhood(what, role), role, True, _REFERENCE, uneven="first", shown=(),
+        lacking=distances.few_for_neighbours(role), floor=floors.neighbour_halves(what, role),
+    )  # fmt: skip
+
+
+def _on(kind: str, role: Role) -> Metric:
+    """A distance between sets on the network of a role that is no part of the preset, such as ``kad_on_ast``."""
+    name = f"{kind}_on_{role}"
+    if kind == "fad":
+        return Metric(
+            name, distances.frechet_on(role), role, False, _REFERENCE, f"FAD on {role}",
+            uneven="first", shown=(), floor=floors.halves(role),
+        )  # fmt: skip
+    if kind == "kad":
+        return Metric(
+            name, distances.kernel_distance_on(role), role, False, _REFERENCE, f"KAD on {role}",
+            uneven="first", shown=(), lacking=measure.without_bandwidth(role), floor=floors.kernel_halves(role),
+        )  # fmt: skip
+    return next(_neighbourhood(name, what, role) for what in NEIGHBOURHOODS if what == kind)
+
+
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _own()}
 OWN = tuple(METRICS)
 
 
 def find_metric(name: str) -> Metric:
     """The metric of that name, or a ValueError that lists the names."""
+    if name not in METRICS and (match := _ON.fullmatch(name)):
+        METRICS[name] = _on(match[1], match[2])
     if name not in METRICS:
-        raise ValueError(f"metric {name!r}; give some of {', '.join(METRICS)}")
+        raise ValueError(f"metric {name!r}; give some of {', '.join(METRICS)}; and {_ON_ANY}")
     return METRICS[name]
 
 

@@ -26,7 +26,7 @@ from evaluation.bootstrap import (
     paired_difference_interval,
     rows_by_clip,
 )
-from evaluation.metric import PositionStatistic
+from evaluation.metric import LeavesOut, PositionStatistic
 from evaluation.permutation import paired_permutation_p_value
 from evaluation.results import WHOLE, MetricResult
 
@@ -131,7 +131,7 @@ def summarise(measured: Measured, preset: str, n_failed: int, seed: int) -> list
 
     References stay while prompts are left out: the interval of a distance between sets is conditional on them.
     """
-    names, values = _numbers(measured, measured.rows)
+    names, values = _numbers(measured, measured.curve(measured.rows))
     if measured.statistic is None:
         per_clip = _numbers_of_means(measured.rows, measured.positions)
         bounds = [
@@ -195,8 +195,8 @@ def _differences(
     if first.rows.shape != second.rows.shape:
         raise ValueError(f"{first.metric}: rows {first.rows.shape} and {second.rows.shape}; compare equal durations")
     details: dict[str, Any] = {}
-    names, before = _numbers(first, first.rows)
-    values = _numbers(second, second.rows)[1] - before
+    names, before = _numbers(first, first.curve(first.rows))
+    values = _numbers(second, second.curve(second.rows))[1] - before
     if first.statistic is None:
         one, two = (_numbers_of_means(m.rows, m.positions) for m in (first, second))
         bounds = [
@@ -235,9 +235,8 @@ def _without_curve(first: Measured, second: Measured) -> tuple[Measured, Measure
     return replace(first, rows=first.rows[:, :windows]), replace(second, rows=second.rows[:, :windows])
 
 
-def _numbers(measured: Measured, rows: Array) -> tuple[list[tuple[str, int]], Array]:
+def _numbers(measured: Measured, curve: Array) -> tuple[list[tuple[str, int]], Array]:
     """Names (suffix, window) and values: headline, then drift, slope and curve where there is a curve."""
-    curve = measured.curve(rows)
     names, values = [("", WHOLE)], [curve.mean()]
     if measured.positions and len(curve) > 1:
         names += [("_drift", WHOLE), ("_slope", WHOLE), *(("", k) for k in range(len(curve)))]
@@ -260,13 +259,26 @@ def _jackknife(
     """Bounds for each number, whole units left out; with ``minus``, of the difference ``minus - measured``."""
     members = rows_by_clip(measured.units, len(measured.units))
     dealt = deal_groups([len(members)], JACKKNIFE_GROUPS, seed)
-    replicates = []
-    for group in tqdm(range(n_groups(dealt)), desc=f"{measured.metric} jackknife", delay=2, leave=False):
-        keep = np.sort(np.concatenate([m for m, g in zip(members, dealt[0], strict=True) if g != group]))
-        left = _numbers(measured, measured.rows[keep])[1]
-        replicates.append(left if minus is None else _numbers(minus, minus.rows[keep])[1] - left)
+    groups = np.full(len(measured.units), -1)
+    for rows, group in zip(members, dealt[0], strict=True):
+        groups[rows] = group
+    curves = _curves_without(measured, groups, n_groups(dealt))
+    replicates = [_numbers(measured, curve)[1] for curve in curves]
+    if minus is not None:
+        others = _curves_without(minus, groups, n_groups(dealt))
+        replicates = [_numbers(minus, curve)[1] - left for curve, left in zip(others, replicates, strict=True)]
     columns = np.array(replicates).reshape(-1, len(values)).T
     return [jackknife_bounds(value, column, CONFIDENCE) for value, column in zip(values, columns, strict=True)]
+
+
+def _curves_without(measured: Measured, groups: Array, count: int) -> Array:
+    """(G, W) curves of the clips without each group; ``groups`` holds the (n,) group of each clip."""
+    positions = range(measured.rows.shape[1])
+    if isinstance(measured.statistic, LeavesOut) and count:
+        statistic = measured.statistic
+        return np.stack([statistic.without_groups(measured.rows[:, k], groups, k) for k in positions], axis=1)
+    left_out = tqdm(range(count), desc=f"{measured.metric} jackknife", delay=2, leave=False)
+    return np.array([measured.curve(measured.rows[groups != group]) for group in left_out])
 
 
 def _check_comparable(baseline: FolderScore, candidate: FolderScore) -> None:

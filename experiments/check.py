@@ -17,14 +17,14 @@ from experiments.checks.cost import cost_lines, folder_line
 from experiments.checks.lines import FAIL, NOTE, Line, failures, guarded, render
 from experiments.checks.networks import metric_lines
 from experiments.checks.weights import component_lines, file_lines, licence_line, source_line
-from experiments.cli import USAGE_ERROR, check_overrides, one_line_errors
-from experiments.conditions import build_methods, build_timing_arms, expand_conditions
-from experiments.generate import plan_clips
-from experiments.machine.environment import describe
-from experiments.pipelines import DTYPES, Pipeline, select_device
-from experiments.prompts import Prompt
-from experiments.revisions import with_commit
-from experiments.run import load_pipeline, load_prompts
+from experiments.datasets.prompts import Prompt
+from experiments.matrix.clips import plan_clips
+from experiments.matrix.conditions import build_methods, build_timing_arms, expand_conditions
+from experiments.pipelines.pipeline import DTYPES, Pipeline, select_device
+from experiments.pipelines.revisions import with_commit
+from experiments.stages.setup import load_pipeline, load_prompts
+from experiments.system.cli import USAGE_ERROR, check_overrides, one_line_errors
+from experiments.system.environment import describe
 
 logger = logging.getLogger(__name__)
 

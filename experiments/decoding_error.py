@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
-from experiments.cli import one_line_errors
 from experiments.linear_sweep import heldout_clips
-from experiments.machine.environment import describe
-from experiments.machine.files import write_whole
+from experiments.system.cli import one_line_errors
+from experiments.system.environment import describe
+from experiments.system.files import write_whole
 from experiments.tables.formats import ResultTable, to_csv, to_markdown
 from experiments.testbed.corpus import TRAIN_DURATION_S
 from experiments.testbed.load import load_pipeline

@@ -1,8 +1,8 @@
 """What a CUDA machine lent for minutes should answer, in one command: make gpu
 
 The check of a run, then op, step and loop of AudioLDM 2's published architecture (seeded weights) to 320 s in bfloat16
-and float16, with peak memory. Every part is a process of its own with the time that is left; one that fails or runs out of
-time never takes the later ones with it, and what it measured until then is kept. Overrides go to every part, so that
+and float16, with peak memory. Every part is a process of its own with the time that is left; one that fails or runs out
+of time never takes the later ones with it, and what it measured until then is kept. Overrides go to every part, so that
 the same script is rehearsed at small size: python -m experiments.gpu device=cpu pipeline.size=tiny
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments.cli import USAGE_ERROR
+from experiments.system.cli import USAGE_ERROR
 
 logger = logging.getLogger(__name__)
 

@@ -24,11 +24,11 @@ import numpy as np
 import torch
 from scipy import stats
 
-from experiments.cli import one_line_errors
-from experiments.machine.environment import describe
-from experiments.machine.files import write_whole
-from experiments.machine.progress import progress
-from experiments.probes import Method, ProbeClips, condition, denoising_loss, lite_focus_method
+from experiments.stages.probes import Method, ProbeClips, condition, denoising_loss, lite_focus_method
+from experiments.system.cli import one_line_errors
+from experiments.system.environment import describe
+from experiments.system.files import write_whole
+from experiments.system.progress import progress
 from experiments.tables.formats import Cell, Estimate, ResultTable, to_csv, to_markdown
 from experiments.testbed.corpus import TRAIN_DURATION_S, render_scene
 from experiments.testbed.gate import heldout_scenes

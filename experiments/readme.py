@@ -12,8 +12,8 @@ import re
 import sys
 from pathlib import Path
 
-from experiments.cli import one_line_errors
-from experiments.machine.files import write_whole
+from experiments.system.cli import one_line_errors
+from experiments.system.files import write_whole
 from experiments.tables.formats import to_markdown
 from experiments.tables.run_tables import tables_of
 

@@ -8,14 +8,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.cli import one_folder, one_line_errors
 from experiments.figures.probe_figures import probe_figures, spectrogram_figure
 from experiments.figures.quality_figures import quality_figures
 from experiments.figures.speed_figures import speed_figures
 from experiments.figures.step_time_figure import step_time_figure
 from experiments.listen.page import write_listening_page
-from experiments.machine.files import write_whole
-from experiments.provenance import places, provenance, settings_line
 from experiments.records import (
     ClipRecord,
     MetricRecord,
@@ -27,7 +24,10 @@ from experiments.records import (
     of_kind,
     read_records,
 )
-from experiments.tables.current import current
+from experiments.records.current import current
+from experiments.records.provenance import places, provenance, settings_line
+from experiments.system.cli import one_folder, one_line_errors
+from experiments.system.files import write_whole
 from experiments.tables.escaping import plain_line
 from experiments.tables.formats import to_markdown
 from experiments.tables.quality_tables import write_tables

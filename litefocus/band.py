@@ -3,12 +3,15 @@
 For models that were trained with such a window (Stable Audio 3's autoencoder, ACE-Step's sliding layers), where dense
 attention with a mask computes L x L scores and throws nearly all of them away. Nothing is approximated.
 
-Shapes: B batch, H heads, K key heads (a divisor of H), L tokens, D head dim, w half width, C tokens of a chunk.
+Shapes: B batch, H heads, K key heads (a divisor of H), L tokens, D head dim, w half width, C tokens of a chunk, E extra
+keys.
 
 The queries are cut into chunks of C. A chunk's keys are its own tokens and w on each side, a view of the keys. Chunks
 that lie wholly inside the sequence share one mask and go through fused attention as one batch; the first and last few
 go alone.
 """
+
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +28,7 @@ def band_attention(
     value: torch.Tensor,
     half_width: int,
     *,
+    extra: tuple[torch.Tensor, torch.Tensor] | None = None,
     key_padding: torch.Tensor | None = None,
     scale: float | None = None,
     chunk: int | None = None,
@@ -32,10 +36,13 @@ def band_attention(
     """Softmax attention of every query to the keys at most `half_width` tokens away.
 
     Equal to scaled-dot-product attention with the band as its mask, up to rounding; differentiable, on any device.
+    The oracle is `litefocus.reference.reference_band_attention`.
 
     Args:
         query: (B, H, L, D). key, value: (B, K, L, D); with K < H each key head serves H / K query heads in a row.
         half_width: w >= 0; from L - 1 on the band is everything and this is plain attention.
+        extra: keys and values (B, K, E, D) that every query attends to as well, in the same softmax; one that is in
+            the band too counts twice.
         key_padding: bool (B, L), True for keys that exist; None for all. A query without any key gets zeros.
         scale: of the scores; None means D ** -0.5.
         chunk: C; None chooses it from w.
@@ -46,24 +53,36 @@ def band_attention(
     Raises:
         ValueError: shapes that do not fit, a negative half width, or a chunk below 1.
     """
-    _check(query, key, value, half_width, key_padding, chunk)
+    _check(query, key, value, half_width, extra, key_padding, chunk)
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
+        if extra is not None:
+            extra = extra[0].repeat_interleave(groups, dim=1), extra[1].repeat_interleave(groups, dim=1)
+    band = _Band(key, value, half_width, extra, key_padding, scale)
     length = query.shape[2]
     size = chunk or min(max(_MIN_CHUNK, half_width), _MAX_CHUNK)
     if half_width >= length - 1 or length <= size:
-        return _attend(query, key, value, 0, 0, half_width, key_padding, scale)
+        return _attend(query, band, 0, 0, length)
     # Chunks first to last - 1 have all their keys inside the sequence.
     first, last = -(-half_width // size), max((length - half_width) // size, 0)
     if last - first < 2:
-        starts = range(0, length, size)
-        return torch.cat([_edge(query, key, value, s, size, half_width, key_padding, scale) for s in starts], dim=2)
-    pieces = [_edge(query, key, value, i * size, size, half_width, key_padding, scale) for i in range(first)]
-    pieces.append(_inside(query, key, value, first * size, last * size, size, half_width, key_padding, scale))
-    tail = range(last * size, length, size)
-    pieces += [_edge(query, key, value, s, size, half_width, key_padding, scale) for s in tail]
+        return torch.cat([_edge(query, band, start, size) for start in range(0, length, size)], dim=2)
+    pieces = [_edge(query, band, i * size, size) for i in range(first)]
+    pieces.append(_inside(query, band, first * size, last * size, size))
+    pieces += [_edge(query, band, start, size) for start in range(last * size, length, size)]
     return torch.cat(pieces, dim=2)
+
+
+class _Band(NamedTuple):
+    """What the queries of every chunk attend to; arguments of `band_attention`, one key head per query head."""
+
+    key: torch.Tensor
+    value: torch.Tensor
+    half_width: int
+    extra: tuple[torch.Tensor, torch.Tensor] | None
+    key_padding: torch.Tensor | None
+    scale: float | None
 
 
 def _check(
@@ -71,6 +90,7 @@ def _check(
     key: torch.Tensor,
     value: torch.Tensor,
     half_width: int,
+    extra: tuple[torch.Tensor, torch.Tensor] | None,
     key_padding: torch.Tensor | None,
     chunk: int | None,
 ) -> None:
@@ -85,6 +105,12 @@ def _check(
         )
     if half_width < 0 or (chunk is not None and chunk < 1):
         raise ValueError(f"half_width={half_width}, chunk={chunk}: accepted are whole numbers from 0, and from 1")
+    wanted = (batch, key.shape[1], extra[0].shape[-2] if extra is not None and extra[0].ndim == 4 else 0, dim)
+    if extra is not None and not wanted == extra[0].shape == extra[1].shape:
+        raise ValueError(
+            f"extra {tuple(extra[0].shape)} and {tuple(extra[1].shape)}: accepted are keys and values "
+            f"({batch}, {key.shape[1]}, E, {dim})"
+        )
     if key_padding is not None and (key_padding.shape != (batch, length) or key_padding.dtype != torch.bool):
         raise ValueError(
             f"key_padding {tuple(key_padding.shape)} of {key_padding.dtype}: accepted is bool ({batch}, {length}), "
@@ -92,76 +118,58 @@ def _check(
         )
 
 
-def _band(queries: int, keys: int, offset: int, half_width: int, device: torch.device) -> torch.Tensor:
+def _within(queries: int, keys: int, offset: int, half_width: int, device: torch.device) -> torch.Tensor:
     """Bool (queries, keys): whether query i, which stands `offset` keys to the right of key i, sees key j."""
     distance = torch.arange(queries, device=device)[:, None] + offset - torch.arange(keys, device=device)
     return distance.abs() <= half_width
 
 
-def _edge(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    start: int,
-    size: int,
-    half_width: int,
-    key_padding: torch.Tensor | None,
-    scale: float | None,
-) -> torch.Tensor:
+def _edge(query: torch.Tensor, band: _Band, start: int, size: int) -> torch.Tensor:
     """One chunk from `start`, with the keys that exist."""
-    first, stop = max(start - half_width, 0), min(start + size + half_width, key.shape[2])
-    keys = slice(first, stop)
-    padding = None if key_padding is None else key_padding[:, keys]
-    own = query[:, :, start : start + size]
-    return _attend(own, key[:, :, keys], value[:, :, keys], start, first, half_width, padding, scale)
+    first, stop = max(start - band.half_width, 0), min(start + size + band.half_width, band.key.shape[2])
+    return _attend(query[:, :, start : start + size], band, start, first, stop)
 
 
-def _attend(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    query_start: int,
-    key_start: int,
-    half_width: int,
-    key_padding: torch.Tensor | None,
-    scale: float | None,
-) -> torch.Tensor:
-    queries, keys = query.shape[2], key.shape[2]
-    if key_padding is None and half_width >= max(query_start + queries - 1 - key_start, key_start + keys - 1):
-        return F.scaled_dot_product_attention(query, key, value, scale=scale)
-    band = _band(queries, keys, query_start - key_start, half_width, query.device)
-    mask = band if key_padding is None else band & key_padding[:, None, None, :]
-    return _without_lonely(F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale), mask)
+def _attend(query: torch.Tensor, band: _Band, start: int, first: int, stop: int) -> torch.Tensor:
+    """Queries that begin at token `start`, to the keys of [first, stop)."""
+    queries, keys = query.shape[2], stop - first
+    key, value = band.key[:, :, first:stop], band.value[:, :, first:stop]
+    if band.extra is not None:
+        key, value = torch.cat([key, band.extra[0]], dim=2), torch.cat([value, band.extra[1]], dim=2)
+    if band.key_padding is None and band.half_width >= max(start + queries - 1 - first, stop - 1 - start):
+        return F.scaled_dot_product_attention(query, key, value, scale=band.scale)
+    mask = _within(queries, keys, start - first, band.half_width, query.device)
+    if band.key_padding is not None:
+        mask = mask & band.key_padding[:, None, None, first:stop]
+    mask = _and_extra(mask, band)
+    return _without_lonely(F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=band.scale), mask)
 
 
-def _inside(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    start: int,
-    stop: int,
-    size: int,
-    half_width: int,
-    key_padding: torch.Tensor | None,
-    scale: float | None,
-) -> torch.Tensor:
+def _inside(query: torch.Tensor, band: _Band, start: int, stop: int, size: int) -> torch.Tensor:
     """The chunks of [start, stop), all of whose keys exist: clip by clip, the chunks where attention has its batch."""
-    window = size + 2 * half_width
-    keys = slice(start - half_width, stop + half_width)
-    band = _band(size, window, half_width, half_width, query.device)
+    window = size + 2 * band.half_width
+    keys = slice(start - band.half_width, stop + band.half_width)
+    within = _within(size, window, band.half_width, band.half_width, query.device)
     clips = []
     for row in range(query.shape[0]):
         own = query[row, :, start:stop].unflatten(1, (-1, size)).transpose(0, 1)
-        # Overlapping views: no key is copied.
-        near, values = (x[row, :, keys].unfold(1, window, size).permute(1, 0, 3, 2) for x in (key, value))
-        mask = band
-        if key_padding is not None:
-            mask = band & key_padding[row, keys].unfold(0, window, size)[:, None, None, :]
-        output = F.scaled_dot_product_attention(own, near, values, attn_mask=mask, scale=scale)
-        if key_padding is not None:
-            output = _without_lonely(output, mask)
-        clips.append(output.transpose(0, 1).flatten(1, 2))
+        # Overlapping views: without extra keys none is copied.
+        key, value = (x[row, :, keys].unfold(1, window, size).permute(1, 0, 3, 2) for x in (band.key, band.value))
+        if band.extra is not None:
+            extra_key, extra_value = (x[row].expand(len(key), -1, -1, -1) for x in band.extra)
+            key, value = torch.cat([key, extra_key], dim=2), torch.cat([value, extra_value], dim=2)
+        mask = within
+        if band.key_padding is not None:
+            mask = mask & band.key_padding[row, keys].unfold(0, window, size)[:, None, None, :]
+        mask = _and_extra(mask, band)
+        output = F.scaled_dot_product_attention(own, key, value, attn_mask=mask, scale=band.scale)
+        clips.append(_without_lonely(output, mask).transpose(0, 1).flatten(1, 2))
     return torch.stack(clips)
+
+
+def _and_extra(mask: torch.Tensor, band: _Band) -> torch.Tensor:
+    """The mask with the extra keys, which every query sees, behind its own."""
+    return mask if band.extra is None else F.pad(mask, (0, band.extra[0].shape[2]), value=True)
 
 
 def _without_lonely(output: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,7 @@ from typing import Any, TypeGuard
 DUPLICATES = ("count_twice", "union")
 RESAMPLE = ("call", "step", "fixed")
 STREAMS = ("timestep", "count")
+BLOCKS = ("all", "first")
 BACKENDS = ("auto", "lse", "append")
 
 
@@ -34,6 +35,10 @@ class LiteFocusConfig:
             focus reaches the query's own block and both neighbours, not the whole clip. Frames of the patched level.
         max_cross_keys: None, or the most keys that are sampled, however long the clip is.
         levels: attention-bearing UNet levels to patch, counted from the finest resolution; the authors patch (0,).
+        blocks: which blocks of each transformer of those levels: "all", or the "first" alone, as in the authors' code
+            and so in the paper. They differ on AudioLDM2-large: 60 sites and 20.
+        frequency_axis: the axis of the latents (B, C, H, W) that holds frequency, -1 or -2. None: known for AudioLDM 2,
+            AudioLDM and MusicLDM (-1); a UNet of Stable Diffusion's kind wants an answer (-2: Auffusion, Riffusion).
 
     Raises:
         ValueError: a value out of range, an unknown string, or nothing left to attend to.
@@ -48,12 +53,14 @@ class LiteFocusConfig:
     seed: int = 0
     backend: str = "auto"
     levels: tuple[int, ...] = (0,)
+    blocks: str = "all"
+    frequency_axis: int | None = None
     window_frames: int | None = None
     max_cross_keys: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "levels", check_levels(self.levels))
-        for name in ("sparse_ratio", "seed", "window_frames", "max_cross_keys"):
+        for name in ("sparse_ratio", "seed", "window_frames", "max_cross_keys", "frequency_axis"):
             object.__setattr__(self, name, _plain_number(getattr(self, name)))
         for name in ("same_frequency", "cross_frequency"):
             if not isinstance(getattr(self, name), bool):
@@ -62,6 +69,13 @@ class LiteFocusConfig:
         check_choice("resample", self.resample, RESAMPLE)
         check_choice("stream", self.stream, STREAMS)
         check_choice("backend", self.backend, BACKENDS)
+        check_choice("blocks", self.blocks, BLOCKS)
+        if self.frequency_axis is not None and (
+            not is_whole_number(self.frequency_axis) or self.frequency_axis not in (-1, -2)
+        ):
+            raise ValueError(
+                f"frequency_axis={self.frequency_axis!r}: accepted are -1 and -2, or None to know it by the UNet"
+            )
         if self.duplicates == "union" and self.backend == "lse":
             raise ValueError("backend='lse' with duplicates='union': accepted are backend='append' and 'auto'")
         check_ratio(self.sparse_ratio)

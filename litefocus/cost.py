@@ -131,8 +131,8 @@ class _Counter:
         self.method = method
         self.flops = {"convolutions": 0, "linears": 0, "site_attention": 0, "other_attention": 0}
         self.scores = 0
-        levels = (0,) if isinstance(method, str) else method.levels
-        sites = {site.attention: site for site in find_sites(unet, levels)}
+        chosen = LiteFocusConfig() if isinstance(method, str) else method
+        sites = {site.attention: site for site in find_sites(unet, chosen.levels, chosen.blocks)}
         trackers = {module: GridTracker(module) for module in {site.transformer for site in sites.values()}}
         for module in unet.modules():
             if isinstance(module, nn.Conv2d):

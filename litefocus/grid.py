@@ -49,17 +49,24 @@ class GridTracker:
     """Knows the grid of one transformer module while that module's forward runs in this thread, and only then.
 
     The tokens of an attention do not tell T from F, so the grid is read from the transformer's 4-D input
-    (B, C, T, F). Outside the forward it is unknown, so that a stale grid can never be used.
+    (B, C, T, F), or (B, C, F, T). Outside the forward it is unknown, so that a stale grid can never be used.
 
     Gradient checkpointing calls the attention once more during the backward. The gradient of the transformer's output
     is there before, and brings that forward's grid back, and with `recall` what else belongs to it.
 
     Args:
         transformer: the module to follow.
+        frequency_axis: the axis of its input that holds frequency: -1, or -2 for (B, C, F, T).
         recall: gives a call that returns to what holds in the current forward.
     """
 
-    def __init__(self, transformer: nn.Module, recall: Callable[[], Callable[[], None]] | None = None) -> None:
+    def __init__(
+        self,
+        transformer: nn.Module,
+        frequency_axis: int = -1,
+        recall: Callable[[], Callable[[], None]] | None = None,
+    ) -> None:
+        self._frequency_axis = frequency_axis
         self._recall = recall
         self._thread = threading.local()
         self._handles = [
@@ -80,7 +87,8 @@ class GridTracker:
             raise ValueError(
                 f"{type(module).__name__} input {shape}: LiteFocus needs latents of shape (batch, channels, time, freq)"
             )
-        self._thread.grid = TokenGrid(time=latents.shape[2], freq=latents.shape[3])
+        time_axis = -3 - self._frequency_axis
+        self._thread.grid = TokenGrid(time=latents.shape[time_axis], freq=latents.shape[self._frequency_axis])
 
     def _leave(self, _module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
         grid, self._thread.grid = getattr(self._thread, "grid", None), None

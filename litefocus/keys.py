@@ -164,6 +164,11 @@ class KeySource:
 
     def _draw(self, site: int, grid: TokenGrid) -> torch.Tensor:
         config = self.config
+        if torch.jit.is_tracing():
+            raise RuntimeError(
+                "torch.jit.trace records neither seeds nor lengths, so LiteFocus cannot be traced: use torch.compile, "
+                "or disable_lite_focus() first"
+            )
         stream = site if config.resample == "call" else 0
         draw = _draw_op if torch.compiler.is_compiling() else _draw
         ratio, limit = float(config.sparse_ratio), config.max_cross_keys

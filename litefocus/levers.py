@@ -3,12 +3,14 @@
 Each lever replaces the `forward` of some modules on the instance and leaves weights, processors and state dict alone,
 so that deleting the replacements restores the model bit for bit. Outputs agree with the stock UNet to rounding (fp32:
 1e-4). Levers hold copies of the weights they rearrange (`packed_linears`: every linear layer's; the others: what they
-fuse), so they refuse to run on weights that changed or moved since. Not seen are writes through `.data` or to inference
-tensors, and nothing is checked inside a UNet that is compiled as a whole.
+fuse), so they refuse to run on weights that changed or moved since. Writes through `.data` (diffusers' EMAModel) and to
+inference tensors leave no trace in torch, so a few elements of every weight are compared, which a change to all of a
+weight cannot miss. Nothing is checked inside a UNet that is compiled as a whole.
 """
 
 import inspect
 from collections.abc import Iterable, Iterator, Sequence
+from types import MethodType
 from typing import Any, NoReturn
 
 import torch
@@ -133,7 +135,10 @@ def _refuse_other_forwards(unet: nn.Module) -> None:
     optimization = active_optimization(unet)
     for name, module in unet.named_modules():
         forward = vars(module).get("forward")
-        if forward is not None and (optimization is None or not optimization.owns(module, "forward", forward)):
+        # Hooks that were taken off (accelerate, DeepCache) leave the class's own forward on the instance.
+        if forward is None or forward == MethodType(type(module).forward, module):
+            continue
+        if optimization is None or not optimization.owns(module, "forward", forward):
             raise RuntimeError(
                 f"{name or 'the UNet'} has a forward of its own (offloading, layerwise casting, another lever): "
                 f"optimize() without hooks, and enter levers such as attention_reuse after it"
@@ -182,6 +187,7 @@ class _Optimization:
         self._compiled: list[tuple[nn.Module, Any]] = []
         self._handle: Any = None
         self._weights = self._fingerprint()
+        self._samples = _Samples(unet)
 
     def install(self) -> None:
         setattr(self.unet, _ATTRIBUTE, self)
@@ -218,8 +224,7 @@ class _Optimization:
 
     def _install_levers(self) -> None:
         linear: BuildLinear = PackedLinear if "packed_linears" in self.levers else PlainLinear
-        # An adapter's base layer is left alone: merging writes to its weight, and the fingerprint cannot see how.
-        left = {inner for module in self.unet.modules() if hasattr(module, "base_layer") for inner in module.modules()}
+        left = _adapted(self.unet)
         module: Any
         for module in self.unet.modules():
             if "token_projections" in self.levers and is_projected_by_convolutions(module):
@@ -257,12 +262,36 @@ class _Optimization:
             raise RuntimeError(
                 "packed_linears under torch.autocast: they compute in float32 only, leave one of both out"
             )
-        if self._weights != self._fingerprint():
+        if self._weights != self._fingerprint() or not self._samples.unchanged():
             raise RuntimeError("the UNet's weights changed or moved since optimize(): optimize() again, or restore()")
 
     def _fingerprint(self) -> list[tuple[int, int]]:
         """Where each weight lies and how often it was written to."""
         return [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in self.unet.parameters()]
+
+
+def _adapted(unet: nn.Module) -> set[nn.Module]:
+    """Adapters and their base layers, which are left alone: merging writes to a weight past autograd."""
+    return {inner for module in unet.modules() if hasattr(module, "base_layer") for inner in module.modules()}
+
+
+class _Samples:
+    """Some elements of every weight but the adapted, as they were when this was made: at most 8, spread over it."""
+
+    def __init__(self, unet: nn.Module) -> None:
+        kinds: dict[tuple[torch.device, torch.dtype], list[torch.Tensor]] = {}
+        left = {weight for module in _adapted(unet) for weight in module.parameters()}
+        for weight in unet.parameters():
+            if weight.is_floating_point() and weight.is_contiguous() and weight not in left:
+                flat = weight.detach().view(-1)
+                kinds.setdefault((weight.device, weight.dtype), []).append(flat[:: max(1, len(flat) // 8)][:8])
+        self._views = list(kinds.values())
+        self._before = [torch.cat(views) for views in self._views]
+
+    def unchanged(self) -> bool:
+        """Whether they still are; nan counts as unchanged."""
+        pairs = zip(self._views, self._before, strict=True)
+        return all(torch.allclose(torch.cat(views), before, 0, 0, equal_nan=True) for views, before in pairs)
 
 
 def _refuse_copies(_: int) -> NoReturn:

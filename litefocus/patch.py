@@ -6,16 +6,21 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple, NoReturn, Protocol
 
-import torch
 from torch import nn
 
 from litefocus.config import LiteFocusConfig, as_config
 from litefocus.context import entered_context
 from litefocus.grid import GridTracker
 from litefocus.keys import KeySource
-from litefocus.processor import LiteFocusSite, SelfAttentionForward, SelfAttentionProcessor, SiteFunction
+from litefocus.processor import (
+    FrequencyMajor,
+    LiteFocusSite,
+    SelfAttentionForward,
+    SelfAttentionProcessor,
+    SiteFunction,
+)
 from litefocus.repair import why_it_cannot_generate
-from litefocus.sites import AttentionSite, find_sites, find_unet
+from litefocus.sites import AttentionSite, find_frequency_axis, find_sites, find_unet
 
 _ATTRIBUTE = "_litefocus_patch"
 Config = LiteFocusConfig | Mapping[str, Any] | None
@@ -41,6 +46,7 @@ class SitePatch:
         sites: from `find_sites`.
         build: called once per site.
         stream: what the sites draw from; it advances at the start of every forward of the UNet.
+        frequency_axis: of the latents, -1 or -2; None where the UNet itself tells (`find_frequency_axis`).
         config: the LiteFocus options that the sites follow, where one set holds for all of them.
 
     Attributes:
@@ -53,8 +59,10 @@ class SitePatch:
         sites: list[AttentionSite],
         build: BuildSite,
         stream: Stream | None = None,
+        frequency_axis: int | None = None,
         config: LiteFocusConfig | None = None,
     ) -> None:
+        self.frequency_axis = find_frequency_axis(unet, frequency_axis)
         self.unet = unet
         self.sites = sites
         self.build = build
@@ -71,10 +79,12 @@ class SitePatch:
         setattr(self.unet, _ATTRIBUTE, self)
         try:
             recall = None if self.stream is None else self.stream.recall
-            trackers = {module: GridTracker(module, recall) for module in {site.transformer for site in self.sites}}
+            transformers = {site.transformer for site in self.sites}
+            trackers = {module: GridTracker(module, self.frequency_axis, recall) for module in transformers}
             self._trackers = list(trackers.values())
             for site, function in zip(self.sites, functions, strict=True):
-                self._replace(site, function, trackers[site.transformer])
+                ordered = FrequencyMajor(function) if self.frequency_axis == -2 else function
+                self._replace(site, ordered, trackers[site.transformer])
             self._handle = self.unet.register_forward_pre_hook(self._before_forward, with_kwargs=True)
         except BaseException:
             self.remove()
@@ -105,8 +115,7 @@ class SitePatch:
         delattr(self.unet, _ATTRIBUTE)
 
     def _before_forward(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if not torch.compiler.is_compiling():
-            self._check_processors()
+        self._check_processors()
         if self.stream is not None:
             # diffusers' UNets and the original package's: forward(sample, timestep, ...), forward(x, timesteps, ...).
             self.stream.advance(args[1] if len(args) > 1 else kwargs.get("timestep", kwargs.get("timesteps")))
@@ -172,7 +181,8 @@ def lite_focus_patch(pipe_or_unet: Any, config: Config = None, **options: Any) -
     config = as_config(config, **options)
     unet = find_unet(pipe_or_unet)
     source = KeySource(config)
-    return SitePatch(unet, find_sites(unet, config.levels), partial(LiteFocusSite, source), source, config)
+    sites = find_sites(unet, config.levels, config.blocks)
+    return SitePatch(unet, sites, partial(LiteFocusSite, source), source, config.frequency_axis, config)
 
 
 class SiteCount(int):
@@ -209,7 +219,8 @@ def inject_lite_focus(pipe_or_unet: Any, config: Config = None, **options: Any) 
         the number of patched sites; 20 on the published AudioLDM 2.
 
     Raises:
-        TypeError: a model without a UNet over (time, frequency) latents, or a config and options beside it.
+        TypeError: a model without a UNet over (time, frequency) latents, one that does not tell its frequency axis, or
+            a config and options beside it.
         ValueError: an invalid option, or a level that the UNet does not have.
     """
     fault = why_it_cannot_generate(pipe_or_unet)

@@ -79,6 +79,19 @@ class LiteFocusSite(ProjectedSite):
         )
 
 
+class FrequencyMajor:
+    """A site function for tokens that run along time first, token = f * T + t: reordered, served, put back."""
+
+    def __init__(self, function: SiteFunction) -> None:
+        self.function = function
+
+    def __call__(self, attn: Any, hidden_states: torch.Tensor, grid: TokenGrid) -> torch.Tensor:
+        """(B, N, C) -> (B, N, C)."""
+        time_major = hidden_states.unflatten(1, (grid.freq, grid.time)).transpose(1, 2).flatten(1, 2)
+        output = self.function(attn, time_major, grid)
+        return output.unflatten(1, (grid.time, grid.freq)).transpose(1, 2).flatten(1, 2)
+
+
 class SelfAttentionProcessor:
     """A diffusers attention processor: runs `function` on self-attention calls, the original processor on the others.
 

@@ -58,3 +58,27 @@ def reference_attention(
     )
     scores = query @ key.transpose(-1, -2) * scale + multiplicity.log().to(query.device)
     return scores.softmax(dim=-1) @ value
+
+
+def reference_band_attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    half_width: int,
+    *,
+    extra: tuple[torch.Tensor, torch.Tensor] | None = None,
+    key_padding: torch.Tensor | None = None,
+    scale: float | None = None,
+) -> torch.Tensor:
+    """`band_attention` by its definition, dense with the band as a mask: float64 (B, H, L, D)."""
+    repeats = query.shape[1] // key.shape[1]
+    if extra is not None:
+        key, value = torch.cat([key, extra[0]], dim=2), torch.cat([value, extra[1]], dim=2)
+    key, value = (x.double().repeat_interleave(repeats, dim=1) for x in (key, value))
+    position = torch.arange(query.shape[2], device=query.device)
+    keep = ((position[:, None] - position).abs() <= half_width)[None, None]
+    if key_padding is not None:
+        keep = keep & key_padding[:, None, None]
+    keep = torch.nn.functional.pad(keep, (0, key.shape[2] - query.shape[2]), value=True)
+    scores = query.double() @ key.mT * (query.shape[-1] ** -0.5 if scale is None else scale)
+    return scores.masked_fill(~keep, -torch.inf).softmax(dim=-1).nan_to_num() @ value

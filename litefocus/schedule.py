@@ -67,8 +67,9 @@ class LengthSchedule:
         bounds = [limit for limit in limits if limit is not None]
         if bounds != sorted(set(bounds)) or any(bound < 1 for bound in bounds):
             raise ValueError(f"schedule with max_frames {limits}: accepted are ascending whole numbers from 1")
-        if len({rule.config.levels for rule in self.rules if rule.config is not None}) > 1:
-            raise ValueError("schedule whose rules patch different levels: give every rule the same level")
+        configs = [rule.config for rule in self.rules if rule.config is not None]
+        if len({(config.levels, config.blocks, config.frequency_axis) for config in configs}) > 1:
+            raise ValueError("schedule whose rules patch different levels, blocks or axes: give every rule the same")
         if len(self.levels) > 1:
             raise ValueError(
                 f"schedule with levels={self.levels}: accepted is one level, whose frames max_frames counts"
@@ -82,7 +83,21 @@ class LengthSchedule:
     @property
     def levels(self) -> tuple[int, ...]:
         """The attention-bearing levels that the rules patch."""
-        return next((rule.config.levels for rule in self.rules if rule.config is not None), (0,))
+        return self._sites.levels
+
+    @property
+    def blocks(self) -> str:
+        """Which blocks of each transformer the rules patch."""
+        return self._sites.blocks
+
+    @property
+    def frequency_axis(self) -> int | None:
+        """The axis of the latents that the rules take for frequency."""
+        return self._sites.frequency_axis
+
+    @property
+    def _sites(self) -> LiteFocusConfig:
+        return next((rule.config for rule in self.rules if rule.config is not None), LiteFocusConfig())
 
 
 class ScheduledSite(ProjectedSite):
@@ -141,6 +156,6 @@ def scheduled_focus(pipe_or_unet: Any, schedule: LengthSchedule) -> Iterator[int
             f"...]); lite_focus(pipe, config) serves every length with one config"
         )
     unet = find_unet(pipe_or_unet)
-    streams = _Streams(schedule)
-    with patched(SitePatch(unet, find_sites(unet, schedule.levels), streams.site, streams)) as sites:
-        yield sites
+    streams, sites = _Streams(schedule), find_sites(unet, schedule.levels, schedule.blocks)
+    with patched(SitePatch(unet, sites, streams.site, streams, schedule.frequency_axis)) as count:
+        yield count

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from evaluation import weights
-from experiments.machine.download import fetch
-from experiments.prompts import AUDIOCAPS_SHA256
+from experiments.datasets.prompts import AUDIOCAPS_SHA256
+from experiments.system.download import fetch
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted(path for name in ("litefocus", "evaluation", "experiments") for path in (ROOT / name).rglob("*.py"))
@@ -17,7 +17,7 @@ SOURCES = sorted(path for name in ("litefocus", "evaluation", "experiments") for
 UNSAFE_MODULES = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "jsonpickle"}
 UNSAFE_NAMES = {"eval", "exec", "compile", "__import__"}
 # The modules that may reach the network; each checks what it gets.
-NETWORK = {"experiments/machine/download.py", "evaluation/weights.py"}
+NETWORK = {"experiments/system/download.py", "evaluation/weights.py"}
 SHA256 = re.compile(r"[0-9a-f]{64}")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 

@@ -23,7 +23,7 @@ def build_embedders(
     given: Mapping[Role, Embedder],
     **options: Any,
 ) -> dict[Role, Embedder]:
-    """The embedders that ``metrics`` need: those given, else the preset's. Nothing is loaded yet.
+    """The embedders that ``metrics`` need: those given, the preset's, or what a role names. Nothing is loaded yet.
 
     Args:
         preset: names the networks.
@@ -51,6 +51,8 @@ def build_embedders(
             chosen[role] = given[role]
         elif role in preset.embedders:
             chosen[role] = BUILDERS[preset.embedders[role]](weights, options)
+        elif role in BUILDERS:
+            chosen[role] = BUILDERS[role](weights, options)
         else:
             missing = f"preset {preset.name} has no embedder for {role!r}"
             raise ValueError(f"{missing}; hand one over: embedders.{role}, or a configuration that names it")

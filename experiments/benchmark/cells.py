@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments.benchmark.arms import GUIDED_LEVELS, LEVELS, REGIMES
-from experiments.machine.environment import device_name
-from experiments.pipelines import select_device
+from experiments.pipelines.pipeline import select_device
 from experiments.records import AA_SUFFIX, CellRecord, RoundRecord, RunRecord, of_kind, read_records
+from experiments.system.environment import device_name
 
 SAME_SETTINGS = ("pipeline", "model", "dtype", "threads", "keep_freed_memory", "batch")
 Cell = Mapping[str, Any]

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from experiments.cli import describe_error
+from experiments.system.cli import describe_error
 
 logger = logging.getLogger(__name__)
 

@@ -22,8 +22,8 @@ from experiments.checks.scoring import (
     planned_scorers,
 )
 from experiments.checks.weights import HASH_DIGITS
-from experiments.prompts import Prompt
-from experiments.score import NOT_SCORED, check_scorable, folder_references, presets_of
+from experiments.datasets.prompts import Prompt
+from experiments.stages.score import NOT_SCORED, check_scorable, folder_references, presets_of
 
 
 def metric_lines(config: DictConfig, prompts: Sequence[Prompt]) -> Iterator[Line]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import matplotlib
 
-from experiments.machine.files import whole_file
+from experiments.system.files import whole_file
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

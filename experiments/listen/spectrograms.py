@@ -17,8 +17,8 @@ from PIL import Image
 from scipy import fft
 from tqdm import tqdm
 
-from experiments.machine.files import whole_file
 from experiments.records import ClipRecord
+from experiments.system.files import whole_file
 
 FOLDER = "spectrograms"
 WIDTH, MEL_ROWS = 640, 80

@@ -14,7 +14,7 @@ class StartRecord:
     Attributes:
         run_id: unique per start; the other records point to it.
         config: the resolved configuration.
-        environment: commit, versions, device, threads (`experiments.machine.environment.describe`).
+        environment: commit, versions, device, threads (`experiments.system.environment.describe`).
         pipeline: name, trained flag, weights identity.
         prompt_ids: ids of the prompts asked for, in order.
     """
@@ -220,7 +220,7 @@ class ProbeLossRecord:
 
 @dataclass(frozen=True)
 class AttentionRecord:
-    """Where one attention site of a dense model looks, as `experiments.site_structure.SiteStructure` says it."""
+    """Where one attention site of a dense model looks, as `records.site_structure.SiteStructure` says it."""
 
     kind: ClassVar[str] = "attention"
     run_id: str

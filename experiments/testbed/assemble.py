@@ -34,7 +34,7 @@ from transformers import (
     T5Tokenizer,
 )
 
-from experiments.machine.files import sha256_file, write_whole
+from experiments.system.files import sha256_file, write_whole
 from experiments.testbed.clap import feature_extractor
 from experiments.testbed.load import GATE, UNET_FILE, WEIGHTS, write_manifest
 from experiments.testbed.settings import parse_settings

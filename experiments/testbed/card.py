@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from experiments.machine.files import write_whole
+from experiments.system.files import write_whole
 from experiments.testbed.generator_quality import ratio_above_floor
 from experiments.testbed.judges_quality import Summary
 from experiments.testbed.load import CLAP, CLASSIFIER, GATE, WEIGHTS, judge_hashes

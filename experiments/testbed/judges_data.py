@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from experiments.machine.files import sha256_file, whole_file
+from experiments.system.files import sha256_file, whole_file
 from experiments.testbed.corpus import EVENT_NAMES, TRAIN_DURATION_S, Scene, render_scene, sample_scene
 from experiments.testbed.mel import log_mel
 from experiments.testbed.vocoder import load_vae, load_vocoder, reconstruct

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from transformers import ClapModel, RobertaTokenizer
 
 from evaluation import bootstrap_interval
-from experiments.machine.files import write_whole
+from experiments.system.files import write_whole
 from experiments.testbed.captions import event_caption, scene_caption
 from experiments.testbed.clap import embed_audio, embed_text, scene_key
 from experiments.testbed.classifier import EventClassifier, exact_sets

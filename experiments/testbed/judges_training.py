@@ -24,7 +24,7 @@ from safetensors.torch import save
 from torch import nn
 from tqdm import tqdm
 
-from experiments.machine.files import write_whole
+from experiments.system.files import write_whole
 from experiments.testbed.train_state import (
     check_fingerprint,
     fingerprint_of,

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.machine.audio_files import write_wav
-from experiments.machine.progress import progress
-from experiments.prompts import Prompt
+from experiments.datasets.prompts import Prompt
+from experiments.system.audio_files import write_wav
+from experiments.system.progress import progress
 from experiments.testbed.corpus import SAMPLE_RATE
 from experiments.testbed.load_prompts import reference_audio
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from experiments.machine.files import write_whole
+from experiments.system.files import write_whole
 from experiments.testbed.assemble import AssembleSettings, assemble
 from experiments.testbed.settings import parse_settings
 from experiments.testbed.train_clap import ClapSettings, train_clap

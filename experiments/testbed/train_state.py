@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from experiments.machine.files import sha256_file, whole_file
-from experiments.seeds import numbered_generator
+from experiments.system.files import sha256_file, whole_file
+from experiments.system.seeds import numbered_generator
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:

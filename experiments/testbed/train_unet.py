@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 from tqdm import tqdm
 
-from experiments.machine.files import write_whole
+from experiments.system.files import write_whole
 from experiments.testbed.corpus import sample_scene
 from experiments.testbed.judges_data import corpus_version
 from experiments.testbed.settings import parse_settings, pick_device

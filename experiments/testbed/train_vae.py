@@ -12,7 +12,7 @@ import torch
 from diffusers import AutoencoderKL
 from tqdm import tqdm
 
-from experiments.machine.files import whole_file
+from experiments.system.files import whole_file
 from experiments.testbed.corpus import TRAIN_DURATION_S, render_scene, sample_scene
 from experiments.testbed.judges_data import corpus_version
 from experiments.testbed.mel import log_mel

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from transformers import SpeechT5HifiGan
 
-from experiments.machine.files import sha256_file
+from experiments.system.files import sha256_file
 from experiments.testbed.judges_data import TRAIN_FIRST_SEED, ClipSet, corpus_version, render_clips
 from experiments.testbed.judges_training import Schedule, save_half, seeded, train
 from experiments.testbed.mel import log_mel

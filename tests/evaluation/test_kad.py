@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from evaluation.kad import (
-    _ClipSet,
-    _labelled_distances,
+    FixedReference,
     kernel_audio_distance,
     kernel_audio_distance_interval,
     kernel_audio_distance_p_value,
     median_bandwidth,
     resolve_bandwidth,
 )
+from evaluation.kernels import ClipSet, labelled_distances
 from evaluation.permutation import permutation_p_value
 
 
@@ -69,7 +69,7 @@ def test_every_kernel_equals_its_definition(name, kernel):
 def test_blocks_do_not_show(monkeypatch):
     reference, generated = shifted_pair(1, 1.0, m=70, n=50)
     whole = kernel_audio_distance(reference, generated)
-    monkeypatch.setattr("evaluation.kad._BLOCK_ROWS", 16)
+    monkeypatch.setattr("evaluation.kernels._BLOCK_ROWS", 16)
     assert kernel_audio_distance(reference, generated) == pytest.approx(whole, rel=1e-12)
 
 
@@ -83,14 +83,6 @@ def test_bandwidth_is_the_median_within_the_reference_whatever_is_scored():
     assert compat.bandwidth == median_bandwidth(7 * generated)
     assert compat.interval.value != results[1].interval.value
     assert resolve_bandwidth(reference, generated, 2.5, None) == 2.5
-
-
-def test_bandwidth_of_a_large_reference_is_sampled_with_a_seed():
-    rows = np.random.default_rng(3).standard_normal((2100, 6))
-    sampled = median_bandwidth(rows, seed=1)
-    assert sampled == median_bandwidth(rows, seed=1)
-    assert sampled != median_bandwidth(rows, seed=2)
-    assert sampled == pytest.approx(median_bandwidth(rows[:2000]), rel=0.01)
 
 
 def test_rotation_translation_scale_and_order():
@@ -203,7 +195,7 @@ def test_p_value_ranks_the_distance_itself():
     generator = np.random.default_rng(13)
     rows, clips = generator.standard_normal((20, 3)), generator.permutation(np.repeat(np.arange(5), [2, 3, 4, 5, 6]))
     labels = np.array([[1.0, 0], [1, 0], [0, 1], [0, 1], [0, 1]])
-    distances = _labelled_distances(_ClipSet(rows, clips), labels, 2.0, "gaussian")
+    distances = labelled_distances(ClipSet(rows, clips), labels, 2.0, "gaussian")
     for column, names in ((0, [0, 1]), (1, [2, 3, 4])):
         first = np.isin(clips, names)
         expected = kernel_audio_distance(
@@ -260,3 +252,36 @@ def test_a_collapsed_reference_has_no_bandwidth():
         kernel_audio_distance(np.ones((6, 3)), np.eye(3))
     with pytest.raises(ValueError, match="at least two reference rows"):
         median_bandwidth(np.ones((1, 3)))
+
+
+@pytest.mark.parametrize("windows", [1, 3])
+def test_a_fixed_reference_gives_the_same_distances_with_and_without_groups(windows):
+    generator = np.random.default_rng(5)
+    reference, generated = generator.normal(size=(40, 6)), generator.normal(0.3, size=(30 * windows, 6)) + 100
+    clips = np.repeat(np.arange(30), windows)
+    groups = np.repeat(np.arange(30) % 7, windows)
+    fixed = FixedReference(reference + 100)
+    options = {"bandwidth": fixed.bandwidth}
+    assert fixed.bandwidth == pytest.approx(median_bandwidth(reference), rel=1e-9)
+    whole = kernel_audio_distance(reference + 100, generated, generated_clips=clips, **options)
+    assert fixed.distance(generated, clips) == pytest.approx(whole, rel=1e-9)
+    expected = [
+        kernel_audio_distance(reference + 100, generated[groups != g], generated_clips=clips[groups != g], **options)
+        for g in range(7)
+    ]
+    np.testing.assert_allclose(fixed.without_groups(generated, groups, clips), expected, rtol=1e-9)
+
+
+def test_a_fixed_reference_of_one_clip_or_against_one_has_no_distance():
+    rows = np.random.default_rng(0).normal(size=(5, 3))
+    assert np.isnan(FixedReference(rows).distance(rows[:1]))
+    assert np.isnan(FixedReference(rows[:1], bandwidth=1.0).distance(rows))
+
+
+def test_a_bandwidth_of_very_many_rows_is_that_of_some_of_them(monkeypatch):
+    rows = np.random.default_rng(1).normal(size=(900, 4))
+    distances = np.linalg.norm(rows[:, None] - rows, axis=-1)[np.triu_indices(900, 1)]
+    assert median_bandwidth(rows) == pytest.approx(np.median(distances), rel=1e-9)
+    monkeypatch.setattr("evaluation.kad._MAX_ROWS", 300)
+    assert median_bandwidth(rows) == pytest.approx(np.median(distances), rel=0.03)
+    assert median_bandwidth(rows, seed=1) == median_bandwidth(rows, seed=1) != median_bandwidth(rows, seed=2)

@@ -2,12 +2,9 @@
 
 import random
 
-import numpy as np
 import pytest
-import soundfile
 
-from evaluation.audio import load_audio
-from evaluation.pairing import AUDIO_SUFFIXES, PairingError, list_audio, pair_folders, read_captions
+from evaluation.pairing import PairingError, list_audio, pair_folders, read_captions
 
 
 def make_folder(folder, names, suffix=".wav"):
@@ -169,19 +166,7 @@ def test_a_caption_with_a_comma_and_no_quotes_is_refused_not_cut(tmp_path, line_
     assert read_captions(path) == {"a": "a dog, barking"}
 
 
-def test_every_ending_is_one_that_libsndfile_writes_and_reads(tmp_path):
-    formats = {".oga": "OGG", ".opus": "OGG", ".aif": "AIFF", ".aifc": "AIFF", ".snd": "AU", ".rf64": "RF64"}
-    for suffix in AUDIO_SUFFIXES:
-        name, subtype = formats.get(suffix, suffix[1:].upper()), "OPUS" if suffix == ".opus" else None
-        soundfile.write(tmp_path / f"clip{suffix[1:]}{suffix}", np.full(4800, 0.25), 48000, subtype, format=name)
-    found, twice, other = list_audio(tmp_path)
-    assert len(found) == len(AUDIO_SUFFIXES)
-    assert not twice
-    assert not other
-    assert all(load_audio(path).sample_rate == 48000 for path in found.values())
-
-
 def test_a_folder_without_audio_says_what_it_holds(tmp_path):
-    (tmp_path / "clip.m4a").write_bytes(b"x")
-    with pytest.raises(PairingError, match=r"no audio but clip\.m4a; endings that are read: \.wav .*\.opus"):
+    (tmp_path / "clip.doc").write_bytes(b"x")
+    with pytest.raises(PairingError, match=r"no audio but clip\.doc; endings that are read: \.wav .*\.opus"):
         pair_folders(None, tmp_path)

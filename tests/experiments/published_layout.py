@@ -31,10 +31,7 @@ from transformers import (
     SpeechT5HifiGanConfig,
 )
 
-from experiments.testbed.clap import clap_config
-from experiments.testbed.text import make_roberta_tokenizer, make_text_parts
-from experiments.testbed.unet import TEXT_DIM
-from experiments.untrained import (
+from experiments.pipelines.untrained import (
     PUBLISHED_SCHEDULER,
     PUBLISHED_VAE,
     TINY_UNET,
@@ -42,6 +39,9 @@ from experiments.untrained import (
     TINY_VOCODER,
     seeded_initialisation,
 )
+from experiments.testbed.clap import clap_config
+from experiments.testbed.text import make_roberta_tokenizer, make_text_parts
+from experiments.testbed.unet import TEXT_DIM
 
 CAPTIONS = ["a dog barks", "rain falls on a roof", "a bell rings"]
 WIDTH = 16

@@ -12,7 +12,6 @@ from hydra import compose, initialize_config_dir
 from published_layout import CAPTIONS, write_published
 
 from experiments import check as check_module
-from experiments import revisions
 from experiments.check import environment, look_at_weights
 from experiments.checks import clips as clips_module
 from experiments.checks import cost
@@ -21,10 +20,11 @@ from experiments.checks.clips import clip_lines, memory_line, relative_error
 from experiments.checks.lines import FAIL, NOTE, OK, Line, failures, guarded, render
 from experiments.checks.networks import metric_lines
 from experiments.checks.weights import file_lines, licence_line, licence_of
-from experiments.cli import CONF_DIR
-from experiments.pipelines import hash_weights
-from experiments.prompts import Prompt
-from experiments.untrained import build_untrained
+from experiments.datasets.prompts import Prompt
+from experiments.pipelines import revisions
+from experiments.pipelines.pipeline import hash_weights
+from experiments.pipelines.untrained import build_untrained
+from experiments.system.cli import CONF_DIR
 
 PROMPT = Prompt("a", CAPTIONS[0])
 

@@ -7,10 +7,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from experiments.cli import CONF_DIR
 from experiments.records import ClipRecord, RunRecord, of_kind, read_records
-from experiments.resume import check_same_settings
+from experiments.records.folder import check_same_settings
 from experiments.run import run
+from experiments.system.cli import CONF_DIR
 
 ROOT = Path(__file__).resolve().parents[2]
 # By commit c3a3b23, with the overrides below: python -m experiments.run +method@methods.dense=dense ...

@@ -10,10 +10,10 @@ import soundfile
 import torch
 from hydra import compose, initialize_config_dir
 
-from experiments.cli import CONF_DIR
 from experiments.records import ClipRecord, RunRecord, TimingRecord, of_kind, read_records
 from experiments.report import report
 from experiments.run import run
+from experiments.system.cli import CONF_DIR
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ("pipeline=audioldm2_untrained", "pipeline.name=tiny_untrained", "pipeline.size=tiny", "data=demo")

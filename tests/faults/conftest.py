@@ -9,7 +9,7 @@ import pytest
 import torch
 from jobs import CLIPS, Damage, clip_count, finish
 
-from experiments.machine.environment import device_name, source_revision
+from experiments.system.environment import device_name, source_revision
 
 LOG = "LITEFOCUS_FAULT_LOG"
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import psutil
 from hydra import compose, initialize_config_dir
 
-from experiments.cli import CONF_DIR
 from experiments.run import run
+from experiments.system.cli import CONF_DIR
 
 CONDITIONS_PER_ROUND = 12
 REPORT_EVERY = 5

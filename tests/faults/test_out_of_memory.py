@@ -9,8 +9,8 @@ import pytest
 import torch
 from jobs import AUDIBLE, CLIPS, Damage, Job, clip_count, damage
 
-from experiments.machine.memory import out_of_memory
 from experiments.records import FailureRecord, of_kind, read_records
+from experiments.system.memory import out_of_memory
 
 ERRORS = {
     "cuda": (torch.cuda.OutOfMemoryError, "CUDA out of memory. Tried to allocate 20.00 GiB."),

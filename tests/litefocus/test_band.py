@@ -7,6 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from litefocus.band import band_attention
+from litefocus.reference import reference_band_attention
 
 
 def inputs(length: int, *, heads: int = 4, key_heads: int = 2, batch: int = 2, dtype: Any = torch.float32) -> Any:
@@ -14,20 +15,6 @@ def inputs(length: int, *, heads: int = 4, key_heads: int = 2, batch: int = 2, d
     query = torch.randn(batch, heads, length, 16, generator=generator)
     key, value = torch.randn(2, batch, key_heads, length, 16, generator=generator)
     return query.to(dtype), key.to(dtype), value.to(dtype)
-
-
-def definition(
-    query: Any, key: Any, value: Any, half_width: int, padding: Any = None, scale: float | None = None
-) -> Any:
-    """Dense float64 attention with the band as a mask; zeros where a query sees no key."""
-    repeats = query.shape[1] // key.shape[1]
-    key, value = (x.repeat_interleave(repeats, dim=1).double() for x in (key, value))
-    position = torch.arange(query.shape[2])
-    keep = ((position[:, None] - position).abs() <= half_width)[None, None]
-    if padding is not None:
-        keep = keep & padding[:, None, None]
-    scores = query.double() @ key.transpose(-1, -2) * (query.shape[-1] ** -0.5 if scale is None else scale)
-    return scores.masked_fill(~keep, -torch.inf).softmax(dim=-1).nan_to_num() @ value
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -43,7 +30,7 @@ def test_a_band_equals_its_definition(length: int, half_width: int | None, padde
         padding[1, length // 2 :] = False  # a clip of half the length: queries without any key
     output = band_attention(query, key, value, half_width, key_padding=padding)
     assert output.dtype == dtype
-    wanted = definition(query, key, value, half_width, padding)
+    wanted = reference_band_attention(query, key, value, half_width, key_padding=padding)
     # bfloat16 keeps 8 bits; the values reach about 4.
     assert (output - wanted).abs().max() < (2e-6 if dtype == torch.float32 else 4e-2)
 
@@ -51,8 +38,29 @@ def test_a_band_equals_its_definition(length: int, half_width: int | None, padde
 @pytest.mark.parametrize("chunk", [1, 7, 32, 500])
 def test_the_result_does_not_depend_on_the_chunk(chunk: int) -> None:
     tokens = inputs(300)
-    expected = definition(*tokens, 9, scale=0.5)
+    expected = reference_band_attention(*tokens, 9, scale=0.5)
     assert (band_attention(*tokens, 9, scale=0.5, chunk=chunk) - expected).abs().max() < 2e-6
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize(("length", "half_width"), [(1, 0), (40, 100), (150, 9), (1000, 17)])
+def test_extra_keys_share_the_softmax_and_count_again_inside_the_band(
+    length: int, half_width: int, padded: bool
+) -> None:
+    query, key, value = inputs(length)
+    own = torch.tensor([0, length // 2, length // 2, length - 1])
+    extra = key[:, :, own], value[:, :, own]
+    padding = torch.arange(length)[None].expand(2, -1) < length * 2 // 3 if padded else None
+    output = band_attention(query, key, value, half_width, extra=extra, key_padding=padding)
+    wanted = reference_band_attention(query, key, value, half_width, extra=extra, key_padding=padding)
+    assert (output - wanted).abs().max() < 2e-6
+    # The oracle once more, as a count of every key in the softmax.
+    count = (torch.arange(length)[:, None] - torch.arange(length)).abs().le(half_width).double()
+    count = count * (1.0 if padding is None else padding[:, None, None])
+    count = count + torch.bincount(own, minlength=length).double()
+    keys, values = (x.repeat_interleave(2, dim=1).double() for x in (key, value))
+    scores = query.double() @ keys.mT / 4 + count.log()
+    assert (scores.softmax(-1) @ values - wanted).abs().max() < 1e-12
 
 
 def test_gradients_are_those_of_the_definition() -> None:
@@ -60,7 +68,9 @@ def test_gradients_are_those_of_the_definition() -> None:
     padding = torch.arange(150)[None] < 140
     weight = torch.randn(1, 4, 150, 16, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     ours = torch.autograd.grad((band_attention(*tokens, 5, key_padding=padding) * weight)[:, :, :130].sum(), tokens)
-    wanted = torch.autograd.grad((definition(*tokens, 5, padding) * weight)[:, :, :130].sum(), tokens)
+    wanted = torch.autograd.grad(
+        (reference_band_attention(*tokens, 5, key_padding=padding) * weight)[:, :, :130].sum(), tokens
+    )
     for mine, theirs in zip(ours, wanted, strict=True):
         assert (mine - theirs).abs().max() < 1e-12
 
@@ -80,6 +90,13 @@ def test_it_compiles_as_one_graph() -> None:
     tokens = inputs(200)
     compiled = torch.compile(band_attention, backend="eager", fullgraph=True)
     assert torch.equal(compiled(*tokens, 9), band_attention(*tokens, 9))
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 3, 16), (2, 2, 3, 8), (2, 3, 16)])
+def test_extra_keys_that_do_not_fit_are_one_line(shape: tuple[int, ...]) -> None:
+    extra = torch.zeros(shape)
+    with pytest.raises(ValueError, match=r"accepted are keys and values \(2, 2, E, 16\)"):
+        band_attention(*inputs(20), 3, extra=(extra, extra))
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import Run
+from conftest import TEXT_WIDTHS, Run, latents
 from diffusers.models.upsampling import Upsample2D
+from diffusers.training_utils import EMAModel
 from levers_material import EAGER, named, needs_packing
 
 import litefocus
@@ -147,6 +148,27 @@ def test_changed_weights_and_gradients_are_refused(audioldm2_unet: Any, run: Run
     run(audioldm2_unet)
 
 
+@pytest.mark.parametrize("levers", [("token_projections",), None])
+def test_weights_written_past_autograd_are_seen(audioldm2_unet: Any, run: Run, levers: Any) -> None:
+    """diffusers' EMAModel writes through `.data`: no version counts it."""
+    average = EMAModel(audioldm2_unet.parameters(), decay=0.5)
+    for weight in audioldm2_unet.parameters():
+        weight.data.mul_(1.1)
+    optimize(audioldm2_unet, levers)
+    run(audioldm2_unet)
+    average.copy_to(audioldm2_unet.parameters())
+    with pytest.raises(RuntimeError, match="weights changed or moved since optimize"):
+        run(audioldm2_unet)
+    optimize(audioldm2_unet, levers)
+    fast = run(audioldm2_unet)
+    restore(audioldm2_unet)
+    torch.testing.assert_close(fast, run(audioldm2_unet), rtol=1e-4, atol=1e-5)
+    optimize(audioldm2_unet, levers)
+    audioldm2_unet.mid_block.resnets[0].conv1.bias.data.add_(1e-3)
+    with pytest.raises(RuntimeError, match="weights changed or moved since optimize"):
+        run(audioldm2_unet)
+
+
 @needs_packing
 def test_requests_that_cannot_be_served(audioldm2_unet: Any, original_model: Any) -> None:
     with pytest.raises(ValueError, match=r"levers \['speed'\]: accepted are token_projections"):
@@ -182,3 +204,22 @@ def test_compiled_blocks_keep_the_output(audioldm2_unet: Any, run: Run, monkeypa
 
 def _compile_without_code_generation(module: torch.nn.Module, **options: Any) -> None:
     module._compiled_call_impl = torch.compile(module._call_impl, backend="aot_eager", **options)
+
+
+def test_padded_text_stays_unseen(audioldm2_unet: Any, run: Run) -> None:
+    """A T5 mask reaches the fused attention: without it, what stands in the padding would change the output."""
+    texts = [torch.randn(2, 6, width, generator=torch.Generator().manual_seed(width)) for width in TEXT_WIDTHS]
+    mask = torch.ones(2, 6, dtype=torch.long)
+    mask[1, 3:] = 0
+
+    def forward(text: torch.Tensor) -> torch.Tensor:
+        return audioldm2_unet(
+            latents(2, 16), 5, texts[0], encoder_hidden_states_1=text, encoder_attention_mask_1=mask
+        ).sample
+
+    stock = forward(texts[1])
+    optimize(audioldm2_unet, ("fused_attention",))
+    torch.testing.assert_close(forward(texts[1]), stock, rtol=1e-4, atol=1e-5)
+    other = texts[1].clone()
+    other[1, 3:] += 5.0
+    torch.testing.assert_close(forward(other), stock, rtol=1e-4, atol=1e-5)

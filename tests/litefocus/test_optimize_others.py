@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate.hooks import ModelHook, add_hook_to_module, remove_hook_from_module
 from conftest import Run
 from levers_material import EAGER, named, needs_packing
 
@@ -79,6 +80,21 @@ def test_a_forward_that_is_not_ours_is_refused_and_stays(audioldm2_unet: Any, ru
         assert calls == [name]
     assert module.forward == inner
     assert optimize(audioldm2_unet) == DEFAULT_LEVERS
+
+
+def test_hooks_that_were_taken_off_are_none(audioldm2_unet: Any, run: Run) -> None:
+    """accelerate leaves the class's forward on the instance, as DeepCache does."""
+    before = run(audioldm2_unet)
+    for module in (audioldm2_unet, audioldm2_unet.mid_block, find_sites(audioldm2_unet)[0].attention):
+        add_hook_to_module(module, ModelHook())
+    with pytest.raises(RuntimeError, match="has a forward of its own"):
+        optimize(audioldm2_unet)
+    remove_hook_from_module(audioldm2_unet, recurse=True)
+    assert "forward" in vars(audioldm2_unet)
+    optimize(audioldm2_unet)
+    torch.testing.assert_close(run(audioldm2_unet), before, rtol=1e-4, atol=1e-5)
+    restore(audioldm2_unet)
+    assert torch.equal(run(audioldm2_unet), before)
 
 
 def test_a_lever_over_ours_comes_off_first(audioldm2_unet: Any, run: Run) -> None:

@@ -77,7 +77,7 @@ def test_cost_follows_the_schedule() -> None:
         ((LengthRule(0, None), LengthRule(None, PAPER)), "accepted are ascending whole numbers from 1"),
         (
             (LengthRule(8, LiteFocusConfig(levels=(0, 1))), LengthRule(None, PAPER)),
-            "schedule whose rules patch different levels",
+            "schedule whose rules patch different levels, blocks or axes",
         ),
         (
             (LengthRule(8, None), LengthRule(None, LiteFocusConfig(levels=(0, 1)))),

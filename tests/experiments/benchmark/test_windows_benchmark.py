@@ -8,8 +8,8 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from experiments.benchmark import windows
-from experiments.cli import CONF_DIR
 from experiments.records import CellRecord, RoundRecord, RunRecord, of_kind, read_records
+from experiments.system.cli import CONF_DIR
 from litefocus.windows import BandMask
 
 TINY = {

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.machine.files import sha256_file
-from experiments.probes import METHODS, ProbeClips, attention_structure, denoising_loss
+from experiments.stages.probes import METHODS, ProbeClips, attention_structure, denoising_loss
+from experiments.system.files import sha256_file
 from experiments.testbed.assemble import half_bytes
 from experiments.testbed.gate import (
     GateReading,

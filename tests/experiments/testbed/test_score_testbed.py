@@ -3,11 +3,11 @@
 import pytest
 from omegaconf import OmegaConf
 
-from experiments.conditions import Condition, Method
-from experiments.machine.audio_files import write_wav
-from experiments.machine.files import sha256_file
+from experiments.matrix.conditions import Condition, Method
 from experiments.records import ClipRecord, MetricRecord, append_record, of_kind, read_records
-from experiments.score import build_scorer, score_duration
+from experiments.stages.score import build_scorer, score_duration
+from experiments.system.audio_files import write_wav
+from experiments.system.files import sha256_file
 from experiments.tables.quality_tables import result_tables
 from experiments.testbed.load_prompts import load_prompts, reference_audio
 from experiments.testbed.references import render_references

@@ -1,0 +1,154 @@
+"""Distances between sets of embeddings on the network of any role, and the neighbourhoods of one set in the other.
+
+Shapes: n clips, W windows, r rows, d embedding size, G jackknife groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+import numpy as np
+
+from evaluation.bootstrap import Array
+from evaluation.embedders.protocol import Output
+from evaluation.fad import Moments, frechet_distance, gaussian_moments
+from evaluation.kad import FixedReference
+from evaluation.material import Material, with_column
+from evaluation.metric import PositionStatistic, SetValues
+from evaluation.neighbours import NEAREST, Neighbourhood, References
+from evaluation.presets import Role
+
+
+def frechet(metric: str, material: Material, role: Role, output: Output, rows: Array) -> SetValues:
+    """Fréchet distance of (n, W, ...) rows to one output of a role's references."""
+    require(material, role, output, metric)
+
+    def distance_to(prompts: Collection[str] | None) -> PositionStatistic:
+        references: dict[int, Array | Moments] = {}
+
+        def distance(part: Array, position: int) -> float:
+            if position not in references:
+                found = material.reference_rows(role, output, position, prompts)
+                references[position] = gaussian_moments(found) if len(found) > found.shape[1] else found
+            return frechet_distance(references[position], _flat(part))
+
+        return distance
+
+    details = {"reference_rows": len(material.reference_rows(role, output, 0)), "output": output}
+    return SetValues(rows, distance_to(None), details, distance_to)
+
+
+def kernel_distance(material: Material, role: Role) -> SetValues:
+    """Kernel audio distance of a role's vectors, one per clip and window."""
+
+    def distance_to(prompts: Collection[str] | None) -> PositionStatistic:
+        return _KernelDistance(material, role, prompts)
+
+    bandwidth = fixed_reference(material, role, None, 0).bandwidth
+    # Seeds of one prompt are alike: they count as one clip, or their pairs would raise the distance.
+    rows = with_column(material.prompt_numbers(role), material.vectors(role))
+    return SetValues(rows, distance_to(None), {"bandwidth": bandwidth}, distance_to)
+
+
+@dataclass(frozen=True)
+class _KernelDistance:
+    """KAD of rows (n, 1 + d), a prompt's number in front of each embedding."""
+
+    material: Material
+    role: Role
+    prompts: Collection[str] | None
+
+    def __call__(self, rows: Array, position: int) -> float:
+        return self._reference(position).distance(rows[:, 1:], rows[:, 0])
+
+    def without_groups(self, rows: Array, groups: Array, position: int) -> Array:
+        return self._reference(position).without_groups(rows[:, 1:], groups, rows[:, 0])
+
+    def _reference(self, position: int) -> FixedReference:
+        return fixed_reference(self.material, self.role, self.prompts, position)
+
+
+def fixed_reference(material: Material, role: Role, prompts: Collection[str] | None, position: int) -> FixedReference:
+    """The references that windows at a position are held against; the bandwidth is that of the first position."""
+    aligned = material.preset.reference_windows == "aligned"
+    key = ("kernel", role, None if prompts is None else frozenset(prompts), position if aligned else 0)
+    if key not in material.memo:
+        width = None if key[-1] == 0 else fixed_reference(material, role, prompts, 0).bandwidth
+        rows = material.reference_vectors(role, position, prompts)
+        material.memo[key] = FixedReference(rows, width)
+    found: FixedReference = material.memo[key]
+    return found
+
+
+def frechet_on(role: Role) -> Callable[[Material], SetValues]:
+    """Fréchet distance of a role's frames, or embeddings where it has no frames."""
+
+    def values(material: Material) -> SetValues:
+        output = material.frames_output(role)
+        return frechet(f"fad_on_{role}", material, role, output, material.rows(role, output))
+
+    return values
+
+
+def kernel_distance_on(role: Role) -> Callable[[Material], SetValues]:
+    """Kernel audio distance of a role's embeddings."""
+    return lambda material: kernel_distance(material, role)
+
+
+def neighbourhood(what: Neighbourhood, role: Role) -> Callable[[Material], SetValues]:
+    """Precision, recall, density or coverage of a role's embeddings."""
+
+    def values(material: Material) -> SetValues:
+        def statistic_to(prompts: Collection[str] | None) -> PositionStatistic:
+            return _Neighbourhood(what, material, role, prompts)
+
+        return SetValues(material.vectors(role), statistic_to(None), {"nearest": NEAREST}, statistic_to)
+
+    return values
+
+
+def few_for_neighbours(role: Role) -> Callable[[Material], str | None]:
+    """Why there are too few clips or references for balls around them, or None."""
+
+    def lacking(material: Material) -> str | None:
+        for count, what in ((len(material.clips), "clips"), (len(material.reference[role].clip_ids), "references")):
+            if count <= NEAREST:
+                return f"{count} {what}; neighbourhoods of {NEAREST} take at least {NEAREST + 1}"
+        return None
+
+    return lacking
+
+
+@dataclass(frozen=True)
+class _Neighbourhood:
+    what: Neighbourhood
+    material: Material
+    role: Role
+    prompts: Collection[str] | None
+
+    def __call__(self, rows: Array, position: int) -> float:
+        return self._references(position).value(self.what, rows)
+
+    def without_groups(self, rows: Array, groups: Array, position: int) -> Array:
+        return self._references(position).without_groups(self.what, rows, groups)
+
+    def _references(self, position: int) -> References:
+        aligned = self.material.preset.reference_windows == "aligned"
+        prompts = None if self.prompts is None else frozenset(self.prompts)
+        key = ("neighbours", self.role, prompts, position if aligned else 0)
+        memo = self.material.memo
+        if key not in memo:
+            memo[key] = References(self.material.reference_vectors(self.role, position, self.prompts))
+        found: References = memo[key]
+        return found
+
+
+def require(material: Material, role: Role, output: Output, metric: str) -> None:
+    """Raise ValueError where a role's network does not give an output."""
+    if output not in material.outputs[role]:
+        raise ValueError(f"{metric} needs {output} from the {role} embedder, which gives {material.outputs[role]}")
+
+
+def _flat(part: Array) -> Array:
+    return np.concatenate(part.tolist()) if part.dtype == object else part.reshape(-1, part.shape[-1])

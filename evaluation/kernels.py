@@ -1,0 +1,134 @@
+"""Kernel matrices of sets of embeddings, in blocks: sums over pairs of rows that belong to different clips.
+
+Shapes: m, n rows, d embedding size, b rows of a block, G jackknife groups, P permutations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from evaluation.bootstrap import Array, n_groups, rows_by_clip
+from evaluation.fad import check_embeddings
+
+SCALE = 100.0
+_BLOCK_ROWS = 1024
+
+Kernel = Literal["gaussian", "inverse_quadratic", "inverse_multiquadric"]
+
+
+class ClipSet(NamedTuple):
+    """Centred rows and the clips they belong to."""
+
+    rows: Array
+    """(n, d) float64."""
+    clip: Array
+    """(n,) clip number of every row, from 0."""
+
+    @property
+    def n_clips(self) -> int:
+        """Number of clips."""
+        return int(self.clip.max()) + 1
+
+
+def clip_sets(
+    reference: ArrayLike, generated: ArrayLike, reference_clips: ArrayLike | None, generated_clips: ArrayLike | None
+) -> tuple[ClipSet, ClipSet]:
+    """Both sets in float64 around their common mean: distances by expansion cancel badly far from the origin."""
+    first = check_embeddings(reference, "reference").astype(np.float64)
+    second = check_embeddings(generated, "generated", first.shape[1]).astype(np.float64)
+    mean = (first.sum(axis=0) + second.sum(axis=0)) / (len(first) + len(second))
+    return numbered(first - mean, reference_clips), numbered(second - mean, generated_clips)
+
+
+def numbered(rows: Array, clips: ArrayLike | None) -> ClipSet:
+    """(n, d) rows with their (n,) clip ids as numbers; None means each row is a clip."""
+    number = np.empty(len(rows), np.int64)
+    for clip, members in enumerate(rows_by_clip(clips, len(rows))):
+        number[members] = clip
+    return ClipSet(rows, number)
+
+
+def squared_distances(first: Array, second: Array) -> Iterator[tuple[int, Array]]:
+    """Blocks (start row, (b, n) squared distances), never negative."""
+    norms = np.sum(second**2, axis=1)
+    for start in range(0, len(first), _BLOCK_ROWS):
+        block = first[start : start + _BLOCK_ROWS]
+        squared = np.sum(block**2, axis=1)[:, None] + norms - 2 * block @ second.T
+        yield start, np.maximum(squared, 0, out=squared)
+
+
+def kernel_values(squared: Array, bandwidth: float, kernel: Kernel) -> Array:
+    """The kernel of squared distances. ValueError for an unknown one."""
+    ratio = squared / (2 * bandwidth**2)
+    if kernel == "gaussian":
+        return np.exp(-ratio)
+    if kernel == "inverse_quadratic":
+        return 1 / (1 + ratio)
+    if kernel == "inverse_multiquadric":
+        return 1 / np.sqrt(1 + ratio)
+    raise ValueError(f"kernel={kernel!r}; give 'gaussian', 'inverse_quadratic' or 'inverse_multiquadric'")
+
+
+def kernel_blocks(a: ClipSet, b: ClipSet, bandwidth: float, kernel: Kernel) -> Iterator[tuple[slice, Array]]:
+    """Blocks of the kernel matrix; within a set, pairs of the same clip (and so the diagonal) are 0."""
+    for start, squared in squared_distances(a.rows, b.rows):
+        values = kernel_values(squared, bandwidth, kernel)
+        block = slice(start, start + len(values))
+        if a is b:
+            values[a.clip[block][:, None] == a.clip] = 0
+        yield block, values
+
+
+def group_sums(
+    sets: tuple[ClipSet, ClipSet], dealt: list[Array], bandwidth: float, kernel: Kernel
+) -> tuple[list[Array], list[Array]]:
+    """Sum of the kernel and number of pairs between groups of clips, each three (G, G) arrays: xx, yy, xy."""
+    groups = np.eye(n_groups(dealt))
+    members = [groups[group[s.clip]] for s, group in zip(sets, dealt, strict=True)]
+    sums, counts = [], []
+    for a, b in ((0, 0), (1, 1), (0, 1)):
+        total = np.zeros_like(groups)
+        for rows, values in kernel_blocks(sets[a], sets[b], bandwidth, kernel):
+            total += members[a][rows].T @ (values @ members[b])
+        pairs = np.outer(members[a].sum(axis=0), members[b].sum(axis=0))
+        if a == b:
+            squares = np.bincount(dealt[a], np.bincount(sets[a].clip) ** 2, len(groups))
+            pairs -= np.diag(squares)
+        sums.append(total)
+        counts.append(pairs)
+    return sums, counts
+
+
+def leave_out(sums: list[Array], counts: list[Array]) -> tuple[float, Array]:
+    """The distance on everything, and the (G,) distances without one group."""
+    everything = unbiased(*(s.sum() / c.sum() for s, c in zip(sums, counts, strict=True)))
+    kept = [[x.sum() - x.sum(axis=0) - x.sum(axis=1) + np.diag(x) for x in part] for part in (sums, counts)]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        replicates = np.asarray(unbiased(*(s / c for s, c in zip(*kept, strict=True))))
+    return float(everything), replicates
+
+
+def unbiased(xx: Array | float, yy: Array | float, xy: Array | float) -> Array | float:
+    """The distance out of the mean kernel within either set and between them."""
+    return SCALE * (xx + yy - 2 * xy)
+
+
+def labelled_distances(pooled: ClipSet, labels: Array, bandwidth: float, kernel: Kernel) -> Array:
+    """(P,) distances for (clips, P) labels, 1 in the reference and 0 in the generated set."""
+    row_labels = labels[pooled.clip]
+    within, either, total = np.zeros(labels.shape[1]), np.zeros(labels.shape[1]), 0.0
+    for rows, values in kernel_blocks(pooled, pooled, bandwidth, kernel):
+        within += np.einsum("bp,bp->p", row_labels[rows], values @ row_labels)
+        row_sums = values.sum(axis=1)
+        either += row_sums @ row_labels[rows]
+        total += row_sums.sum()
+    per_clip = np.bincount(pooled.clip)
+    m = per_clip @ labels
+    n = per_clip.sum() - m
+    m_pairs, n_pairs = m**2 - per_clip**2 @ labels, n**2 - per_clip**2 @ (1 - labels)
+    yy = (total - 2 * either + within) / n_pairs
+    return np.asarray(unbiased(within / m_pairs, yy, (either - within) / (m * n)))

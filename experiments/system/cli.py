@@ -1,0 +1,84 @@
+"""What the command lines share: one-line errors with exit code 2."""
+
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
+from hydra.errors import HydraException, InstantiationException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+logger = logging.getLogger(__name__)
+
+CONF_DIR = Path(__file__).resolve().parents[2] / "conf"
+USAGE_ERROR = 2
+# ImportError: an extra that is not installed. FloatingPointError: a precision that the model cannot take.
+USER_ERRORS = (
+    *(ValueError, TypeError, OSError, ImportError, FloatingPointError),
+    *(HydraException, OmegaConfBaseException),
+)
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn an error about input into one line on stderr and exit code 2; the traceback goes to the run's log."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        fail("interrupted; finished clips are kept, the same command resumes", 130)
+    except SystemExit as stop:
+        if isinstance(stop.code, str):  # a message; Python's own exit code for one is 1
+            fail(stop.code, USAGE_ERROR)
+        raise
+    except USER_ERRORS as error:
+        logger.debug("the full error", exc_info=True)
+        if os.environ.get("LITEFOCUS_TRACEBACK"):
+            raise
+        fail(describe_error(error), USAGE_ERROR)
+
+
+def one_folder(arguments: Sequence[str], example: str) -> Path:
+    """The run folder that a command line names.
+
+    Raises:
+        ValueError: none or several.
+    """
+    if len(arguments) != 1:
+        raise ValueError(f"got {len(arguments)} arguments; give one run folder, like {example}")
+    return Path(arguments[0])
+
+
+def describe_error(error: BaseException) -> str:
+    """One line for an error. Hydra's own wrapper around a constructor's error is left out."""
+    if isinstance(error, InstantiationException) and error.__cause__ is not None:
+        error = error.__cause__
+    text = " ".join(str(error).split())
+    return text or type(error).__name__
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """Print one line to stderr and leave with an exit code."""
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def check_overrides(arguments: Sequence[str], config_name: str) -> DictConfig | None:
+    """Compose the configuration once, so that a mistake on the command line is one line and exit code 2.
+
+    Returns:
+        The configuration; None for multirun and Hydra's own information flags, which are left to Hydra.
+    """
+    parsed = get_args_parser().parse_args(list(arguments))
+    if parsed.multirun or parsed.info or parsed.cfg or parsed.hydra_help or parsed.help or parsed.shell_completion:
+        return None
+    try:
+        with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
+            return compose(config_name=config_name, overrides=parsed.overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        fail(describe_error(error), USAGE_ERROR)
