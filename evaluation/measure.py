@@ -9,11 +9,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from evaluation.bootstrap import Array
+from evaluation.bootstrap import Array, rows_by_clip
 from evaluation.clap_score import SeveralCaptions, over_captions, window_clap_scores
 from evaluation.distances import fixed_reference, frechet, kernel_distance, require
 from evaluation.embedders.protocol import Output
-from evaluation.fad_infinity import fad_infinity_interval
+from evaluation.fad_infinity import check_enough, fad_infinity_interval
 from evaluation.inception_score import mean_of_splits, split_numbers
 from evaluation.kl import bernoulli_kl_per_clip, kl_per_clip, windowed_kl_per_clip
 from evaluation.longform import consistency, repetition
@@ -73,6 +73,19 @@ def fad_infinity(material: Material, n_failed: int) -> MetricResult:
     )
 
 
+def without_frames(material: Material) -> str | None:
+    """Why there are too few clips or frames to extrapolate from, or None."""
+    output = material.frames_output("frames")
+    real, of_reference = material.reference["frames"].first_windows(output)
+    rows, of_clip = material.generated["frames"].first_windows(output)
+    of_prompt = material.prompt_numbers("frames")[of_clip]
+    try:
+        check_enough([rows_by_clip(of_reference, len(real)), rows_by_clip(of_prompt, len(rows))], rows.shape[1])
+    except ValueError as error:
+        return str(error)
+    return None
+
+
 def kad(material: Material) -> SetValues:
     """Kernel audio distance of the classifier's embeddings."""
     require(material, "classifier", "embedding", "kad")
@@ -85,8 +98,6 @@ def without_bandwidth(role: Role) -> Callable[[Material], str | None]:
     def lacking(material: Material) -> str | None:
         if role == "classifier" and "embedding" not in material.outputs[role]:
             return None  # An error that names the embedder follows.
-        if len(material.reference[role].clip_ids) < 2:
-            return "one reference"
         try:
             fixed_reference(material, role, None, 0)
         except ValueError:
