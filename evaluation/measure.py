@@ -177,9 +177,9 @@ def repetition_of_windows(material: Material) -> Array:
     return repetition(material.rows("text", "embedding")).mean[:, None]
 
 
-def waveform_level(column: int) -> Callable[[Material], Array]:
-    """(n, W) numbers that are read off the waveform: 0 the level, 1 the share of silence."""
-    return lambda material: material.rows(None, "embedding")[..., column]
+def read_off(role: Role | None, column: int) -> Callable[[Material], Array]:
+    """(n, W) numbers that are read off the waveform: one column of what a role without a network gives."""
+    return lambda material: material.rows(role, "embedding")[..., column]
 
 
 def _paired_logits(material: Material, metric: str) -> tuple[Array, Array]:

@@ -86,8 +86,10 @@ def _own() -> tuple[Metric, ...]:
             "repetition", measure.repetition_of_windows, "text", None, frozenset({"windows", "windows_of_each"}),
             shown=(),
         ),
-        Metric("level", measure.waveform_level(0), None, None, unit="dBFS", shown=()),
-        Metric("silence", measure.waveform_level(1), None, None, shown=()),
+        Metric("level", measure.read_off(None, 0), None, None, unit="dBFS", shown=()),
+        Metric("silence", measure.read_off(None, 1), None, None, shown=()),
+        Metric("loudness", measure.read_off("loudness", 0), "loudness", None, unit="LUFS", shown=()),
+        Metric("clipping", measure.read_off("loudness", 1), "loudness", False, shown=()),
     )  # fmt: skip
 
 

@@ -101,7 +101,8 @@ def test_every_builder_builds(tmp_path, monkeypatch):
     weights = {"tokenizer": str(tmp_path)}
     built = {name: build(weights, {}) for name, build in BUILDERS.items()}
     assert {name: embedder.name for name, embedder in built.items()} == {
-        "vggish": "vggish", "cnn14_16k": "cnn14-16k", "cnn14_32k": "cnn14-32k", "ast": "ast", "clap": "clap",
+        "loudness": "loudness", "vggish": "vggish", "cnn14_16k": "cnn14-16k",
+        "cnn14_32k": "cnn14-32k", "ast": "ast", "clap": "clap",
         "clap_laion": "clap-laion", "clap_music_speech": "clap-laion", "package_passt": "passt",
         "package_vggish": "torchvggish", "package_clap": "laion-clap",
     }  # fmt: skip
