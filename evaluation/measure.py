@@ -13,6 +13,7 @@ from evaluation.bootstrap import Array, rows_by_clip
 from evaluation.clap_score import SeveralCaptions, over_captions, window_clap_scores
 from evaluation.distances import fixed_reference, frechet, kernel_distance, require
 from evaluation.embedders.protocol import Output
+from evaluation.event_order import has_order, order_per_clip
 from evaluation.fad_infinity import check_enough, fad_infinity_interval
 from evaluation.inception_score import mean_of_splits, split_numbers
 from evaluation.kl import bernoulli_kl_per_clip, kl_per_clip, windowed_kl_per_clip
@@ -150,6 +151,26 @@ def heard(metric: str, per_window: Callable[..., Array]) -> Callable[[Material],
         return per_window(material.rows("classifier", "logits"), material.labels)
 
     return values
+
+
+def event_order(material: Material) -> SetValues:
+    """Share of neighbouring sounds in the right order, over the clips that should have one."""
+    require(material, "classifier", "logits", "event_order")
+    values = order_per_clip(material.rows("classifier", "logits"), material.labels or ())
+    ordered = int(np.isfinite(values).sum())
+    details = {"clips_with_order": ordered}
+    return SetValues(values[:, None], lambda part, _: _mean_of_numbers(part), details)
+
+
+def _mean_of_numbers(values: Array) -> float:
+    numbers = values[np.isfinite(values)]
+    return float(numbers.mean()) if len(numbers) else np.nan
+
+
+def without_order(material: Material) -> str | None:
+    """Why no clip can show an order, or None."""
+    ordered = sum(map(has_order, material.labels or ()))
+    return None if ordered else "no clip whose labels follow one another"
 
 
 def clap(material: Material) -> Array:

@@ -80,6 +80,10 @@ def _own() -> tuple[Metric, ...]:
             frozenset({"labels"}), floor=floors.labelled(exact_set_per_window),
         ),
         Metric(
+            "event_order", measure.event_order, "classifier", True, frozenset({"labels", "windows"}), "Event order",
+            uneven="first", shown=(), lacking=measure.without_order,
+        ),
+        Metric(
             "consistency", measure.consistency_of_windows, "text", None, frozenset({"windows", "equal_windows"})
         ),
         Metric(
