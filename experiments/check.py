@@ -17,12 +17,12 @@ from experiments.checks.cost import cost_lines, folder_line
 from experiments.checks.lines import FAIL, NOTE, Line, failures, guarded, render
 from experiments.checks.networks import metric_lines
 from experiments.checks.weights import component_lines, file_lines, licence_line, source_line
-from experiments.conditions import build_methods, build_timing_arms, expand_conditions
-from experiments.generate import plan_clips
-from experiments.pipelines import DTYPES, Pipeline, select_device
-from experiments.prompts import Prompt
-from experiments.revisions import with_commit
-from experiments.run import load_pipeline, load_prompts
+from experiments.datasets.prompts import Prompt
+from experiments.matrix.clips import plan_clips
+from experiments.matrix.conditions import build_methods, build_timing_arms, expand_conditions
+from experiments.pipelines.pipeline import DTYPES, Pipeline, select_device
+from experiments.pipelines.revisions import with_commit
+from experiments.stages.setup import load_pipeline, load_prompts
 from experiments.system.cli import USAGE_ERROR, check_overrides, one_line_errors
 from experiments.system.environment import describe
 
@@ -38,7 +38,7 @@ def check(config: DictConfig) -> list[Line]:
     prompts: list[Prompt] = []
     lines += guarded("prompts", lambda: _prompts(config, prompts))
     lines += metric_lines(config, prompts) if prompts else [Line(NOTE, "metrics", "not looked at: no prompts")]
-    found, pipeline = look_at_weights(config)
+    found, pipeline = look_at_weights(config, can_load=lines[0].mark != FAIL)
     lines += found
     if pipeline is None or not prompts:
         return [*lines, Line(NOTE, "clips, memory, hours", "not looked at: no pipeline or no prompts")]
@@ -63,8 +63,11 @@ def environment(config: DictConfig) -> str:
     return f"{here['device']}, {here['dtype']}, {here['threads']} threads, python {here['python']}, {versions}"
 
 
-def look_at_weights(config: DictConfig) -> tuple[list[Line], Pipeline | None]:
-    """Lines on the source, the files and the loaded components, and the pipeline; None if it is not to be had yet."""
+def look_at_weights(config: DictConfig, can_load: bool = True) -> tuple[list[Line], Pipeline | None]:
+    """Lines on the source, the files and the loaded components, and the pipeline; None if it is not to be had yet.
+
+    What has failed already is not tried again under another name: every fault is one line.
+    """
     pinned = config
 
     def source() -> Line:
@@ -77,8 +80,10 @@ def look_at_weights(config: DictConfig) -> tuple[list[Line], Pipeline | None]:
     path = config.pipeline.get("path")
     if path is not None and (Path(path).expanduser() / "model_index.json").is_file():
         lines += guarded("components", lambda: file_lines(Path(path).expanduser()))
-    if lines[0].mark == FAIL or (lines[0].mark == NOTE and "hub_id" in config.pipeline):
+    if failures(lines) or (lines[0].mark == NOTE and "hub_id" in config.pipeline):
         return [*lines, Line(NOTE, "loading", "not tried: fetch or mend the weights first")], None
+    if not can_load:
+        return [*lines, Line(NOTE, "loading", "not tried: see the environment")], None
     loaded: list[Pipeline] = []
 
     def load() -> list[Line]:

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from scipy import stats
 
-from experiments.probes import Method, ProbeClips, condition, denoising_loss, lite_focus_method
+from experiments.stages.probes import Method, ProbeClips, condition, denoising_loss, lite_focus_method
 from experiments.system.cli import one_line_errors
 from experiments.system.environment import describe
 from experiments.system.files import write_whole

@@ -5,71 +5,24 @@ loading, timing, scoring and queueing are not in it.
 """
 
 import logging
-import math
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from experiments.calibration import Calibration, Sample, measure, samples_of
-from experiments.conditions import Condition, build_methods, expand_conditions
-from experiments.generate import BYTES_PER_SAMPLE, Clip, plan_clips
+from experiments.matrix.calibration import Calibration, Sample, measure, samples_of
+from experiments.matrix.clips import plan_clips
+from experiments.matrix.conditions import Condition, build_methods, expand_conditions
+from experiments.matrix.cost import Plan, plan_run
 from experiments.records import ClipRecord, of_kind, read_records
-from experiments.run import load_pipeline, load_prompts
-from experiments.score import presets_of
-from experiments.shards import assign, group_of
+from experiments.stages.score import presets_of
+from experiments.stages.setup import load_pipeline, load_prompts
 from experiments.system.cli import CONF_DIR, check_overrides, one_line_errors
 
 logger = logging.getLogger(__name__)
-
-# A wav header with its file's last partial block, and one record line with a caption.
-BYTES_PER_CLIP = 4096 + 1024
-
-
-class Plan(NamedTuple):
-    """The cost of a run.
-
-    Attributes:
-        clip_s: condition id -> predicted seconds of one clip.
-        hours: method name -> device-hours.
-        disk_gib: audio and records.
-        shard_hours: of each shard.
-    """
-
-    clips: int
-    clip_s: dict[str, float]
-    hours: dict[str, float]
-    disk_gib: float
-    shard_hours: list[float]
-
-
-def plan_run(clips: Sequence[Clip], calibration: Calibration, shard_hours: float) -> Plan:
-    """Predict the cost of clips on the calibrated device.
-
-    Args:
-        shard_hours: how long one shard should take; as many shards as that needs.
-    Raises:
-        ValueError: shard_hours not above 0, or a method that was not calibrated.
-    """
-    if not shard_hours > 0:
-        raise ValueError(f"plan.shard_hours {shard_hours!r}: accepted are numbers above 0")
-    conditions = {clip.condition.id: clip.condition for clip in clips}
-    clip_s = {name: calibration.clip_s(condition) for name, condition in conditions.items()}
-    hours = {condition.method.name: 0.0 for condition in conditions.values()}
-    for clip in clips:
-        hours[clip.condition.method.name] += clip_s[clip.condition.id] / 3600
-    count = max(1, math.ceil(sum(hours.values()) / shard_hours))
-    shards = assign(clips, count)
-    loads = [0.0] * count
-    for clip in clips:
-        loads[shards[group_of(clip)]] += clip_s[clip.condition.id] / 3600
-    audio_s = sum(clip.condition.duration_s for clip in clips)
-    size = audio_s * calibration.sample_rate * BYTES_PER_SAMPLE + len(clips) * BYTES_PER_CLIP
-    return Plan(len(clips), clip_s, hours, size / 2**30, loads)
 
 
 def calibrate(config: DictConfig, conditions: Sequence[Condition]) -> Calibration:

@@ -4,7 +4,7 @@
 
 Writes one record per (length, noise level, noise draw, method), so a killed probe resumes. `conf/probe.yaml` says what
 can be set; a published pipeline takes `pipeline=audioldm2 data=audiocaps data.references=DIR durations=[10.24]
-front_end._target_=experiments.latents.audioldm_log_mel`.
+front_end._target_=experiments.pipelines.latents.audioldm_log_mel`.
 """
 
 import logging
@@ -17,11 +17,11 @@ import hydra
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.conditions import Method, build_method, build_methods, is_whole
-from experiments.latents import encode_files
-from experiments.pipelines import Pipeline
-from experiments.probes import ProbeClips, attention_structure, condition, denoising_loss
-from experiments.prompts import Prompt
+from experiments.datasets.prompts import Prompt
+from experiments.matrix.conditions import Method, build_method, build_methods, is_whole
+from experiments.pipelines.latents import encode_files
+from experiments.pipelines.pipeline import Pipeline
+from experiments.pipelines.revisions import with_commit
 from experiments.records import (
     AttentionRecord,
     ProbeLossRecord,
@@ -31,11 +31,11 @@ from experiments.records import (
     of_kind,
     read_records,
 )
+from experiments.records.folder import PROBE_KEYS, check_same_settings, check_same_weights, check_writable, locked
 from experiments.report import report
-from experiments.resume import PROBE_KEYS, check_same_settings, check_same_weights, check_writable, locked
-from experiments.revisions import with_commit
-from experiments.run import load_pipeline, load_prompts, resolved, start_record
-from experiments.score import build_references
+from experiments.stages.probes import ProbeClips, attention_structure, condition, denoising_loss
+from experiments.stages.score import build_references
+from experiments.stages.setup import load_pipeline, load_prompts, resolved, start_record
 from experiments.system.cli import CONF_DIR, check_overrides, one_line_errors
 from experiments.system.progress import progress
 from experiments.tables.probe_rows import structure_values

@@ -13,7 +13,6 @@ from experiments.figures.quality_figures import quality_figures
 from experiments.figures.speed_figures import speed_figures
 from experiments.figures.step_time_figure import step_time_figure
 from experiments.listen.page import write_listening_page
-from experiments.provenance import places, provenance, settings_line
 from experiments.records import (
     ClipRecord,
     MetricRecord,
@@ -25,9 +24,10 @@ from experiments.records import (
     of_kind,
     read_records,
 )
+from experiments.records.current import current
+from experiments.records.provenance import places, provenance, settings_line
 from experiments.system.cli import one_folder, one_line_errors
 from experiments.system.files import write_whole
-from experiments.tables.current import current
 from experiments.tables.escaping import plain_line
 from experiments.tables.formats import to_markdown
 from experiments.tables.quality_tables import write_tables

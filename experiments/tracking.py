@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments.listen.data import Cell, Grid, gather
-from experiments.provenance import provenance, quality_notes, settings_line
 from experiments.records import MetricRecord, Record, RunRecord, TimingRecord, of_kind, read_records
-from experiments.tables.current import current
+from experiments.records.current import current
+from experiments.records.provenance import provenance, quality_notes, settings_line
 from experiments.tables.escaping import safe_cell
 from experiments.tables.speed_rows import speed_rows
 

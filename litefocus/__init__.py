@@ -3,6 +3,7 @@
 from litefocus.attention import lite_focus_attention
 from litefocus.band import band_attention
 from litefocus.config import LiteFocusConfig
+from litefocus.full_layers import approximate_full_layers
 from litefocus.grid import TokenGrid
 from litefocus.keys import sample_cross_keys
 from litefocus.levers import optimize, optimized, restore
@@ -18,6 +19,7 @@ __all__ = [
     "LiteFocusConfig",
     "LiteFocusState",
     "TokenGrid",
+    "approximate_full_layers",
     "band_attention",
     "disable_exact_windows",
     "disable_lite_focus",

@@ -13,7 +13,6 @@ Shapes: L tokens; B clips, C channels, T frames.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from types import CellType, FunctionType, MethodType
 from typing import Any, NamedTuple
 
@@ -22,6 +21,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from litefocus.band import band_attention
+from litefocus.context import entered_context
 
 _ATTRIBUTE = "_litefocus_windows"
 
@@ -155,7 +155,7 @@ def disable_exact_windows(model_or_pipe: Any) -> None:
         _disable(module)
 
 
-@contextmanager
+@entered_context
 def exact_windows(model_or_pipe: Any, *, chunk_latents: int | None = None) -> Iterator[int]:
     """Exact windows inside the context; the stock model afterwards. Arguments and errors as `inject_exact_windows`."""
     count = inject_exact_windows(model_or_pipe, chunk_latents=chunk_latents)

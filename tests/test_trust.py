@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from evaluation import weights
-from experiments.prompts import AUDIOCAPS_SHA256
+from experiments.datasets.prompts import AUDIOCAPS_SHA256
 from experiments.system.download import fetch
 
 ROOT = Path(__file__).resolve().parents[1]

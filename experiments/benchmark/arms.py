@@ -17,11 +17,11 @@ import torch.nn.functional as F
 from hydra import compose
 from omegaconf import OmegaConf
 
-from experiments.conditions import Method, build_method
+from experiments.datasets.prompts import Prompt
+from experiments.matrix.conditions import Method, build_method
 from experiments.methods.baselines import NaiveSite, ValueSite
-from experiments.pipelines import Pipeline
-from experiments.prompts import Prompt
-from experiments.timing import unet_step
+from experiments.pipelines.pipeline import Pipeline
+from experiments.stages.timing import unet_step
 from litefocus import TokenGrid
 from litefocus.levers import compile_blocks
 from litefocus.processor import SelfAttentionProcessor

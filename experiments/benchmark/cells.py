@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.benchmark.arms import GUIDED_LEVELS, LEVELS, REGIMES
-from experiments.pipelines import select_device
+from experiments.pipelines.pipeline import select_device
 from experiments.records import AA_SUFFIX, CellRecord, RoundRecord, RunRecord, of_kind, read_records
 from experiments.system.environment import device_name
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from experiments.pipelines import Pipeline
+from experiments.pipelines.pipeline import Pipeline
 from litefocus.sites import find_sites
 
 # Attention keeps its products where these are fused into it; the sites of LiteFocus never fuse theirs. A feed-forward

@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 from experiments.figures.latency_figure import latency_figures
-from experiments.provenance import where
 from experiments.records import RunRecord, of_kind, read_records
+from experiments.records.provenance import where
 from experiments.system.cli import one_folder, one_line_errors
 from experiments.system.files import write_whole
 from experiments.tables.benchmark_tables import arm_rows, benchmark_tables

@@ -33,15 +33,15 @@ from experiments.benchmark.arms import (
 from experiments.benchmark.cells import Cell, cell_steps, check_cell, check_same_settings, identity, rounds_missing
 from experiments.benchmark.module_profile import module_shares
 from experiments.benchmark.report import benchmark_report
-from experiments.conditions import Method
-from experiments.pipelines import Pipeline
+from experiments.matrix.conditions import Method
+from experiments.pipelines.pipeline import Pipeline
 from experiments.records import AA_SUFFIX, CellRecord, RoundRecord, append_record
-from experiments.resume import locked
-from experiments.run import load_pipeline, resolved, start_record
+from experiments.records.folder import locked
+from experiments.stages.setup import load_pipeline, resolved, start_record
+from experiments.stages.timing import materialised_gib, time_round, unet_step
 from experiments.system.cli import CONF_DIR, check_overrides, one_line_errors
 from experiments.system.memory import available_gib, working_memory_gib
 from experiments.system.progress import progress
-from experiments.timing import materialised_gib, time_round, unet_step
 from litefocus import TokenGrid
 from litefocus.cost import SiteCost, site_cost, unet_step_cost
 

@@ -29,10 +29,10 @@ from experiments.benchmark.arms import Call, relative_error, synchronised
 from experiments.benchmark.cells import Cell, check_cell, check_same_settings, identity, rounds_missing
 from experiments.benchmark.report import benchmark_report
 from experiments.benchmark.run import attention_backend, time_rounds
-from experiments.pipelines import select_device
+from experiments.pipelines.pipeline import select_device
 from experiments.records import AA_SUFFIX, CellRecord, append_record
-from experiments.resume import locked
-from experiments.run import prepare_torch, resolved, start_record
+from experiments.records.folder import locked
+from experiments.stages.setup import prepare_torch, resolved, start_record
 from experiments.system.cli import CONF_DIR, check_overrides, one_line_errors
 from experiments.system.memory import GIB, available_gib
 from litefocus import inject_exact_windows

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from experiments.checks.lines import FAIL, NOTE, OK, Line
-from experiments.conditions import Method
-from experiments.pipelines import Pipeline
-from experiments.prompts import Prompt
+from experiments.datasets.prompts import Prompt
+from experiments.matrix.conditions import Method
+from experiments.pipelines.pipeline import Pipeline
+from experiments.stages.timing import materialised_gib
 from experiments.system.memory import available_gib, working_memory_gib
-from experiments.timing import materialised_gib
 from litefocus import LiteFocusConfig, lite_focus
 from litefocus.attention import lse_kernel
 

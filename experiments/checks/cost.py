@@ -4,13 +4,14 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.calibration import MINIMUM_STEPS, Calibration, measure
 from experiments.checks.lines import FAIL, OK, Line
-from experiments.conditions import Condition
-from experiments.generate import SPARE_BYTES, Clip
-from experiments.pipelines import Pipeline
-from experiments.plan import plan_run
-from experiments.resume import check_writable
+from experiments.matrix.calibration import MINIMUM_STEPS, Calibration, measure
+from experiments.matrix.clips import Clip
+from experiments.matrix.conditions import Condition
+from experiments.matrix.cost import plan_run
+from experiments.pipelines.pipeline import Pipeline
+from experiments.records.folder import check_writable
+from experiments.stages.generate import SPARE_BYTES
 
 
 def folder_line(run_dir: Path) -> str:

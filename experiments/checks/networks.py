@@ -11,7 +11,7 @@ from evaluation.embedders.network import NetworkEmbedder, hash_weights
 from evaluation.embedders.protocol import Embedder, TextEmbedder
 from evaluation.embedders.worker_embedder import WorkerEmbedder
 from evaluation.scorer import Scorer
-from experiments.checks.lines import NOTE, OK, Line, guarded
+from experiments.checks.lines import NOTE, OK, Line, failures, guarded
 from experiments.checks.scoring import (
     check_cache,
     check_given_weights,
@@ -22,8 +22,8 @@ from experiments.checks.scoring import (
     planned_scorers,
 )
 from experiments.checks.weights import HASH_DIGITS
-from experiments.prompts import Prompt
-from experiments.score import NOT_SCORED, check_scorable, folder_references, presets_of
+from experiments.datasets.prompts import Prompt
+from experiments.stages.score import NOT_SCORED, check_scorable, folder_references, presets_of
 
 
 def metric_lines(config: DictConfig, prompts: Sequence[Prompt]) -> Iterator[Line]:
@@ -43,9 +43,15 @@ def metric_lines(config: DictConfig, prompts: Sequence[Prompt]) -> Iterator[Line
     yield from guarded("metrics.cache_dir", lambda: _cache(config.metrics.cache_dir))
     yield from guarded("references", lambda: _references(config.data.references, prompts))
     yield from guarded("computable metrics", plan)
-    for embedder in distinct_embedders(scorers):
-        yield from guarded(f"network {label(embedder)}", partial(_network, embedder))
-    if scorers:
+    networks = [
+        line
+        for embedder in distinct_embedders(scorers)
+        for line in guarded(f"network {label(embedder)}", partial(_network, embedder))
+    ]
+    yield from networks
+    if failures(networks):
+        yield Line(NOTE, "metric windows", "not looked at: mend the networks first")
+    elif scorers:
         yield from guarded("metric windows", lambda: _windows(config, prompts, durations))
 
 

@@ -13,8 +13,8 @@ from evaluation.pairing import Clip
 from evaluation.preprocessing import check_window
 from evaluation.scorer import Scorer, computable
 from evaluation.weights import check_weights
-from experiments.prompts import Prompt
-from experiments.score import build_scorer, check_scorable, folder_references, presets_of
+from experiments.datasets.prompts import Prompt
+from experiments.stages.score import build_scorer, check_scorable, folder_references, presets_of
 
 logger = logging.getLogger(__name__)
 

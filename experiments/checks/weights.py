@@ -9,8 +9,8 @@ from typing import Any
 from omegaconf import DictConfig
 
 from experiments.checks.lines import FAIL, NOTE, OK, Line
-from experiments.pipelines import Pipeline, hash_weights
-from experiments.revisions import WHAT_TO_SAVE
+from experiments.pipelines.pipeline import Pipeline, hash_weights
+from experiments.pipelines.revisions import WHAT_TO_SAVE
 
 HASH_DIGITS = 12
 FETCHED = (".safetensors", ".json", ".txt", ".model")

@@ -25,9 +25,9 @@ from experiments.listen.spectrograms import (
     mel_spectrogram_db,
     read_recorded,
 )
-from experiments.provenance import places, quality_notes
 from experiments.records import AttentionRecord, ProbeLossRecord, ProbeRunRecord, Record, of_kind, read_records
-from experiments.site_structure import SiteStructure, octaves
+from experiments.records.provenance import places, quality_notes
+from experiments.records.site_structure import SiteStructure, octaves
 from experiments.tables.probe_rows import LossRow, loss_rows, structures_by_length
 
 OFFSET_LABELS = {"frequency": "|frequency offset| (bins)", "time": "|time offset| (token frames)"}

@@ -14,9 +14,9 @@ from matplotlib.axes import Axes
 from experiments.figures.panels import finish, interval_line, metric_axis, panel_grid, panels
 from experiments.figures.style import RC, style_of
 from experiments.figures.sweep_figures import is_sweep, sweep_figures
-from experiments.provenance import methods_of, places, quality_notes, settings_line, starts_of
 from experiments.records import ClipRecord, MetricRecord, Record, RunRecord, of_kind
-from experiments.tables.current import current
+from experiments.records.current import current
+from experiments.records.provenance import methods_of, places, quality_notes, settings_line, starts_of
 from experiments.tables.quality_rows import (
     Differences,
     QualityRow,

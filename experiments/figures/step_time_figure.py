@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 
 from experiments.figures.panels import finish
 from experiments.figures.style import RC
-from experiments.provenance import places, settings_line
 from experiments.records import AA_SUFFIX, Record, RunRecord, TimingRecord, of_kind
-from experiments.tables.current import current
+from experiments.records.current import current
+from experiments.records.provenance import places, settings_line
 
 ATTENTION_COLOUR, REST_COLOUR = "#D55E00", "#BBBBBB"
 

@@ -6,8 +6,8 @@ from itertools import product
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from experiments.provenance import method_labels, methods_of
 from experiments.records import ClipRecord, FailureRecord, MetricRecord, Record, RunRecord, of_kind
+from experiments.records.provenance import method_labels, methods_of
 from experiments.tables.quality_rows import by_metric, headline
 
 UNFINISHED = "not generated yet: the run is unfinished"

@@ -22,8 +22,8 @@ from urllib.parse import quote
 from experiments.figures.style import style_of
 from experiments.listen.data import Grid, gather
 from experiments.listen.spectrograms import image_name, write_spectrograms
-from experiments.provenance import provenance, quality_notes, settings_line, starts_of
 from experiments.records import ClipRecord, RunRecord, of_kind, read_records
+from experiments.records.provenance import provenance, quality_notes, settings_line, starts_of
 from experiments.system.cli import one_folder, one_line_errors
 from experiments.system.files import write_whole
 from experiments.tables.quality_rows import metric_label

@@ -220,7 +220,7 @@ class ProbeLossRecord:
 
 @dataclass(frozen=True)
 class AttentionRecord:
-    """Where one attention site of a dense model looks, as `experiments.site_structure.SiteStructure` says it."""
+    """Where one attention site of a dense model looks, as `records.site_structure.SiteStructure` says it."""
 
     kind: ClassVar[str] = "attention"
     run_id: str

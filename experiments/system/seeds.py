@@ -1,4 +1,6 @@
-"""Generators for numbered draws, such as one noise per clip or one batch per training step."""
+"""Generators of everything that is drawn: a clip's noise, and numbered draws such as one batch per training step."""
+
+import hashlib
 
 import torch
 
@@ -12,3 +14,12 @@ def numbered_generator(seed: int, number: int) -> torch.Generator:
     torch's CPU generator reads the lowest 32 bits of a seed only: whatever tells draws apart has to lie there.
     """
     return torch.Generator().manual_seed((number + seed * STRIDE) % 2**32)
+
+
+def noise_generator(prompt_id: str, seed: int, duration_s: float) -> torch.Generator:
+    """The generator of a clip's initial noise.
+
+    It depends on prompt, seed and duration alone: every method starts from the same noise, in any batch or shard.
+    """
+    digest = hashlib.sha256(f"{prompt_id}\0{seed}\0{duration_s:g}".encode()).digest()
+    return torch.Generator("cpu").manual_seed(int.from_bytes(digest[:8], "little") >> 1)

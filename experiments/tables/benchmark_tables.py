@@ -9,8 +9,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from experiments.provenance import provenance, starts_of
 from experiments.records import AA_SUFFIX, CellRecord, Record, RoundRecord, RunRecord, of_kind
+from experiments.records.provenance import provenance, starts_of
 from experiments.tables.formats import Cell, ResultTable, range_notes, spread
 from experiments.tables.speed_rows import NAIVE, Ratio, paired_ratio, share_of_limit
 

@@ -10,9 +10,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.provenance import methods_of, quality_notes, settings_line
 from experiments.records import ClipRecord, MetricRecord, Record, RunRecord, of_kind
-from experiments.tables.current import current, left_out
+from experiments.records.current import current, left_out
+from experiments.records.provenance import methods_of, quality_notes, settings_line
 from experiments.tables.formats import Cell, Estimate, ResultTable, range_notes, spread
 from experiments.tables.quality_rows import ARROWS, differences, metric_label, presets, quality_rows
 from experiments.tables.speed_rows import Ratio, paired_ratio

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from experiments.records import AttentionRecord, ProbeLossRecord, ProbeRunRecord, Record, of_kind
-from experiments.site_structure import SiteStructure, uniform_offsets
+from experiments.records.site_structure import SiteStructure, uniform_offsets
 from experiments.tables.power import detectable_effect
 
 BASELINE = "dense"

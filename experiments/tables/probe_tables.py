@@ -3,9 +3,9 @@
 import math
 from collections.abc import Sequence
 
-from experiments.provenance import provenance, quality_notes, starts_of
 from experiments.records import AttentionRecord, ProbeLossRecord, ProbeRunRecord, Record, of_kind
-from experiments.site_structure import FAR_S, SiteStructure
+from experiments.records.provenance import provenance, quality_notes, starts_of
+from experiments.records.site_structure import FAR_S, SiteStructure
 from experiments.tables.formats import Cell, Estimate, ResultTable
 from experiments.tables.probe_rows import Interval, LossRow, loss_rows, probe_labels, structures_by_length
 

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 from evaluation.bootstrap import fewest_clips
 from evaluation.metric import DRIFT, SLOPE
 from evaluation.registry import METRICS, OWN
-from experiments.provenance import method_labels, methods_of
 from experiments.records import ClipRecord, FailureRecord, MetricRecord, Record, RunRecord, of_kind
-from experiments.tables.current import asked_conditions, current, left_out, newest_conditions
+from experiments.records.current import asked_conditions, current, left_out, newest_conditions
+from experiments.records.provenance import method_labels, methods_of
 from experiments.tables.speed_rows import Ratio, speed_rows
 
 ARROWS = {True: "↑", False: "↓", None: ""}

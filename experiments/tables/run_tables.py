@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from experiments.provenance import provenance, settings_line, starts_of
 from experiments.records import (
     ClipRecord,
     RoundRecord,
@@ -12,8 +11,9 @@ from experiments.records import (
     of_kind,
     read_records,
 )
+from experiments.records.current import current
+from experiments.records.provenance import provenance, settings_line, starts_of
 from experiments.tables.benchmark_tables import benchmark_tables
-from experiments.tables.current import current
 from experiments.tables.formats import ResultTable
 from experiments.tables.lever_table import has_factors, lever_table
 from experiments.tables.probe_tables import probe_tables

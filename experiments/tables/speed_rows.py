@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from experiments.provenance import method_labels
 from experiments.records import ClipRecord, FailureRecord, Record, RunRecord, TimingRecord, of_kind
-from experiments.tables.current import current, left_out
+from experiments.records.current import current, left_out
+from experiments.records.provenance import method_labels
 
 NAIVE = "naive"
 

@@ -1,6 +1,7 @@
 """The testbed's gate: can this model test a claim about its attention? Five numbers with fixed thresholds.
 
-Read at noise levels t = 500-800 on 32 held-out real clips, as means over the 12 sites, at each tested length:
+Read at noise levels t = 500-800, as means over the 12 sites, at each tested length; losses on 32 held-out real clips,
+attention on 4 of them:
 
 1. same-frequency attention mass at least 2x uniform;
 2. ln N - H (distance from uniform attention) at least 1 nat;
@@ -29,8 +30,8 @@ import torch
 from diffusers import AudioLDM2UNet2DConditionModel
 from safetensors.torch import load_file, save
 
-from experiments.probes import ProbeClips, attention_structure, losses_by_method
-from experiments.site_structure import FAR_S, SiteStructure, octaves
+from experiments.records.site_structure import FAR_S, SiteStructure, octaves
+from experiments.stages.probes import ProbeClips, attention_structure, losses_by_method
 from experiments.system.files import write_whole
 from experiments.testbed.assemble import half_bytes
 from experiments.testbed.corpus import TRAIN_DURATION_S, Scene, render_scene, sample_scene

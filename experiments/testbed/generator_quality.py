@@ -27,8 +27,8 @@ from tqdm import tqdm
 from transformers import ClapModel, RobertaTokenizer
 
 from evaluation import frechet_distance
-from experiments.pipelines import Pipeline
-from experiments.prompts import Prompt
+from experiments.datasets.prompts import Prompt
+from experiments.pipelines.pipeline import Pipeline
 from experiments.system.files import write_whole
 from experiments.testbed.attribute_contrasts import FIRST_SEED, MISREAD_EVENTS, Contrast, attribute_contrasts
 from experiments.testbed.clap import embed_audio, embed_text

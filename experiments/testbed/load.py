@@ -16,7 +16,7 @@ from diffusers import AudioLDM2Pipeline
 from safetensors.torch import load_file
 from transformers import ClapModel, RobertaTokenizer
 
-from experiments.pipelines import Pipeline, prepare
+from experiments.pipelines.pipeline import Pipeline, prepare
 from experiments.system.files import sha256_file, write_whole
 from experiments.testbed.classifier import EventClassifier
 

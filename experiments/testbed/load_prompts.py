@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from experiments.prompts import Prompt, take
+from experiments.datasets.prompts import Prompt, take
 from experiments.testbed.corpus import RELATION_SHARES, Scene, render_scene, sample_scene
 
 PROMPT_FIRST_SEED = 30_000_000

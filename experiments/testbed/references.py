@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.prompts import Prompt
+from experiments.datasets.prompts import Prompt
 from experiments.system.audio_files import write_wav
 from experiments.system.progress import progress
 from experiments.testbed.corpus import SAMPLE_RATE

@@ -277,3 +277,14 @@ def test_paired_permutation_is_the_sign_flip_test():
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_the_smallest_p_value_is_one_over_one_more_than_the_permutations():
+    low, high = np.arange(12.0)[:, None], 1000 + np.arange(12.0)[:, None]
+
+    def gap(first, second):
+        return abs(float(np.mean(first)) - float(np.mean(second)))
+
+    assert permutation_p_value(gap, low, high, seed=0, permutations=19) == 1 / 20
+    # Twelve pairs have 4096 sign flips, two of which are as far apart: none of 19 draws is one of them at this seed.
+    assert paired_permutation_p_value(np.mean, low, high, seed=0, permutations=19) == 1 / 20

@@ -6,7 +6,7 @@ import soundfile
 from networks import BandEmbedder, noise_clip, write_folder
 
 from evaluation.cache import EmbeddingCache
-from evaluation.embed import embed_captions, embed_files
+from evaluation.embed import EmbeddedSet, embed_captions, embed_files
 from evaluation.preprocessing import Preprocessing, band_limited, cut_windows, prepare
 
 RATE = 8000
@@ -287,3 +287,12 @@ def test_captions_are_embedded_once_each(tmp_path):
     np.testing.assert_array_equal(rows, BandEmbedder().embed_text(["a", "b", "a"]))
     np.testing.assert_array_equal(embed_captions(["b"], embedder, cache), rows[1:2])
     assert embedder.texts == ("a", "b")
+
+
+def test_selected_clips_keep_the_order_that_was_asked_for():
+    """Sorted ids would put seed 10 before seed 2, and every caption beside another clip from there on."""
+    ids = ("a_10", "a_2", "a_1")
+    whole = EmbeddedSet(ids, tuple({"embedding": np.full((1, 2), float(n))} for n in range(3)))
+    chosen = whole.select(("a_2", "a_10", "a_1"))
+    assert chosen.clip_ids == ("a_2", "a_10", "a_1")
+    assert [features["embedding"][0, 0] for features in chosen.features] == [1.0, 0.0, 2.0]

@@ -210,3 +210,10 @@ def test_conditions_must_have_the_same_n():
         require_equal_n({"10 s": 886, "80 s": 885})
     with pytest.raises(ValueError, match="same number"):
         require_equal_n({})
+
+
+def test_each_clip_draws_its_own_rows():
+    """One draw for all clips would take the same frames of every clip."""
+    clips = np.repeat([f"clip {n}" for n in range(12)], 80)
+    offsets = pooled_rows(clips, 10, seed=0).reshape(12, 10) - 80 * np.arange(12)[:, None]
+    assert len({tuple(row) for row in offsets.tolist()}) == 12

@@ -1,7 +1,7 @@
 """Synthetic records of a probe: losses with a known effect, attention structures with a known shape."""
 
 from experiments.records import AttentionRecord, ProbeLossRecord, ProbeRunRecord
-from experiments.site_structure import SiteStructure, uniform_offsets
+from experiments.records.site_structure import SiteStructure, uniform_offsets
 from experiments.tables.probe_rows import structure_values
 
 LABELS = {"dense": "Dense (SDPA)", "litefocus": "LiteFocus", "deleted": "Sites deleted"}

@@ -4,7 +4,8 @@ import sys
 
 import pytest
 
-from experiments import benchmark_metrics, linear_sweep
+from experiments import linear_sweep
+from experiments.benchmark import metrics as benchmark_metrics
 from experiments.system.cli import one_line_errors
 
 

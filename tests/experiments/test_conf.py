@@ -7,8 +7,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from experiments.conditions import build_method, build_methods, build_timing_arms, expand_conditions
-from experiments.score import presets_of
+from experiments.matrix.conditions import build_method, build_methods, build_timing_arms, expand_conditions
+from experiments.stages.score import presets_of
 from experiments.system.cli import CONF_DIR
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from experiments.records import ClipRecord, RunRecord, of_kind, read_records
-from experiments.resume import check_same_settings
+from experiments.records.folder import check_same_settings
 from experiments.run import run
 from experiments.system.cli import CONF_DIR
 

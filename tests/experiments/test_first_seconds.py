@@ -19,9 +19,9 @@ from evaluation.weights import CNN14_16K, WeightsError, check_weights
 from experiments import report as report_module
 from experiments import run as run_module
 from experiments.checks.scoring import check_cache, check_scoring
-from experiments.prompts import Prompt
+from experiments.datasets.prompts import Prompt
 from experiments.records import RunRecord, append_record
-from experiments.resume import locked
+from experiments.records.folder import locked
 from experiments.run import run
 from experiments.system.cli import CONF_DIR
 

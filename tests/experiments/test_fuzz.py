@@ -18,8 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from evaluation.audio import AudioError, load_audio
 from evaluation.pairing import PairingError, read_captions
-from experiments.conditions import validate
-from experiments.prompts import load_captions
+from experiments.datasets.prompts import load_captions
+from experiments.matrix.conditions import validate
 from experiments.records import RECORDS_FILE, FailureRecord, RecordError, append_record, parse_record, read_records
 from experiments.system.cli import check_overrides
 

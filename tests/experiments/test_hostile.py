@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 from markdown_it import MarkdownIt
-from test_tracking import offline_records
+from wandb_material import offline_records
 
-from experiments.prompts import load_captions
+from experiments.datasets.prompts import load_captions
 from experiments.records import ClipRecord, of_kind, read_records
 from experiments.run import run
 from experiments.system.cli import CONF_DIR

@@ -5,17 +5,17 @@ import sys
 from dataclasses import replace
 
 import pytest
-from test_generate import FakePipeline
-from test_shards import method
+from clip_material import FakePipeline, method
 
 from experiments import plan as program
-from experiments.calibration import Calibration, Sample, fit_line, measure, samples_of
-from experiments.conditions import Condition
-from experiments.generate import plan_clips
-from experiments.plan import command_lines, plan_run, render
-from experiments.prompts import Prompt
+from experiments.datasets.prompts import Prompt
+from experiments.matrix.calibration import Calibration, Sample, fit_line, measure, samples_of
+from experiments.matrix.clips import plan_clips
+from experiments.matrix.conditions import Condition
+from experiments.matrix.cost import plan_run
+from experiments.matrix.shards import predicted_flops
+from experiments.plan import command_lines, render
 from experiments.records import ClipRecord, append_record
-from experiments.shards import predicted_flops
 from litefocus import LiteFocusConfig
 
 LITE = method("litefocus", LiteFocusConfig())

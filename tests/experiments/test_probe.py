@@ -7,11 +7,11 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from experiments.latents import audioldm_log_mel, encode_files
+from experiments.pipelines.latents import audioldm_log_mel, encode_files
 from experiments.probe import loss_jobs, main, probe, token_rate
 from experiments.records import AttentionRecord, ProbeLossRecord, ProbeRunRecord, of_kind, read_records
-from experiments.resume import PROBE_KEYS, check_same_settings
-from experiments.run import load_pipeline, resolved
+from experiments.records.folder import PROBE_KEYS, check_same_settings
+from experiments.stages.setup import load_pipeline, resolved
 from experiments.system.cli import CONF_DIR
 
 SMALL = (

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import struct
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -11,6 +10,7 @@ import pytest
 from listen_material import make_run, metric, run_record, timing
 from PIL import Image
 from quality_material import HOSTILE
+from wandb_material import offline_records
 
 from experiments.records import ClipRecord, append_record, of_kind, read_records
 from experiments.tracking import check_tracker, history, summary, track, tracking_id
@@ -35,28 +35,6 @@ def run_dir(tmp_path, monkeypatch):
     figures.mkdir()
     Image.new("RGB", (4, 4)).save(figures / "latency.png")
     return tmp_path
-
-
-def offline_records(run_dir):
-    """The protobuf records of the newest offline run; the file is a LevelDB log after a seven-byte header."""
-    from wandb.proto import wandb_internal_pb2
-
-    (path,) = sorted(run_dir.glob("wandb/offline-run-*/*.wandb"))[-1:]
-    content, position, parts, found = path.read_bytes(), 7, [], []
-    while position + 7 <= len(content):
-        left = 32768 - position % 32768
-        if left < 7:
-            position += left
-            continue
-        _, length, kind = struct.unpack("<IHB", content[position : position + 7])
-        parts.append(content[position + 7 : position + 7 + length])
-        position += 7 + length
-        if kind in (1, 4):
-            record = wandb_internal_pb2.Record()
-            record.ParseFromString(b"".join(parts))
-            found.append(record)
-            parts = []
-    return found
 
 
 def values(items):

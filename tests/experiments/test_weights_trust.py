@@ -12,7 +12,7 @@ from evaluation.embedders.laion import LaionClapEmbedder
 from evaluation.embedders.panns import Cnn14Embedder
 from evaluation.embedders.vggish import VGGishEmbedder
 from evaluation.weights import WeightsError
-from experiments.pipelines import load_published
+from experiments.pipelines.pipeline import load_published
 from experiments.testbed import load
 from experiments.testbed.train_state import load_checkpoint
 

@@ -8,8 +8,8 @@ import torch
 from diffusers import AudioLDM2UNet2DConditionModel
 from torch.utils.flop_counter import FlopCounterMode
 
-from experiments.audioldm2_config import PUBLISHED_AUDIOLDM2_UNET
 from experiments.methods.baselines import no_attention
+from experiments.pipelines.audioldm2_config import PUBLISHED_AUDIOLDM2_UNET
 from litefocus import LiteFocusConfig, TokenGrid, lite_focus
 from litefocus.cost import keys_per_query, site_cost, unet_step_cost
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import Run
+from conftest import TEXT_WIDTHS, Run, latents
 from diffusers.models.upsampling import Upsample2D
 from diffusers.training_utils import EMAModel
 from levers_material import EAGER, named, needs_packing
@@ -204,3 +204,22 @@ def test_compiled_blocks_keep_the_output(audioldm2_unet: Any, run: Run, monkeypa
 
 def _compile_without_code_generation(module: torch.nn.Module, **options: Any) -> None:
     module._compiled_call_impl = torch.compile(module._call_impl, backend="aot_eager", **options)
+
+
+def test_padded_text_stays_unseen(audioldm2_unet: Any, run: Run) -> None:
+    """A T5 mask reaches the fused attention: without it, what stands in the padding would change the output."""
+    texts = [torch.randn(2, 6, width, generator=torch.Generator().manual_seed(width)) for width in TEXT_WIDTHS]
+    mask = torch.ones(2, 6, dtype=torch.long)
+    mask[1, 3:] = 0
+
+    def forward(text: torch.Tensor) -> torch.Tensor:
+        return audioldm2_unet(
+            latents(2, 16), 5, texts[0], encoder_hidden_states_1=text, encoder_attention_mask_1=mask
+        ).sample
+
+    stock = forward(texts[1])
+    optimize(audioldm2_unet, ("fused_attention",))
+    torch.testing.assert_close(forward(texts[1]), stock, rtol=1e-4, atol=1e-5)
+    other = texts[1].clone()
+    other[1, 3:] += 5.0
+    torch.testing.assert_close(forward(other), stock, rtol=1e-4, atol=1e-5)

@@ -9,11 +9,11 @@ import torch
 from conftest import COMMON, Run, latents
 from diffusers import AudioLDM2UNet2DConditionModel, StableAudioDiTModel
 
-from experiments.audioldm2_config import PUBLISHED_AUDIOLDM2_UNET
+from experiments.pipelines.audioldm2_config import PUBLISHED_AUDIOLDM2_UNET
 from litefocus import LiteFocusConfig, TokenGrid, disable_lite_focus, inject_lite_focus, lite_focus, lite_focus_state
 from litefocus.keys import KeySource
 from litefocus.patch import SitePatch, patched
-from litefocus.processor import ProjectedSite, SelfAttentionProcessor
+from litefocus.processor import LiteFocusSite, ProjectedSite, SelfAttentionProcessor
 from litefocus.reference import reference_attention
 from litefocus.sites import find_sites, find_unet
 
@@ -308,3 +308,32 @@ def test_the_state_says_what_is_on(audioldm2_unet: Any) -> None:
     assert lite_focus_state(audioldm2_unet) == (sites, LiteFocusConfig(sparse_ratio=0.2))
     disable_lite_focus(audioldm2_unet)
     assert lite_focus_state(audioldm2_unet) is None
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        LiteFocusConfig(duplicates="union", sparse_ratio=0.5),
+        LiteFocusConfig(sparse_ratio=0.5),
+        LiteFocusConfig(window_frames=2, sparse_ratio=0.5),
+    ],
+    ids=str,
+)
+def test_a_site_passes_its_options_and_its_scale_on(config: LiteFocusConfig) -> None:
+    grid = TokenGrid(12, 4)
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = torch.randn(3, 2, 2, grid.tokens, 8, generator=generator)
+    source = KeySource(config)
+    source.advance(5)
+    output = LiteFocusSite(source, 1).attend(query, key, value, grid, 0.9)
+    wanted = reference_attention(
+        query,
+        key,
+        value,
+        grid,
+        source.keys(1, grid, torch.device("cpu")),
+        scale=0.9,
+        duplicates=config.duplicates,
+        window_frames=config.window_frames,
+    )
+    assert (output - wanted).abs().max() < 2e-6

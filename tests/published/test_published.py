@@ -274,7 +274,7 @@ def test_the_main_environment_scores_a_run_as_this_one_does(folders, vggish, cla
              f"metrics.cache_dir={tmp_path / 'cache'}", f"out_dir={run}",
              f"hydra.run.dir={tmp_path / 'log'}"]  # fmt: skip
     script = (
-        "import sys; from experiments.prompts import load_captions\n"
+        "import sys; from experiments.datasets.prompts import load_captions\n"
         "print(*(prompt.id for prompt in load_captions(sys.argv[1])))"
     )
     root = Path(__file__).resolve().parents[2]

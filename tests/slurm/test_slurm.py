@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from cluster import running_cluster, wait_for, why_not
 
+from experiments.matrix.shards import Shard
 from experiments.records import ClipRecord, MetricRecord, of_kind, read_records
-from experiments.shards import Shard
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARDS = (Shard(0, 2), Shard(1, 2))

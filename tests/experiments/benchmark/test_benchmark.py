@@ -16,13 +16,13 @@ import experiments.benchmark.run as benchmark
 from experiments.benchmark.arms import level_call, method_of, op_call, op_error, open_arm, relative_error, run_pipeline
 from experiments.benchmark.module_profile import module_shares
 from experiments.benchmark.report import benchmark_report
+from experiments.pipelines.untrained import build_untrained
 from experiments.readme import fill_blocks
 from experiments.records import CellRecord, RoundRecord, RunRecord, of_kind, read_records
+from experiments.stages.timing import unet_step
 from experiments.system.cli import CONF_DIR
 from experiments.tables.benchmark_tables import arm_rows, benchmark_tables
 from experiments.tables.formats import Estimate, to_markdown
-from experiments.timing import unet_step
-from experiments.untrained import build_untrained
 from litefocus import TokenGrid
 from litefocus.cost import unet_step_cost
 

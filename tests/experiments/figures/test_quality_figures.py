@@ -21,7 +21,7 @@ from experiments.figures.quality_figures import (
 )
 from experiments.figures.step_time_figure import StepShare, plot_step_time, step_shares, step_time_figure
 from experiments.figures.sweep_figures import plot_pareto, plot_sparsity
-from experiments.provenance import TESTBED_NOTE
+from experiments.records.provenance import TESTBED_NOTE
 from experiments.tables.quality_rows import differences, quality_rows
 from experiments.tables.quality_tables import result_tables
 

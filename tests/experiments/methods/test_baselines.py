@@ -8,7 +8,7 @@ import torch
 from diffusers import AudioLDM2UNet2DConditionModel
 
 from experiments.methods.baselines import authors_attention, deleted_sites, naive_attention, no_attention
-from experiments.untrained import TINY_UNET
+from experiments.pipelines.untrained import TINY_UNET
 from litefocus import LiteFocusConfig, lite_focus
 from litefocus.sites import find_sites
 

@@ -18,7 +18,7 @@ from experiments.methods.feature_reuse import attention_free_blocks, feature_reu
 from experiments.methods.guidance import guidance_interval
 from experiments.methods.solver import solver
 from experiments.methods.step_clock import Kept, StepClock
-from experiments.untrained import build_untrained
+from experiments.pipelines.untrained import build_untrained
 from litefocus import LiteFocusConfig, lite_focus
 from litefocus.sites import find_sites
 
@@ -372,3 +372,13 @@ def test_other_orders_are_refused_and_leave_nothing(pipe: Any, order: Any) -> No
     with pytest.raises(ValueError, match=f"order={order}: accepted are 0"), feature_reuse(pipe, order=order):
         pass
     assert not pipe.unet.time_proj._forward_pre_hooks
+
+
+def test_a_forward_at_the_same_timestep_begins_a_new_loop(pipe: Any) -> None:
+    """Clips of one step each: reusing across them would give one clip the features of another."""
+    clock, reused = StepClock(pipe.unet, 2), []
+    for _ in range(3):
+        pipe.unet.time_proj(torch.full((2,), 999.0))
+        reused.append(clock.reuse)
+    clock.remove()
+    assert reused == [False, False, False]

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from experiments.prompts import safe_id
+from experiments.datasets.prompts import safe_id
 from experiments.records import (
     RECORD_TYPES,
     RECORDS_FILE,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from experiments.run import resolved
+from experiments.stages.setup import resolved
 from experiments.system.private import publishable, without_private
 
 TOKEN = "hf_0123456789abcdef"

@@ -2,7 +2,7 @@
 
 import torch
 
-from experiments.probes import clip_noise
+from experiments.stages.probes import clip_noise
 from experiments.system.seeds import numbered_generator
 from experiments.testbed.train_state import step_generator
 

@@ -9,8 +9,8 @@ import pytest
 from listen_material import METHODS, clip, failure, run_record, timing
 from quality_material import DENSE, FOCUS, HOSTILE, LITE, THREE, difference, sweep_record, value
 
-from experiments.provenance import OTHER_CAPTIONS, TESTBED_NOTE, quality_notes
 from experiments.records import FailureRecord
+from experiments.records.provenance import OTHER_CAPTIONS, TESTBED_NOTE, quality_notes
 from experiments.tables.escaping import latex_escape
 from experiments.tables.formats import NO_RANGE, Estimate, ResultTable, decimals, to_csv, to_latex, to_markdown
 from experiments.tables.quality_rows import beats, differences, is_best, mechanisms, quality_rows, verdict
@@ -234,7 +234,7 @@ def test_a_gate_read_on_other_captions_or_lengths_is_not_claimed():
     record.config["data"] = {"_target_": "experiments.testbed.load_prompts.load_prompts"}
     none = "Gate at 1x: no reading, so no claim about quality can be made there."
     assert quality_notes([record]) == [TESTBED_NOTE, none]
-    record.config["data"] = {"_target_": "experiments.prompts.load_captions"}
+    record.config["data"] = {"_target_": "experiments.datasets.prompts.load_captions"}
     assert quality_notes([record]) == [TESTBED_NOTE, none, OTHER_CAPTIONS]
 
 

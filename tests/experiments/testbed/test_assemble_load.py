@@ -10,7 +10,7 @@ import torch
 from diffusers import AudioLDM2Pipeline
 from safetensors.torch import load_file, save_file
 
-from experiments.prompts import Prompt
+from experiments.datasets.prompts import Prompt
 from experiments.system.files import sha256_file
 from experiments.testbed import load
 from experiments.testbed.assemble import GATE_KEYS, AssembleSettings, assemble

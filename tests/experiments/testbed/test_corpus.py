@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from experiments.prompts import load_captions
+from experiments.datasets.prompts import load_captions
 from experiments.testbed.captions import held_out
 from experiments.testbed.corpus import EventSpec, Scene, render_scene, sample_scene, write_corpus
 from experiments.testbed.events import BY_NAME, EVENT_NAMES, EVENTS

@@ -7,7 +7,7 @@ import pytest
 import torch
 from diffusers import AudioLDM2Pipeline
 
-from experiments.probes import (
+from experiments.stages.probes import (
     METHODS,
     ProbeClips,
     attention_structure,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.probes import METHODS, ProbeClips, attention_structure, denoising_loss
+from experiments.stages.probes import METHODS, ProbeClips, attention_structure, denoising_loss
 from experiments.system.files import sha256_file
 from experiments.testbed.assemble import half_bytes
 from experiments.testbed.gate import (

@@ -3,9 +3,9 @@
 import pytest
 from omegaconf import OmegaConf
 
-from experiments.conditions import Condition, Method
+from experiments.matrix.conditions import Condition, Method
 from experiments.records import ClipRecord, MetricRecord, append_record, of_kind, read_records
-from experiments.score import build_scorer, score_duration
+from experiments.stages.score import build_scorer, score_duration
 from experiments.system.audio_files import write_wav
 from experiments.system.files import sha256_file
 from experiments.tables.quality_tables import result_tables

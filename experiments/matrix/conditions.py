@@ -1,0 +1,166 @@
+"""What a run is made of: methods, conditions and clips, expanded from the configuration and validated.
+
+condition = method x duration x steps x guidance (within one pipeline); clip = condition x prompt x seed.
+"""
+
+import math
+import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from experiments.records.current import condition_id
+
+NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+STAGES = ("generate", "timing", "score", "report")
+
+
+@dataclass(frozen=True)
+class Method:
+    """How the self-attention is computed: a name for files, a label for readers, and a patch.
+
+    Attributes:
+        patch: called with a pipeline or UNet, returns a context manager; inside it the method is active.
+        timing_only: its audio means nothing (the attention is removed).
+        materialised: it writes the score matrix to memory, so long clips may not fit.
+        approximate: it computes neither dense attention nor the paper's LiteFocus; tables and figures label it so.
+        steps: denoising steps that it samples with, in place of the run's; None keeps the run's.
+        same_output_as: the method whose output it must give up to rounding; empty for none.
+        needs_schedule: it works across the steps of a denoising loop, so that the time of one step alone tells nothing.
+    """
+
+    name: str
+    label: str
+    patch: Callable[[Any], AbstractContextManager[Any]]
+    timing_only: bool = False
+    materialised: bool = False
+    approximate: bool = False
+    steps: int | None = None
+    same_output_as: str = ""
+    needs_schedule: bool = False
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One cell of a sweep."""
+
+    method: Method
+    duration_s: float
+    steps: int
+    guidance: float
+
+    @property
+    def id(self) -> str:
+        """A folder name: equal for equal conditions, different otherwise."""
+        return condition_id(self.method.name, self.duration_s, self.steps, self.guidance)
+
+
+def build_method(config: DictConfig) -> Method:
+    """Instantiate one method from its yaml.
+
+    Raises:
+        ValueError: a name that is not a safe file name, or steps out of range. Errors of the patch's own
+            configuration pass through.
+    """
+    if not NAME_PATTERN.fullmatch(str(config.name)):
+        raise ValueError(f"method name {config.name!r}: letters, digits, '.', '_' and '-' only, at most 64")
+    if config.get("steps") is not None:
+        check_steps(config.steps)
+    return Method(
+        name=str(config.name),
+        label=str(config.label),
+        patch=instantiate(config.patch),
+        timing_only=bool(config.timing_only),
+        materialised=bool(config.materialised),
+        approximate=bool(config.get("approximate", False)),
+        steps=config.get("steps"),
+        same_output_as=str(config.get("same_output_as", "")),
+        needs_schedule=bool(config.get("needs_schedule", False)),
+    )
+
+
+def build_methods(config: DictConfig) -> dict[str, Method]:
+    """Methods that a run generates with: `methods` if a sweep filled it, else the single `method`, by name."""
+    chosen = config.methods if config.methods else {"method": config.method}
+    return _by_name([build_method(entry) for entry in chosen.values()])
+
+
+def build_timing_arms(config: DictConfig) -> dict[str, Method]:
+    """Methods that a run times: those it generates with, then the timing-only arms."""
+    extra = [build_method(entry) for entry in config.timing.arms.values()]
+    return _by_name([*build_methods(config).values(), *extra])
+
+
+def _by_name(methods: list[Method]) -> dict[str, Method]:
+    names = [method.name for method in methods]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"methods named twice: {', '.join(twice)}; give each arm of a sweep its own name")
+    return {method.name: method for method in methods}
+
+
+def expand_conditions(config: DictConfig, methods: dict[str, Method]) -> list[Condition]:
+    """All conditions of a run, durations outermost, in the order of the configuration.
+
+    Raises:
+        ValueError: durations, steps, guidance or seeds out of range, or an unknown stage.
+    """
+    validate(config)
+    conditions = [
+        Condition(method, float(duration), int(method.steps or config.steps), float(config.guidance))
+        for duration in config.durations
+        for method in methods.values()
+    ]
+    ids = [condition.id for condition in conditions]
+    if twice := sorted({name for name in ids if ids.count(name) > 1}):
+        raise ValueError(f"two conditions would share the name {twice[0]}: give lengths that differ in six digits")
+    return conditions
+
+
+def validate(config: DictConfig) -> None:
+    """Check the plain numbers of a run before anything expensive starts."""
+    maximum = float(config.pipeline.max_duration_s)
+    for key, example in (("durations", "[10,20]"), ("seeds", "[0,1,2]"), ("stages", "[generate,report]")):
+        if not OmegaConf.is_list(config[key]):
+            raise ValueError(f"{key}: got {config[key]!r}, accepted are lists, like {key}={example}")
+    if not config.durations:
+        raise ValueError("durations is empty: give at least one length in seconds, for example durations=[10,20]")
+    for duration in config.durations:
+        number = _number(duration, "durations")
+        if not 0 < number <= maximum:
+            raise ValueError(
+                f"duration {duration} s: accepted are lengths above 0 and up to {maximum:g} s (pipeline.max_duration_s)"
+            )
+    if len(set(map(float, config.durations))) != len(config.durations):
+        raise ValueError(f"durations {list(config.durations)}: a length is given twice")
+    check_steps(config.steps)
+    if not math.isfinite(_number(config.guidance, "guidance")) or config.guidance < 0:
+        raise ValueError(f"guidance {config.guidance}: accepted are finite numbers from 0 (1 turns guidance off)")
+    if not config.seeds or any(not is_whole(seed) or seed < 0 for seed in config.seeds):
+        raise ValueError(f"seeds {list(config.seeds)!r}: give whole numbers from 0, like [0,1,2]")
+    if len(set(config.seeds)) != len(config.seeds):
+        raise ValueError(f"seeds {list(config.seeds)}: a seed is given twice; give each once")
+    if unknown := [stage for stage in config.stages if stage not in STAGES]:
+        raise ValueError(f"stages {unknown}: accepted are {', '.join(STAGES)}")
+    if not is_whole(config.batch_size) or config.batch_size < 1:
+        raise ValueError(f"batch_size {config.batch_size!r}: accepted are whole numbers from 1")
+
+
+def is_whole(value: Any) -> bool:
+    """Whether a value of a configuration is a whole number, which true and false are not."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def check_steps(steps: Any) -> None:
+    """Raise ValueError unless `steps` is a whole number from 1 to 1000."""
+    if not is_whole(steps) or not 1 <= steps <= 1000:
+        raise ValueError(f"steps {steps!r}: accepted are whole numbers from 1 to 1000")
+
+
+def _number(value: Any, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{name}: got {value!r}, accepted are numbers")
+    return float(value)

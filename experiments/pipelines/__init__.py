@@ -1,0 +1,1 @@
+"""What generates: pipelines, where they come from and which weights they hold."""

@@ -1,0 +1,281 @@
+"""Text-to-audio pipelines behind one call: caption, noise and length in, waveform out.
+
+Shapes: S samples of a waveform.
+"""
+
+import gc
+import hashlib
+import logging
+import math
+import re
+import textwrap
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from experiments.datasets.prompts import Prompt
+from experiments.pipelines.revisions import COMMIT, WHAT_TO_SAVE
+from experiments.system.seeds import noise_generator
+from litefocus.decoding import DecodingChunks, decoding_in_chunks
+from litefocus.repair import repair_pipeline
+
+logger = logging.getLogger(__name__)
+
+FAMILIES = ("AudioLDM2Pipeline", "AudioLDMPipeline", "MusicLDMPipeline")
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class GeneratedClip:
+    """One waveform with the time it took.
+
+    Attributes:
+        samples: float32 (S,), S = duration_s * sample_rate exactly.
+        latency_s: text to wave. step_s: median seconds per step (nan below two steps). decode_s: after the last step.
+    """
+
+    samples: np.ndarray
+    latency_s: float
+    step_s: float
+    decode_s: float
+
+
+@dataclass
+class Pipeline:
+    """A loaded diffusers pipeline and what the harness must know about it.
+
+    Attributes:
+        pipe: AudioLDM2Pipeline, AudioLDMPipeline or MusicLDMPipeline.
+        trained: False means its audio is noise: quality metrics refuse it by name.
+        training_length_s: the clip length it was trained on (the length of one evaluation window).
+        weights: identity of the weights (hash, or hub id and commit).
+        decode_in_chunks: longer clips than its `beyond_frames` are decoded in chunks; None never does.
+        gate: readings that say at which lengths a claim about attention can be tested on these weights, if there are.
+    """
+
+    name: str
+    pipe: Any
+    trained: bool
+    training_length_s: float
+    weights: str
+    gate: tuple[dict[str, Any], ...] = ()
+    decode_in_chunks: DecodingChunks | None = field(default_factory=DecodingChunks)
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples per second of the vocoder's output."""
+        return int(self.pipe.vocoder.config.sampling_rate)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the UNet runs."""
+        return next(self.pipe.unet.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The UNet's precision."""
+        return next(self.pipe.unet.parameters()).dtype
+
+    def latent_grid(self, duration_s: float) -> tuple[int, int]:
+        """(time, frequency) of the latents of a clip, as the pipeline computes them."""
+        scale = int(self.pipe.vae_scale_factor)
+        return -(-self._frames(duration_s) // scale), int(self.pipe.vocoder.config.model_in_dim) // scale
+
+    @property
+    def _hop(self) -> int:
+        """Samples per mel frame."""
+        return int(np.prod(self.pipe.vocoder.config.upsample_rates))
+
+    def _frames(self, duration_s: float) -> int:
+        """Mel frames that cover a clip; the tolerance keeps 10.24 s from becoming one frame more."""
+        return math.ceil(duration_s * self.sample_rate / self._hop - 1e-6)
+
+    def check_duration(self, duration_s: float) -> None:
+        """Raise ValueError where the pipeline would return another length than was asked for."""
+        minimum_s = self._hop * int(self.pipe.vae_scale_factor) / self.sample_rate
+        if duration_s < minimum_s:
+            raise ValueError(
+                f"duration {duration_s:g} s: {self.name} makes clips of at least {minimum_s:g} s; ask for more"
+            )
+        exact = duration_s * self.sample_rate
+        if abs(exact - round(exact)) > 1e-6:
+            raise ValueError(
+                f"duration {duration_s:g} s: {exact:g} samples at {self.sample_rate} Hz; give a whole number of samples"
+            )
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        seeds: Sequence[int],
+        duration_s: float,
+        steps: int,
+        guidance: float,
+    ) -> list[GeneratedClip]:
+        """Generate one clip per (prompt, seed) pair, all in one call of the pipeline.
+
+        Times are divided by the number of clips.
+        """
+        self.check_duration(duration_s)
+        pairs = list(zip(prompts, seeds, strict=True))
+        stamps: list[float] = []
+
+        def stamp(*_: Any) -> None:
+            self._synchronize()
+            stamps.append(time.perf_counter())
+
+        start = time.perf_counter()
+        with self._decoding():
+            output = self.pipe(
+                prompt=[prompt.text for prompt, _ in pairs],
+                # Whole frames, and half a sample more because the pipeline truncates; the clip is cut to length below.
+                audio_length_in_s=(self._frames(duration_s) * self._hop + 0.5) / self.sample_rate,
+                num_inference_steps=steps,
+                guidance_scale=guidance,
+                generator=[noise_generator(prompt.id, seed, duration_s) for prompt, seed in pairs],
+                callback=stamp,
+                output_type="np",
+            )
+        self._synchronize()
+        end = time.perf_counter()
+        step_s = float(np.median(np.diff(stamps))) if len(stamps) > 1 else float("nan")
+        length = round(duration_s * self.sample_rate)
+        return [
+            GeneratedClip(
+                samples=_exact_length(np.asarray(audio, dtype=np.float32), length, self.name),
+                latency_s=(end - start) / len(pairs),
+                step_s=step_s / len(pairs),
+                decode_s=(end - stamps[-1]) / len(pairs),
+            )
+            for audio in output.audios
+        ]
+
+    def _decoding(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.decode_in_chunks is None else decoding_in_chunks(self.pipe, self.decode_in_chunks)
+
+    def _synchronize(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def describe(self) -> dict[str, Any]:
+        """What the records keep about the pipeline."""
+        return {
+            "name": self.name,
+            "trained": self.trained,
+            "training_length_s": self.training_length_s,
+            "sample_rate": self.sample_rate,
+            "weights": self.weights,
+            "gate": list(self.gate),
+            "unet_parameters": sum(p.numel() for p in self.pipe.unet.parameters()),
+        }
+
+
+def _exact_length(audio: np.ndarray, length: int, name: str) -> np.ndarray:
+    if audio.ndim != 1 or len(audio) < length:
+        raise RuntimeError(f"{name} returned audio of shape {audio.shape}, expected at least {length} mono samples")
+    return audio[:length]
+
+
+def select_device(name: str, shard: int = 0) -> torch.device:
+    """The device for `auto`, `cpu`, `cuda` or `cuda:N`.
+
+    Args:
+        shard: with `auto`, shards on one machine take its CUDA devices in turn.
+    Raises:
+        ValueError: an unknown name, or CUDA where torch sees none.
+    """
+    if name == "auto":
+        return (
+            torch.device("cuda", shard % torch.cuda.device_count())
+            if torch.cuda.is_available()
+            else torch.device("cpu")
+        )
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", str(name)):
+        raise ValueError(f"device {name!r}: accepted are auto, cpu, cuda and cuda:N")
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {name!r}: torch sees no CUDA device here; use device=cpu")
+    if device.index is not None and device.index >= torch.cuda.device_count():
+        raise ValueError(f"device {name!r}: torch sees {torch.cuda.device_count()} CUDA devices here, counted from 0")
+    return device
+
+
+def prepare(pipe: Any, device: torch.device, dtype: torch.dtype) -> Any:
+    """Move a pipeline to its device, in evaluation mode, with diffusers' own bar off (the harness has one)."""
+    pipe.to(device) if pipe.dtype == dtype else pipe.to(device, dtype)
+    pipe.set_progress_bar_config(disable=True)
+    gc.collect()
+    return pipe
+
+
+def load_published(
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    name: str,
+    family: str,
+    hub_id: str,
+    revision: str | None,
+    path: str | None,
+    trained: bool,
+    training_length_s: float,
+) -> Pipeline:
+    """Load published weights from a local folder, or from the hub at a pinned commit. safetensors only, no remote code.
+
+    Raises:
+        ValueError: an unknown pipeline family, a hub revision that is no commit, or a folder that brings code.
+        FileNotFoundError: a local path without model_index.json, or without a part's safetensors.
+        ConnectionError: the hub cannot be reached; names what to put where.
+    """
+    import diffusers
+
+    if family not in FAMILIES:
+        raise ValueError(f"pipeline.family {family!r}: accepted are {', '.join(FAMILIES)}")
+    if path is not None and not (Path(path).expanduser() / "model_index.json").is_file():
+        raise FileNotFoundError(f"no model_index.json in {path}; pipeline.path takes a folder saved by save_pretrained")
+    if path is None and not COMMIT.fullmatch(str(revision)):
+        raise ValueError(
+            f"pipeline.revision {revision!r}: weights are fetched at a pinned commit only; give the 40 hex digits of a "
+            f"commit of {hub_id}, or set pipeline.path to a local copy"
+        )
+    source = str(Path(path).expanduser()) if path else hub_id
+    try:
+        pipe = getattr(diffusers, family).from_pretrained(
+            source,
+            revision=None if path else revision,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=path is not None,
+        )
+    except OSError as error:
+        raise _not_loaded(hub_id, revision, path, error) from error
+    repair_pipeline(pipe)
+    weights = f"sha256:{hash_weights(Path(source))}" if path else f"{hub_id}@{revision}"
+    return Pipeline(name, prepare(pipe, device, dtype), trained, training_length_s, weights)
+
+
+def _not_loaded(hub_id: str, revision: str | None, path: str | None, error: OSError) -> OSError:
+    reason = textwrap.shorten(str(error) or type(error).__name__, 240)
+    if path is not None:
+        return FileNotFoundError(f"cannot load {path} ({reason}); pipeline.path takes safetensors weights only")
+    return ConnectionError(
+        f"cannot load {hub_id} at revision {revision} from the hub ({reason}); on a machine with network "
+        f"{WHAT_TO_SAVE} and set pipeline.path=FOLDER here"
+    )
+
+
+def hash_weights(folder: Path) -> str:
+    """sha256 over the names and contents of all safetensors and json files below a folder."""
+    digest = hashlib.sha256()
+    files = sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".json"))
+    for file in files:
+        with file.open("rb") as content:
+            inner = hashlib.file_digest(content, "sha256").hexdigest()
+        digest.update(f"{file.relative_to(folder).as_posix()}\0{inner}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,25 @@
+"""What an offline run of the tracker wrote, read back from its own files."""
+
+import struct
+
+
+def offline_records(run_dir):
+    """The protobuf records of the newest offline run; the file is a LevelDB log after a seven-byte header."""
+    from wandb.proto import wandb_internal_pb2
+
+    (path,) = sorted(run_dir.glob("wandb/offline-run-*/*.wandb"))[-1:]
+    content, position, parts, found = path.read_bytes(), 7, [], []
+    while position + 7 <= len(content):
+        left = 32768 - position % 32768
+        if left < 7:
+            position += left
+            continue
+        _, length, kind = struct.unpack("<IHB", content[position : position + 7])
+        parts.append(content[position + 7 : position + 7 + length])
+        position += 7 + length
+        if kind in (1, 4):
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(b"".join(parts))
+            found.append(record)
+            parts = []
+    return found
