@@ -8,11 +8,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.figures.probe_figures import probe_figures, spectrogram_figure
+from experiments.figures.gate_figures import gate_figure
+from experiments.figures.probe_figures import probe_figures
 from experiments.figures.quality_figures import quality_figures
 from experiments.figures.speed_figures import speed_figures
 from experiments.figures.step_time_figure import step_time_figure
+from experiments.figures.training_figures import training_figure
 from experiments.listen.page import write_listening_page
+from experiments.listen.spectrogram_figure import spectrogram_figure
 from experiments.records import (
     ClipRecord,
     MetricRecord,
@@ -33,8 +36,6 @@ from experiments.tables.formats import to_markdown
 from experiments.tables.quality_tables import write_tables
 from experiments.tables.run_tables import tables_of
 from experiments.tables.speed_rows import speed_rows
-from experiments.testbed.gate_figures import gate_figure
-from experiments.testbed.training_figures import training_figure
 
 logger = logging.getLogger(__name__)
 

@@ -25,7 +25,7 @@ from typing import Any
 
 from experiments.system.cli import one_line_errors
 from experiments.system.files import write_whole
-from experiments.testbed.settings import parse_settings
+from experiments.system.settings import parse_settings
 
 CLIP_S = 10.0
 SAMPLE_RATE = 16_000

@@ -100,8 +100,8 @@ def quality_notes(runs: Sequence[StartRecord]) -> list[str]:
     """The lines that stand beside every quality table and figure of a run: what the model is, and its gate.
 
     Only readings at the lengths that the starts asked for are named, and lengths without one are said. They come from
-    `pipeline["gate"]`, as `experiments.testbed.gate` writes them: `length` (multiples of the training length) and
-    `verdicts` (criterion -> passed).
+    `pipeline["gate"]`, as the testbed's gate writes them: `length` (multiples of the training length) and `verdicts`
+    (criterion -> passed).
     """
     if not runs or not str(runs[-1].pipeline["name"]).startswith("testbed"):
         return []

@@ -48,7 +48,7 @@ def uniform_attention(pipe_or_unet: Any) -> Iterator[int]:
 
 def lite_focus_method(**options: Any) -> Method:
     """`lite_focus` with the given LiteFocusConfig options, as a method; keys follow the count, as in conf/method."""
-    return partial(lite_focus, config=LiteFocusConfig(stream="count", **options))
+    return partial(lite_focus, config=LiteFocusConfig(**{"stream": "count", **options}))
 
 
 METHODS: Mapping[str, Method] = {

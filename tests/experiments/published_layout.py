@@ -39,9 +39,9 @@ from experiments.pipelines.untrained import (
     TINY_VOCODER,
     seeded_initialisation,
 )
-from experiments.testbed.clap import clap_config
-from experiments.testbed.text import make_roberta_tokenizer, make_text_parts
-from experiments.testbed.unet import TEXT_DIM
+from experiments.testbed.models.clap import clap_config
+from experiments.testbed.models.text import make_roberta_tokenizer, make_text_parts
+from experiments.testbed.models.unet import TEXT_DIM
 
 CAPTIONS = ["a dog barks", "rain falls on a roof", "a bell rings"]
 WIDTH = 16

@@ -4,9 +4,9 @@ import sys
 
 import pytest
 
-from experiments import linear_sweep
 from experiments.benchmark import metrics as benchmark_metrics
 from experiments.system.cli import one_line_errors
+from experiments.testbed.assessment import linear_sweep
 
 
 @pytest.mark.parametrize("program", [linear_sweep, benchmark_metrics])

@@ -4,8 +4,8 @@ import json
 
 import torch
 
-from experiments import decoding_error
-from experiments.decoding_error import ErrorSettings, run
+from experiments.testbed.assessment import decoding_error
+from experiments.testbed.assessment.decoding_error import ErrorSettings, run
 
 
 def test_errors_on_the_testbed(tmp_path, monkeypatch):

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiments import linear_sweep
-from experiments.linear_sweep import (
+from experiments.tables.formats import to_markdown
+from experiments.testbed.assessment import linear_sweep
+from experiments.testbed.assessment.linear_sweep import (
     DENSE,
     EXACT,
     MARGIN,
@@ -21,7 +22,6 @@ from experiments.linear_sweep import (
     sweep_configs,
     sweep_table,
 )
-from experiments.tables.formats import to_markdown
 from litefocus import TokenGrid
 
 KEYS = {EXACT: 300, "linear_small": 50, "linear_large": 100}

@@ -13,8 +13,8 @@ from evaluation.embedders.panns import Cnn14Embedder
 from evaluation.embedders.vggish import VGGishEmbedder
 from evaluation.weights import WeightsError
 from experiments.pipelines.pipeline import load_published
-from experiments.testbed import load
-from experiments.testbed.train_state import load_checkpoint
+from experiments.testbed.plugin import load
+from experiments.testbed.training.train_state import load_checkpoint
 
 CPU = torch.device("cpu")
 

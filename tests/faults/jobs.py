@@ -25,7 +25,12 @@ AUDIBLE = (
     "stages=[generate]", "threads=1",
 )  # fmt: skip
 CLIPS = 12
-PRELOADED = ["experiments.run", "experiments.report", "experiments.testbed.load", "experiments.testbed.load_prompts"]
+PRELOADED = [
+    "experiments.run",
+    "experiments.report",
+    "experiments.testbed.plugin.load",
+    "experiments.testbed.plugin.load_prompts",
+]
 TIMEOUT_S = 300
 # What may differ between two runs of one clip: which start made it and how long it took.
 VOLATILE = ("run_id", "latency_s", "step_s", "decode_s")

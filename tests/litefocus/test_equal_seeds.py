@@ -13,7 +13,7 @@ import torch
 from conftest import Run
 from diffusers import AudioLDM2Pipeline, DDIMInverseScheduler
 
-from experiments.testbed.load import load_testbed_pipeline
+from experiments.testbed.plugin.load import load_testbed_pipeline
 from litefocus import LengthRule, LengthSchedule, LiteFocusConfig, inject_lite_focus, scheduled_focus
 from litefocus.sites import find_sites
 

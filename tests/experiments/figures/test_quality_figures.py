@@ -9,9 +9,6 @@ from listen_material import METHODS, make_run, run_record, timing
 from quality_material import DENSE, LITE, difference, sweep_record, value
 
 from experiments.figures import quality_figures as quality_module
-from experiments.figures.probe_figures import (
-    spectrogram_figure,
-)
 from experiments.figures.quality_figures import (
     against_baseline,
     plot_difference,
@@ -21,6 +18,7 @@ from experiments.figures.quality_figures import (
 )
 from experiments.figures.step_time_figure import StepShare, plot_step_time, step_shares, step_time_figure
 from experiments.figures.sweep_figures import plot_pareto, plot_sparsity
+from experiments.listen.spectrogram_figure import spectrogram_figure
 from experiments.records.provenance import TESTBED_NOTE
 from experiments.tables.quality_rows import differences, quality_rows
 from experiments.tables.quality_tables import result_tables

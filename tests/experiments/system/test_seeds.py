@@ -4,7 +4,7 @@ import torch
 
 from experiments.stages.probes import clip_noise
 from experiments.system.seeds import numbered_generator
-from experiments.testbed.train_state import step_generator
+from experiments.testbed.training.train_state import step_generator
 
 
 def draw(generator):

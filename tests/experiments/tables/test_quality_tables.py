@@ -231,7 +231,7 @@ def test_the_gate_and_the_limits_of_the_testbed_stand_beside_its_tables():
 def test_a_gate_read_on_other_captions_or_lengths_is_not_claimed():
     record = run_record(["a"], [10.0])
     record.pipeline.update(name="testbed", training_length_s=10.0, gate=[{"length": 2, "verdicts": {"deletion": True}}])
-    record.config["data"] = {"_target_": "experiments.testbed.load_prompts.load_prompts"}
+    record.config["data"] = {"_target_": "experiments.testbed.plugin.load_prompts.load_prompts"}
     none = "Gate at 1x: no reading, so no claim about quality can be made there."
     assert quality_notes([record]) == [TESTBED_NOTE, none]
     record.config["data"] = {"_target_": "experiments.datasets.prompts.load_captions"}

@@ -12,20 +12,26 @@ from safetensors.torch import load_file, save_file
 
 from experiments.datasets.prompts import Prompt
 from experiments.system.files import sha256_file
-from experiments.testbed import load
-from experiments.testbed.assemble import GATE_KEYS, AssembleSettings, assemble
-from experiments.testbed.clap import clap_config
-from experiments.testbed.classifier import EventClassifier
-from experiments.testbed.corpus import sample_scene
-from experiments.testbed.judges import TestbedClapEmbedder, TestbedClassifierEmbedder
-from experiments.testbed.judges_training import save_half, seeded
-from experiments.testbed.load import check_file, load_clap, load_classifier, load_testbed_pipeline, write_manifest
-from experiments.testbed.text import make_roberta_tokenizer, make_text_parts
-from experiments.testbed.train_clap import save_clap
-from experiments.testbed.train_text import save_text_parts
-from experiments.testbed.unet import export_unet, make_unet
-from experiments.testbed.vae import make_vae
-from experiments.testbed.vocoder import build_vocoder
+from experiments.testbed.corpus.scenes import sample_scene
+from experiments.testbed.models.clap import clap_config
+from experiments.testbed.models.classifier import EventClassifier
+from experiments.testbed.models.text import make_roberta_tokenizer, make_text_parts
+from experiments.testbed.models.unet import export_unet, make_unet
+from experiments.testbed.models.vae import make_vae
+from experiments.testbed.models.vocoder import build_vocoder
+from experiments.testbed.plugin import load
+from experiments.testbed.plugin.judges import TestbedClapEmbedder, TestbedClassifierEmbedder
+from experiments.testbed.plugin.load import (
+    check_file,
+    load_clap,
+    load_classifier,
+    load_testbed_pipeline,
+    write_manifest,
+)
+from experiments.testbed.training.assemble import GATE_KEYS, AssembleSettings, assemble
+from experiments.testbed.training.judges_training import save_half, seeded
+from experiments.testbed.training.train_clap import save_clap
+from experiments.testbed.training.train_text import save_text_parts
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +159,7 @@ def test_a_missing_source_is_named(tmp_path: Path) -> None:
 
 
 def test_the_embedders_take_the_shipped_weights_and_check_them(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("experiments.testbed.judges.WEIGHTS", copy)
+    monkeypatch.setattr("experiments.testbed.plugin.judges.WEIGHTS", copy)
     wave = 0.1 * np.random.default_rng(0).standard_normal(81920).astype(np.float32)
     features = TestbedClassifierEmbedder().embed([wave, wave[:20000]])
     assert features[0]["logits"].shape == (28,)

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from experiments.testbed.card import (
+from experiments.testbed.assessment.card import (
     RESULTS,
     RUNS,
     fill,
@@ -14,7 +14,7 @@ from experiments.testbed.card import (
     share,
     training_table,
 )
-from experiments.testbed.load import WEIGHTS, judge_hashes
+from experiments.testbed.plugin.load import WEIGHTS, judge_hashes
 
 
 def test_a_share_shows_its_interval_and_n() -> None:

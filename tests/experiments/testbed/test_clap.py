@@ -7,9 +7,8 @@ import pytest
 import torch
 from transformers import ClapFeatureExtractor, ClapModel, RobertaTokenizer
 
-from experiments.testbed import judges_training
-from experiments.testbed import train_clap as training
-from experiments.testbed.clap import (
+from experiments.testbed.corpus.scenes import EventSpec, Scene, render_scene, sample_scene
+from experiments.testbed.models.clap import (
     WINDOW_SAMPLES,
     EventHead,
     audio_features,
@@ -20,11 +19,12 @@ from experiments.testbed.clap import (
     feature_extractor,
     scene_key,
 )
-from experiments.testbed.corpus import EventSpec, Scene, render_scene, sample_scene
-from experiments.testbed.judges import TestbedClapEmbedder
-from experiments.testbed.judges_training import seeded
-from experiments.testbed.text import make_roberta_tokenizer
-from experiments.testbed.train_clap import ClapSettings, new_caption, save_clap, train_clap
+from experiments.testbed.models.text import make_roberta_tokenizer
+from experiments.testbed.plugin.judges import TestbedClapEmbedder
+from experiments.testbed.training import judges_training
+from experiments.testbed.training import train_clap as training
+from experiments.testbed.training.judges_training import seeded
+from experiments.testbed.training.train_clap import ClapSettings, new_caption, save_clap, train_clap
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiments.testbed import judges_training
-from experiments.testbed.classifier import ClassifierOutput, EventClassifier, exact_sets, smear
-from experiments.testbed.corpus import EVENT_NAMES
-from experiments.testbed.judges_data import ClipSet, render_clips
-from experiments.testbed.judges_training import seeded
-from experiments.testbed.train_classifier import ClassifierSettings, augment, draw_crops, train_classifier
-from experiments.testbed.vocoder import build_vocoder
+from experiments.testbed.corpus.scenes import EVENT_NAMES
+from experiments.testbed.models.classifier import ClassifierOutput, EventClassifier, exact_sets, smear
+from experiments.testbed.models.judges_data import ClipSet, render_clips
+from experiments.testbed.models.vocoder import build_vocoder
+from experiments.testbed.training import judges_training
+from experiments.testbed.training.judges_training import seeded
+from experiments.testbed.training.train_classifier import ClassifierSettings, augment, draw_crops, train_classifier
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def test_a_second_run_starts_from_the_first_ones_weights(tmp_path: Path) -> None
 
 def test_it_learns_a_few_clips_by_heart(tmp_path: Path) -> None:
     clips: ClipSet = render_clips(tmp_path, "train", 8, 0, duration_s=2.048)
-    from experiments.testbed.mel import log_mel
+    from experiments.testbed.models.mel import log_mel
 
     mels, labels = log_mel(clips.audio(range(8))), clips.labels(range(8))
     model = seeded(EventClassifier, 0)

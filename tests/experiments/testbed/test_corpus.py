@@ -8,9 +8,9 @@ import pytest
 import soundfile
 
 from experiments.datasets.prompts import load_captions
-from experiments.testbed.captions import held_out
-from experiments.testbed.corpus import EventSpec, Scene, render_scene, sample_scene, write_corpus
-from experiments.testbed.events import BY_NAME, EVENT_NAMES, EVENTS
+from experiments.testbed.corpus.captions import held_out
+from experiments.testbed.corpus.events import BY_NAME, EVENT_NAMES, EVENTS
+from experiments.testbed.corpus.scenes import EventSpec, Scene, render_scene, sample_scene, write_corpus
 
 
 def alone(name: str, seed: int = 0, **attributes: str) -> Scene:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments.testbed.corpus_structure import far_same_bin_r2
+from experiments.testbed.assessment.corpus_structure import far_same_bin_r2
 
 
 def share(residual: np.ndarray, **options: bool) -> float:

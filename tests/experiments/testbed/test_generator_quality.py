@@ -8,17 +8,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from experiments.testbed import generator_quality
-from experiments.testbed.attribute_contrasts import (
+from experiments.testbed.assessment import generator_quality
+from experiments.testbed.assessment.attribute_contrasts import (
     MISREAD_EVENTS,
     attribute_scenes,
     level_db,
     modulation_hz,
     pitch_bins,
 )
-from experiments.testbed.corpus import EVENT_NAMES, EventSpec, Scene, render_scene
-from experiments.testbed.events import EVENTS
-from experiments.testbed.generator_quality import (
+from experiments.testbed.assessment.generator_quality import (
     GeneratorSettings,
     first_event_lead,
     heldout_scenes,
@@ -28,7 +26,9 @@ from experiments.testbed.generator_quality import (
     ratio_above_floor,
     reference_scenes,
 )
-from experiments.testbed.load import WEIGHTS, judge_hashes, load_judges, write_manifest
+from experiments.testbed.corpus.events import EVENTS
+from experiments.testbed.corpus.scenes import EVENT_NAMES, EventSpec, Scene, render_scene
+from experiments.testbed.plugin.load import WEIGHTS, judge_hashes, load_judges, write_manifest
 
 SECONDS = torch.arange(81920) / 16000
 

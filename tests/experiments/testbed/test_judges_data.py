@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.testbed import judges_data
-from experiments.testbed.corpus import EVENT_NAMES, render_scene, sample_scene
-from experiments.testbed.judges_data import (
+from experiments.testbed.corpus.scenes import EVENT_NAMES, render_scene, sample_scene
+from experiments.testbed.models import judges_data
+from experiments.testbed.models.judges_data import (
     convert_clips,
     corpus_version,
     event_labels,
@@ -16,9 +16,9 @@ from experiments.testbed.judges_data import (
     round_trip_settings,
     with_round_trips,
 )
-from experiments.testbed.mel import log_mel
-from experiments.testbed.vae import make_vae
-from experiments.testbed.vocoder import build_vocoder, load_vae, load_vocoder, reconstruct
+from experiments.testbed.models.mel import log_mel
+from experiments.testbed.models.vae import make_vae
+from experiments.testbed.models.vocoder import build_vocoder, load_vae, load_vocoder, reconstruct
 
 
 def test_clips_are_the_scenes_of_their_seeds_within_16_bits(tmp_path: Path) -> None:

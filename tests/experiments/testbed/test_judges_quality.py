@@ -7,12 +7,8 @@ import numpy as np
 import pytest
 from transformers import ClapModel
 
-from experiments.testbed import judges_quality
-from experiments.testbed.clap import clap_config, scene_key
-from experiments.testbed.classifier import EventClassifier
-from experiments.testbed.corpus import sample_scene
-from experiments.testbed.judges_data import render_clips
-from experiments.testbed.judges_quality import (
+from experiments.testbed.assessment import judges_quality
+from experiments.testbed.assessment.judges_quality import (
     QualitySettings,
     contrasts,
     distinct_galleries,
@@ -21,10 +17,14 @@ from experiments.testbed.judges_quality import (
     measure_conversions,
     summarise,
 )
-from experiments.testbed.judges_training import save_half, seeded
-from experiments.testbed.text import make_roberta_tokenizer
-from experiments.testbed.train_clap import save_clap
-from experiments.testbed.vocoder import build_vocoder
+from experiments.testbed.corpus.scenes import sample_scene
+from experiments.testbed.models.clap import clap_config, scene_key
+from experiments.testbed.models.classifier import EventClassifier
+from experiments.testbed.models.judges_data import render_clips
+from experiments.testbed.models.text import make_roberta_tokenizer
+from experiments.testbed.models.vocoder import build_vocoder
+from experiments.testbed.training.judges_training import save_half, seeded
+from experiments.testbed.training.train_clap import save_clap
 
 SCENES = [sample_scene(i, split="heldout") for i in range(400)]
 

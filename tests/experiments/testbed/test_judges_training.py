@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from experiments.testbed.judges_training import Schedule, save_half, seeded, train
+from experiments.testbed.training.judges_training import Schedule, save_half, seeded, train
 
 SCHEDULE = Schedule(steps=9, learning_rate=1e-2, warmup_steps=2, checkpoint_every=2)
 

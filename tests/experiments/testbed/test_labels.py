@@ -2,9 +2,9 @@
 
 import pytest
 
-from experiments.testbed.corpus import EVENT_NAMES, sample_scene, write_corpus
-from experiments.testbed.labels import event_labels
-from experiments.testbed.load_prompts import load_prompts, prompt_scene
+from experiments.testbed.corpus.scenes import EVENT_NAMES, sample_scene, write_corpus
+from experiments.testbed.plugin.labels import event_labels
+from experiments.testbed.plugin.load_prompts import load_prompts, prompt_scene
 
 
 @pytest.mark.parametrize("relation", ["single", "while", "then"])

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from experiments.testbed.corpus import render_scene, sample_scene
-from experiments.testbed.load_prompts import PROMPT_FIRST_SEED, load_prompts, prompt_scene, reference_audio
+from experiments.testbed.corpus.scenes import render_scene, sample_scene
+from experiments.testbed.plugin.load_prompts import PROMPT_FIRST_SEED, load_prompts, prompt_scene, reference_audio
 
 
 def test_prompts_are_captions_of_held_out_scenes_and_the_first_ones_stay_first() -> None:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.testbed.mel import MEL_BINS, log_mel, mel_filters
-from experiments.testbed.rates import HOP
+from experiments.testbed.models.mel import MEL_BINS, log_mel, mel_filters
+from experiments.testbed.models.rates import HOP
 
 
 def test_frames_per_clip() -> None:

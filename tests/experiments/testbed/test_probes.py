@@ -17,9 +17,9 @@ from experiments.stages.probes import (
     lite_focus_method,
     uniform_attention,
 )
-from experiments.testbed.text import corpus_captions, make_text_parts
-from experiments.testbed.train_unet import make_scheduler
-from experiments.testbed.unet import make_unet, self_attentions
+from experiments.testbed.models.text import corpus_captions, make_text_parts
+from experiments.testbed.models.unet import make_unet, self_attentions
+from experiments.testbed.training.train_unet import make_scheduler
 
 
 def clips(batch: int = 2, frames: int = 16) -> ProbeClips:

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from experiments.figures.gate_figures import gate_figure, plot_offsets, read_record
 from experiments.stages.probes import METHODS, ProbeClips, attention_structure, denoising_loss
 from experiments.system.files import sha256_file
-from experiments.testbed.assemble import half_bytes
-from experiments.testbed.gate import (
+from experiments.testbed.assessment.gate import (
     GateReading,
     GateSettings,
     describe,
@@ -22,12 +22,12 @@ from experiments.testbed.gate import (
     load_unet,
     read_gate,
 )
-from experiments.testbed.gate_figures import gate_figure, plot_offsets, read_record
-from experiments.testbed.load import UNET_FILE, WEIGHTS
-from experiments.testbed.train_text import load_text_parts
-from experiments.testbed.train_unet import make_scheduler
-from experiments.testbed.unet import make_unet
-from experiments.testbed.vae import make_vae
+from experiments.testbed.models.unet import make_unet
+from experiments.testbed.models.vae import make_vae
+from experiments.testbed.plugin.load import UNET_FILE, WEIGHTS
+from experiments.testbed.training.assemble import half_bytes
+from experiments.testbed.training.train_text import load_text_parts
+from experiments.testbed.training.train_unet import make_scheduler
 
 PASSING = GateReading(
     length=1,

@@ -9,8 +9,8 @@ from experiments.stages.score import build_scorer, score_duration
 from experiments.system.audio_files import write_wav
 from experiments.system.files import sha256_file
 from experiments.tables.quality_tables import result_tables
-from experiments.testbed.load_prompts import load_prompts, reference_audio
-from experiments.testbed.references import render_references
+from experiments.testbed.plugin.load_prompts import load_prompts, reference_audio
+from experiments.testbed.plugin.references import render_references
 
 DURATION_S = 4.0
 CONFIG = {
@@ -18,8 +18,8 @@ CONFIG = {
     "metrics": {
         "preset": "testbed", "metrics": ["kl_bernoulli", "hit_rate", "exact_set_rate"], "window_s": 2.0,
         "weights": {}, "cache_dir": None, "device": "cpu", "batch_size": 8, "half": False,
-        "embedders": {"classifier": {"_target_": "experiments.testbed.judges.TestbedClassifierEmbedder"}},
-        "labels": {"_target_": "experiments.testbed.labels.event_labels", "_partial_": True},
+        "embedders": {"classifier": {"_target_": "experiments.testbed.plugin.judges.TestbedClassifierEmbedder"}},
+        "labels": {"_target_": "experiments.testbed.plugin.labels.event_labels", "_partial_": True},
     },
 }  # fmt: skip
 

@@ -8,10 +8,10 @@ import torch
 from diffusers import AudioLDM2Pipeline
 from transformers import RobertaTokenizer, T5Tokenizer
 
-from experiments.testbed.corpus import EVENT_NAMES, EventSpec, Scene, sample_scene
-from experiments.testbed.settings import parse_settings
-from experiments.testbed.text import TextParts, corpus_captions, encode_captions, make_text_parts
-from experiments.testbed.train_text import (
+from experiments.system.settings import parse_settings
+from experiments.testbed.corpus.scenes import EVENT_NAMES, EventSpec, Scene, sample_scene
+from experiments.testbed.models.text import TextParts, corpus_captions, encode_captions, make_text_parts
+from experiments.testbed.training.train_text import (
     NONE,
     NULL_SCENE,
     TextSettings,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.testbed.train_state import append_record, content_digest
+from experiments.testbed.training.train_state import append_record, content_digest
 
 
 def test_a_line_that_a_kill_cut_off_is_dropped_by_the_next_record(tmp_path: Path) -> None:

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-import experiments.testbed.train_unet as train_unet_module
-from experiments.testbed.load import WEIGHTS
-from experiments.testbed.train_unet import (
+import experiments.testbed.training.train_unet as train_unet_module
+from experiments.testbed.models.unet import export_unet, load_stock_weights, make_unet, self_attentions
+from experiments.testbed.models.vae import make_vae
+from experiments.testbed.plugin.load import WEIGHTS
+from experiments.testbed.training.train_unet import (
     TrainingData,
     UnetSettings,
     initial_unet,
@@ -17,8 +19,6 @@ from experiments.testbed.train_unet import (
     prepare_data,
     train_unet,
 )
-from experiments.testbed.unet import export_unet, load_stock_weights, make_unet, self_attentions
-from experiments.testbed.vae import make_vae
 from litefocus.sites import find_sites
 
 SMALL = {"clips": 6, "frames": 16, "batch": 2, "checkpoint_steps": 2, "record_steps": 1}

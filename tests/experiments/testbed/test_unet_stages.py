@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-import experiments.testbed.train as train_module
-from experiments.testbed.train import SIZES, Stage, TrainSettings, plan, train
+import experiments.testbed.training.train as train_module
+from experiments.testbed.training.train import SIZES, Stage, TrainSettings, plan, train
 
 NAMES = ["text", "vae", "unet", "vocoder", "classifier", "clap", "assemble"]
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-import experiments.testbed.train_vae as train_vae_module
-from experiments.testbed.mel import MEL_MEAN, MEL_STD
-from experiments.testbed.train_vae import VaeSettings, mel_cache, train_vae
-from experiments.testbed.vae import encode_mel, make_vae, standardise_latents, vae_loss
+import experiments.testbed.training.train_vae as train_vae_module
+from experiments.testbed.models.mel import MEL_MEAN, MEL_STD
+from experiments.testbed.models.vae import encode_mel, make_vae, standardise_latents, vae_loss
+from experiments.testbed.training.train_vae import VaeSettings, mel_cache, train_vae
 
 
 def mels(batch: int = 2, frames: int = 32) -> torch.Tensor:

@@ -7,13 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.testbed import judges_training
-from experiments.testbed.judges_data import render_clips
-from experiments.testbed.mel import log_mel
-from experiments.testbed.rates import HOP
-from experiments.testbed.train_vocoder import VocoderSettings, draw_excerpts, train_vocoder
-from experiments.testbed.vae import make_vae
-from experiments.testbed.vocoder import (
+from experiments.testbed.models.judges_data import render_clips
+from experiments.testbed.models.mel import log_mel
+from experiments.testbed.models.rates import HOP
+from experiments.testbed.models.vae import make_vae
+from experiments.testbed.models.vocoder import (
     _analysis,
     _synthesis,
     build_vocoder,
@@ -24,6 +22,8 @@ from experiments.testbed.vocoder import (
     stft_loss,
     vocoder_losses,
 )
+from experiments.testbed.training import judges_training
+from experiments.testbed.training.train_vocoder import VocoderSettings, draw_excerpts, train_vocoder
 
 
 def noise(clips: int, frames: int, seed: int = 0) -> torch.Tensor:

@@ -1,0 +1,104 @@
+"""What decoding in chunks changes: log-mel error of the VAE, waveform error of the vocoder, by overlap.
+
+python -m experiments.testbed.assessment.decoding_error clips=4 length=8 out=results/decoding
+
+On latents of held-out testbed scenes; evidence about the testbed's VAE, which has no middle attention (the published
+one has, and group normalisation over the whole clip besides). Appends one record per overlap and prints a table.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from experiments.system.cli import one_line_errors
+from experiments.system.environment import describe
+from experiments.system.files import write_whole
+from experiments.system.settings import parse_settings
+from experiments.tables.formats import ResultTable, to_csv, to_markdown
+from experiments.testbed.assessment.linear_sweep import heldout_clips
+from experiments.testbed.corpus.scenes import TRAIN_DURATION_S
+from experiments.testbed.plugin.load import load_pipeline
+from experiments.testbed.training.train_state import append_record
+from litefocus.decoding import DecodingChunks, decoding_in_chunks
+
+OVERLAPS = (1, 8, 16, 32, 64)
+
+
+@dataclass(frozen=True)
+class ErrorSettings:
+    """`folder`: a testbed pipeline, empty for the shipped one. `length`: in 5.12 s. `chunk`: in latent frames."""
+
+    folder: str = ""
+    clips: int = 4
+    length: int = 8
+    chunk: int = 128
+    out: str = "results/decoding"
+    threads: int = 1
+
+
+@torch.no_grad()
+def decoding_errors(pipe: Any, latents: torch.Tensor, chunks: DecodingChunks) -> dict[str, float]:
+    """Chunked against whole decoding of latents (B, C, T, F), T beyond `chunks.beyond_frames`.
+
+    Returns:
+        mel_mean, mel_max: absolute log-mel error in nat. vocoder_max: absolute error of the waveform of one and the
+        same mel, over the waveform's largest value.
+    """
+    whole = pipe.vae.decode(latents).sample
+    wave = pipe.vocoder(whole[:, 0])
+    with decoding_in_chunks(pipe, chunks):
+        error = (pipe.vae.decode(latents).sample - whole).abs()
+        wave_error = (pipe.vocoder(whole[:, 0]) - wave).abs().max() / wave.abs().max()
+    return {"mel_mean": float(error.mean()), "mel_max": float(error.max()), "vocoder_max": float(wave_error)}
+
+
+def run(settings: ErrorSettings) -> str:
+    """Measure every overlap, append records, write the table; returns it as markdown."""
+    torch.set_num_threads(settings.threads)
+    pipeline = load_pipeline(
+        torch.device("cpu"),
+        torch.float32,
+        name="testbed",
+        path=settings.folder or None,
+        trained=True,
+        training_length_s=TRAIN_DURATION_S,
+    )
+    latents = heldout_clips(pipeline.pipe, settings.clips, settings.length).latents
+    out, rows = Path(settings.out), []
+    for overlap in (overlap for overlap in OVERLAPS if overlap <= settings.chunk):
+        chunks = DecodingChunks(settings.chunk, settings.chunk, overlap)
+        errors = decoding_errors(pipeline.pipe, latents / pipeline.pipe.vae.config.scaling_factor, chunks)
+        rows.append([float(overlap), *(float(f"{value:.3g}") for value in errors.values())])
+        record = {"kind": "decoding_error", "chunk": settings.chunk, "overlap": overlap, "length": settings.length}
+        about = {"weights": pipeline.weights, "environment": describe(pipeline.device, pipeline.dtype)}
+        append_record(out / "records.jsonl", record | {"clips": settings.clips} | errors | about)
+    table = ResultTable(
+        "decoding_error",
+        f"Decoding in chunks of {settings.chunk} latent frames against decoding {latents.shape[2]} at once",
+        [
+            "overlap (latent frames)",
+            "VAE: mean log-mel error (nat)",
+            "VAE: largest (nat)",
+            "vocoder: largest, relative",
+        ],
+        ["overlap", "mel_mean_nat", "mel_max_nat", "vocoder_max_relative"],
+        rows,
+        [f"{settings.clips} held-out clips, testbed {pipeline.weights[:19]}: evidence about this small model only."],
+    )
+    write_whole(out / "decoding_error.md", to_markdown(table))
+    write_whole(out / "decoding_error.csv", to_csv(table))
+    return to_markdown(table)
+
+
+def main() -> None:
+    """The command line: key=value words."""
+    with one_line_errors():
+        settings = parse_settings(ErrorSettings, sys.argv[1:])
+        print(f"{run(settings)}\nresults: {settings.out}")
+
+
+if __name__ == "__main__":
+    main()

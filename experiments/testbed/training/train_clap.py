@@ -1,0 +1,141 @@
+"""Trains the CLAP judge: `python -m experiments.testbed.training.train_clap steps=600`. Resumes where it was killed."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import ClapModel, RobertaTokenizer
+
+from experiments.system.settings import parse_settings
+from experiments.testbed.corpus.captions import event_caption, scene_caption
+from experiments.testbed.corpus.scenes import Scene, sample_scene
+from experiments.testbed.models.clap import (
+    EventHead,
+    clap_config,
+    clap_losses,
+    embed_audio,
+    embed_text,
+    feature_extractor,
+)
+from experiments.testbed.models.judges_data import (
+    TRAIN_FIRST_SEED,
+    ClipSet,
+    data_settings,
+    render_clips,
+    with_round_trips,
+)
+from experiments.testbed.models.text import make_roberta_tokenizer
+from experiments.testbed.plugin.load import load_clap
+from experiments.testbed.training.judges_training import Schedule, save_half, seeded, train
+
+VOCABULARY_CAPTIONS = 10_000
+
+
+@dataclass(frozen=True)
+class ClapSettings:
+    """`run` receives checkpoint, record and weights; `vocoder` and `vae` (folders, or empty) add round-tripped clips.
+
+    `start` is a folder with a CLAP of this form to start from (empty: random weights); its read-out starts anew.
+    """
+
+    run: str = "runs/testbed/clap"
+    cache: str = "runs/testbed/clips"
+    vocoder: str = ""
+    vae: str = ""
+    clips: int = 12288
+    round_trips: int = 2048
+    steps: int = 600
+    batch_size: int = 32
+    learning_rate: float = 1.5e-3
+    start: str = ""
+    seed: int = 0
+    checkpoint_every: int = 50
+
+
+class TrainedClap(nn.Module):
+    """The model and its read-out, as one module for the optimizer."""
+
+    def __init__(self, tokenizer: RobertaTokenizer) -> None:
+        super().__init__()
+        self.clap = ClapModel(clap_config(tokenizer))
+        self.head = EventHead()
+
+
+def new_caption(scene: Scene, generator: torch.Generator) -> str:
+    """Another training caption of the same scene: other phrasing and joining words, the same attributes."""
+    rng = np.random.default_rng(int(torch.randint(2**31, (), generator=generator)))
+    parts = [event_caption(event.name, dict(event.attributes), "train", rng) for event in scene.events]
+    return scene_caption(parts, scene.relation, rng)
+
+
+def train_clap(settings: ClapSettings) -> ClapModel:
+    """Train (or resume) the CLAP judge; writes `clap/` (transformers layout, half precision) into the run folder."""
+    root = Path(settings.cache)
+    clips = render_clips(root, "train", settings.clips, TRAIN_FIRST_SEED)
+    sources = with_round_trips(root, clips, settings.vocoder, settings.vae, settings.round_trips)
+    tokenizer = clap_tokenizer()
+    model = seeded(lambda: TrainedClap(tokenizer), settings.seed)
+    if settings.start:
+        trained, trained_tokenizer = load_clap(settings.start)
+        if trained_tokenizer.get_vocab() != tokenizer.get_vocab():
+            raise ValueError(f"{settings.start} has the tokenizer of another corpus; train without start=")
+        model.clap.load_state_dict(trained.state_dict())
+
+    def losses(generator: torch.Generator) -> dict[str, torch.Tensor]:
+        audio, scenes = draw_scenes(sources, settings.batch_size, generator)
+        captions = [new_caption(scene, generator) for scene in scenes]
+        scale = model.clap.logit_scale_a.exp().clamp(max=100.0)
+        text = embed_text(model.clap, tokenizer, captions)
+        return clap_losses(embed_audio(model.clap, audio), text, scale, scenes, model.head)
+
+    schedule = Schedule(
+        settings.steps, settings.learning_rate, settings.seed, checkpoint_every=settings.checkpoint_every
+    )
+    data = data_settings(
+        clips=settings.clips,
+        batch_size=settings.batch_size,
+        vocoder=settings.vocoder,
+        vae=settings.vae,
+        round_trips=settings.round_trips,
+        start=Path(settings.start) / "model.safetensors" if settings.start else None,
+    )
+    train(model, losses, schedule, Path(settings.run), data)
+    save_clap(model.clap, tokenizer, Path(settings.run) / "clap")
+    return model.clap
+
+
+def clap_tokenizer() -> RobertaTokenizer:
+    """Byte-level BPE over training captions; the held-out phrasings use no other words."""
+    return make_roberta_tokenizer(
+        [sample_scene(TRAIN_FIRST_SEED + i, split="train").caption for i in range(VOCABULARY_CAPTIONS)]
+    )
+
+
+def draw_scenes(
+    sources: Sequence[ClipSet], batch_size: int, generator: torch.Generator
+) -> tuple[torch.Tensor, list[Scene]]:
+    """Waveforms (B, S) and scenes of random clips; with round trips, one batch in four is drawn from those."""
+    clips = sources[-1] if torch.rand((), generator=generator) < 0.25 else sources[0]
+    indices = torch.randint(len(clips), (batch_size,), generator=generator).tolist()
+    return clips.audio(indices), [clips.scenes[i] for i in indices]
+
+
+def save_clap(model: ClapModel, tokenizer: RobertaTokenizer, folder: Path) -> None:
+    """Write model, tokenizer and feature extractor in transformers' layout, weights in half precision."""
+    save_half(model, folder / "model.safetensors")
+    model.config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    feature_extractor().save_pretrained(folder)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO)
+    torch.set_num_threads(1)
+    train_clap(parse_settings(ClapSettings, sys.argv[1:]))

@@ -1,0 +1,109 @@
+"""Trains the event classifier: `python -m experiments.testbed.training.train_classifier steps=900`. Resumes."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from experiments.system.settings import parse_settings
+from experiments.testbed.corpus.scenes import EVENT_NAMES
+from experiments.testbed.models.classifier import EventClassifier, smear
+from experiments.testbed.models.judges_data import (
+    TRAIN_FIRST_SEED,
+    ClipSet,
+    data_settings,
+    render_clips,
+    with_round_trips,
+)
+from experiments.testbed.models.mel import log_mel
+from experiments.testbed.plugin.load import load_classifier
+from experiments.testbed.training.judges_training import Schedule, save_half, seeded, train
+
+SHORTEST_CROP_FRAMES = 240
+LEVEL_NAT = 0.5
+ROUND_TRIP_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class ClassifierSettings:
+    """`run` receives checkpoint, record and weights; `vocoder` and `vae` (folders, or empty) add round-tripped clips.
+
+    `start` is a classifier file to start from (empty: random weights), for a second run with a lower rate.
+    """
+
+    run: str = "runs/testbed/classifier"
+    cache: str = "runs/testbed/clips"
+    vocoder: str = ""
+    vae: str = ""
+    clips: int = 12288
+    round_trips: int = 2048
+    steps: int = 900
+    batch_size: int = 32
+    learning_rate: float = 3e-3
+    start: str = ""
+    seed: int = 0
+    checkpoint_every: int = 100
+
+
+def draw_crops(clips: ClipSet, batch_size: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-mels (B, T, M) and labels (B, E) of random clips: whole ones, or on every second draw crops of at least
+    3.8 s. A crop of a "then" scene would lose one of its events, so crops are taken from other scenes only.
+    """
+    whole = bool(torch.rand((), generator=generator) < 0.5)
+    accepted = [i for i, scene in enumerate(clips.scenes) if whole or scene.relation != "then"]
+    drawn = torch.randint(len(accepted), (batch_size,), generator=generator)
+    indices = [accepted[i] for i in drawn.tolist()]
+    mels = log_mel(clips.audio(indices))
+    frames = mels.shape[1]
+    if not whole and frames > SHORTEST_CROP_FRAMES:
+        length = int(torch.randint(SHORTEST_CROP_FRAMES, frames, (), generator=generator))
+        start = int(torch.randint(frames - length + 1, (), generator=generator))
+        mels = mels[:, start : start + length]
+    return mels, clips.labels(indices)
+
+
+def augment(mels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Random level (+-0.5 nat, that is 4 dB) per clip, then `smear`."""
+    level = LEVEL_NAT * (2.0 * torch.rand(len(mels), 1, 1, generator=generator) - 1.0)
+    return smear(mels + level, generator)
+
+
+def train_classifier(settings: ClassifierSettings) -> EventClassifier:
+    """Train (or resume) the classifier; writes `classifier.safetensors` (half precision) into the run folder."""
+    root = Path(settings.cache)
+    clips = render_clips(root, "train", settings.clips, TRAIN_FIRST_SEED)
+    sources = with_round_trips(root, clips, settings.vocoder, settings.vae, settings.round_trips)
+    model = load_classifier(settings.start) if settings.start else seeded(EventClassifier, settings.seed)
+
+    def losses(generator: torch.Generator) -> dict[str, torch.Tensor]:
+        source = sources[-1] if torch.rand((), generator=generator) < ROUND_TRIP_SHARE else clips
+        mels, labels = draw_crops(source, settings.batch_size, generator)
+        logits = model(augment(mels, generator)).logits
+        loss = nn.functional.binary_cross_entropy_with_logits(logits, labels) * len(EVENT_NAMES)
+        return {"total": loss}
+
+    schedule = Schedule(
+        settings.steps, settings.learning_rate, settings.seed, checkpoint_every=settings.checkpoint_every
+    )
+    data = data_settings(
+        clips=settings.clips,
+        batch_size=settings.batch_size,
+        vocoder=settings.vocoder,
+        vae=settings.vae,
+        round_trips=settings.round_trips,
+        start=Path(settings.start) if settings.start else None,
+    )
+    train(model, losses, schedule, Path(settings.run), data)
+    save_half(model, Path(settings.run) / "classifier.safetensors")
+    return model
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO)
+    torch.set_num_threads(1)
+    train_classifier(parse_settings(ClassifierSettings, sys.argv[1:]))
