@@ -12,9 +12,9 @@ from typing import Any
 
 # Before the checkout's conftest puts its own source first: what is tested is the installed library.
 import diffusers
+from experiments.testbed.text import make_roberta_tokenizer, make_t5_tokenizer
 from transformers import AutoTokenizer, ClapConfig, ClapFeatureExtractor, RobertaTokenizer, T5Tokenizer
 
-from experiments.testbed.text import make_roberta_tokenizer, make_t5_tokenizer
 from litefocus import LiteFocusConfig, disable_lite_focus, inject_lite_focus, lite_focus_state, repair_pipeline
 from litefocus.windows import inject_exact_windows
 
