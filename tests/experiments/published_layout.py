@@ -2,15 +2,19 @@
 
 What the hub's repositories hold and diffusers' own `save_pretrained` does not write is put in by hand: the class and
 library names of their index, `max_new_tokens` inside the language model's config and no generation_config.json, the
-older tokenizer files, and a `.bin` beside every `.safetensors`. Weights are tiny and random.
+older tokenizer files with SentencePiece's, a card, and a `.bin` beside every `.safetensors`. Levels, layers and blocks
+are as many as published, AudioLDM2-large with three in a transformer; widths are tiny, weights random. The music
+checkpoint of AudioLDM2 has the base model's architecture.
 """
 
 import json
+import struct
 from pathlib import Path
 
 import torch
 from diffusers import (
     AudioLDM2Pipeline,
+    AudioLDM2UNet2DConditionModel,
     AudioLDMPipeline,
     AutoencoderKL,
     DDIMScheduler,
@@ -27,18 +31,26 @@ from transformers import (
     SpeechT5HifiGanConfig,
 )
 
-from experiments.pipelines.untrained import PUBLISHED_SCHEDULER, TINY_VAE, TINY_VOCODER, seeded_initialisation
+from experiments.pipelines.untrained import (
+    PUBLISHED_SCHEDULER,
+    PUBLISHED_VAE,
+    TINY_UNET,
+    TINY_VAE,
+    TINY_VOCODER,
+    seeded_initialisation,
+)
 from experiments.testbed.models.clap import clap_config
 from experiments.testbed.models.text import make_roberta_tokenizer, make_text_parts
-from experiments.testbed.models.unet import export_unet, make_unet
+from experiments.testbed.models.unet import TEXT_DIM
 
 CAPTIONS = ["a dog barks", "rain falls on a roof", "a bell rings"]
 WIDTH = 16
+BLOCKS = {"base": 1, "music": 1, "large": 3}
 
 
 def decoder_parts():
     return {
-        "vae": AutoencoderKL(**TINY_VAE).eval(),
+        "vae": AutoencoderKL(**TINY_VAE | {"layers_per_block": PUBLISHED_VAE["layers_per_block"]}).eval(),
         "scheduler": DDIMScheduler(**PUBLISHED_SCHEDULER),
         "vocoder": SpeechT5HifiGan(SpeechT5HifiGanConfig(**TINY_VOCODER)).eval(),
     }
@@ -49,12 +61,12 @@ def class_conditioned_unet(width):
         sample_size=16,
         in_channels=8,
         out_channels=8,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        block_out_channels=(8, 16, 24),
-        cross_attention_dim=(8, 16, 24),
-        layers_per_block=1,
-        attention_head_dim=2,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        block_out_channels=(8, 16, 24, 32),
+        cross_attention_dim=(8, 16, 24, 32),
+        layers_per_block=2,
+        attention_head_dim=8,
         norm_num_groups=4,
         class_embed_type="simple_projection",
         projection_class_embeddings_input_dim=width,
@@ -62,12 +74,16 @@ def class_conditioned_unet(width):
     ).eval()
 
 
-def build_audioldm2():
+def build_audioldm2(size="base"):
     text = make_text_parts(CAPTIONS)
     parts = {name: getattr(text, name) for name in vars(text)}
-    return AudioLDM2Pipeline(
-        **parts, **decoder_parts(), unet=export_unet(make_unet((16, 16, 16))), feature_extractor=ClapFeatureExtractor()
-    )
+    published = {
+        "layers_per_block": 2,
+        "cross_attention_dim": [[None, TEXT_DIM, TEXT_DIM]] * 4,
+        "transformer_layers_per_block": BLOCKS[size],
+    }
+    unet = AudioLDM2UNet2DConditionModel(**TINY_UNET | published).eval()
+    return AudioLDM2Pipeline(**parts, **decoder_parts(), unet=unet, feature_extractor=ClapFeatureExtractor())
 
 
 def build_audioldm():
@@ -110,11 +126,11 @@ PUBLISHED_INDEX = {
 }
 
 
-def write_published(folder, family="AudioLDM2Pipeline"):
+def write_published(folder, family="AudioLDM2Pipeline", size="base"):
     """A folder that is laid out like the published repository of a family; returns it."""
     folder = Path(folder)
     with seeded_initialisation(0):
-        pipe = BUILDERS[family]()
+        pipe = BUILDERS[family]() if size == "base" else BUILDERS[family](size)
     pipe.save_pretrained(folder)
     if family == "AudioLDM2Pipeline":
         _as_bare_gpt2(pipe.language_model, folder / "language_model")
@@ -124,6 +140,10 @@ def write_published(folder, family="AudioLDM2Pipeline"):
     for weights in sorted(folder.rglob("*.safetensors")):
         name = "pytorch_model.bin" if weights.stem == "model" else f"{weights.stem}.bin"
         torch.save(load_file(weights), weights.with_name(name))
+    for config in (file for file in folder.glob("*/config.json") if "dtype" in json.loads(file.read_text())):
+        _edit(config, lambda c: {"torch_dtype" if key == "dtype" else key: value for key, value in c.items()})
+    (folder / ".gitattributes").write_text("*.safetensors filter=lfs diff=lfs merge=lfs -text\n")
+    (folder / "README.md").write_text("---\nlicense: cc-by-nc-sa-4.0\n---\n\n# A double of the published repository\n")
     return folder
 
 
@@ -150,6 +170,16 @@ def _older_tokenizer_files(folder):
         (folder / "vocab.json").write_text(json.dumps(model["vocab"]), encoding="utf-8")
         merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
         (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]), encoding="utf-8")
+    else:
+        (folder / "spiece.model").write_bytes(b"".join(_sentence_piece(*piece) for piece in model["vocab"]))
+
+
+def _sentence_piece(text, score):
+    """One entry of SentencePiece's ModelProto, field 1: the piece (1, text), its score (2, float), its kind (3)."""
+    kind = {"<unk>": 2, "<pad>": 3, "</s>": 3}.get(text, 1)
+    encoded = text.encode()
+    entry = bytes([0x0A, len(encoded)]) + encoded + b"\x15" + struct.pack("<f", score) + bytes([0x18, kind])
+    return bytes([0x0A, len(entry)]) + entry
 
 
 def _edit(file, change):

@@ -24,6 +24,23 @@ def clip(pipe):
     return pipe(CAPTIONS[0], audio_length_in_s=1.0, num_inference_steps=2, generator=generator, output_type="pt").audios
 
 
+WEIGHTS = ("config.json", "model.safetensors", "pytorch_model.bin")
+DIFFUSERS_WEIGHTS = ("config.json", "diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
+TOKENIZER = ("special_tokens_map.json", "tokenizer.json", "tokenizer_config.json")
+# cvssp/audioldm2 at c8e7e189d324425c05c4c2f81214041ef4107983, read from its public record.
+PUBLISHED_FILES = {".gitattributes", "README.md", "model_index.json", "feature_extractor/preprocessor_config.json"} | {
+    f"{folder}/{name}"
+    for folder, names in {
+        **dict.fromkeys(("language_model", "text_encoder", "text_encoder_2", "vocoder"), WEIGHTS),
+        **dict.fromkeys(("projection_model", "unet", "vae"), DIFFUSERS_WEIGHTS),
+        "scheduler": ("scheduler_config.json",),
+        "tokenizer": (*TOKENIZER, "merges.txt", "vocab.json"),
+        "tokenizer_2": (*TOKENIZER, "spiece.model"),
+    }.items()
+    for name in names
+}
+
+
 def load_stock(folder):
     return AudioLDM2Pipeline.from_pretrained(folder, use_safetensors=True)
 
@@ -34,7 +51,13 @@ def test_the_double_differs_from_what_diffusers_saves_where_the_published_files_
     assert index["unet"][0] == index["projection_model"][0] == "audioldm2"
     assert not list(audioldm2.rglob("generation_config.json"))
     assert json.loads((audioldm2 / "language_model" / "config.json").read_text())["max_new_tokens"] == 8
-    assert {p.suffix for p in (audioldm2 / "unet").iterdir()} == {".bin", ".json", ".safetensors"}
+    assert {p.relative_to(audioldm2).as_posix() for p in audioldm2.rglob("*") if p.is_file()} == PUBLISHED_FILES
+
+
+@pytest.mark.parametrize(("size", "sites"), [("base", 20), ("music", 20), ("large", 60)])
+def test_the_doubles_have_as_many_sites_as_the_published_models(size, sites):
+    pipe = BUILDERS["AudioLDM2Pipeline"](size)
+    assert inject_lite_focus(repair_pipeline(pipe)) == sites
 
 
 def test_a_stock_pipeline_fails_and_inject_says_how_to_mend_it(audioldm2):
@@ -95,7 +118,8 @@ FAMILY = {"audioldm": "AudioLDMPipeline", "musicldm": "MusicLDMPipeline"}
 
 def run_command(tmp_path, name, *overrides):
     """The main command on a published folder, as a user types it; the clip records that it left."""
-    folder = write_published(tmp_path / "weights", FAMILY.get(name, "AudioLDM2Pipeline"))
+    size = name.removeprefix("audioldm2_") if name.startswith("audioldm2_") else "base"
+    folder = write_published(tmp_path / "weights", FAMILY.get(name, "AudioLDM2Pipeline"), size)
     (tmp_path / "prompts.txt").write_text(f"{CAPTIONS[0]}\n")
     command = [sys.executable, "-m", "experiments.run", f"pipeline={name}", f"pipeline.path={folder}", "data=captions",
                f"data.file={tmp_path / 'prompts.txt'}", "durations=[5.12]", "steps=2", *overrides,
