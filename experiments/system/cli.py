@@ -111,6 +111,11 @@ def check_overrides(arguments: Sequence[str], config_name: str) -> DictConfig | 
         return None
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
-            return compose(config_name=config_name, overrides=parsed.overrides)
+            return compose(config_name=config_name, overrides=[*parsed.overrides, *_own_files(parsed.config_dir)])
     except (HydraException, OmegaConfBaseException) as error:
         fail(describe_error(error), USAGE_ERROR)
+
+
+def _own_files(folder: str | None) -> list[str]:
+    """The override for what Hydra's --config-dir does: files of a user's own beside these."""
+    return [] if folder is None else [f"hydra.searchpath=[file://{Path(folder).absolute()}]"]
