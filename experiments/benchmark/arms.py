@@ -18,6 +18,7 @@ from hydra import compose
 from omegaconf import OmegaConf
 
 from experiments.datasets.prompts import Prompt
+from experiments.matrix.composition import with_composed_methods
 from experiments.matrix.conditions import Method, build_method
 from experiments.methods.baselines import NaiveSite, ValueSite
 from experiments.pipelines.pipeline import Pipeline
@@ -39,7 +40,7 @@ Call = Callable[[], Any]
 
 def method_of(name: str) -> tuple[Method, dict[str, Any]]:
     """The method of conf/method/<name>.yaml, and its node for the records."""
-    node = compose(config_name="config", overrides=[f"method={name}"]).method
+    node = with_composed_methods(compose(config_name="config", overrides=[f"method={name}"])).method
     plain = OmegaConf.to_container(node, resolve=True)
     assert isinstance(plain, dict)
     return build_method(node), {str(key): value for key, value in plain.items()}
