@@ -55,6 +55,12 @@ $(VENV)/.installed-slurm: $(VENV)/.installed-dev
 	$(BIN)/pip install -q -c constraints.txt -e '.[slurm,devices]'
 	touch $@
 
+# One CUDA device, under ten minutes: the check, and the published architecture to 320 s in two precisions. Records land
+# in results/gpu_*. A CUDA build of torch first: make demo TORCH='torch>=2.11'
+.PHONY: gpu
+gpu: $(VENV)/.installed
+	$(BIN)/python -m experiments.gpu
+
 # One thread: a mutant is a forked process, which a pool of threads would not survive.
 mutation: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python tests/mutation/mutate.py

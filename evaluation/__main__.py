@@ -8,6 +8,7 @@ preset=NAME            strict (default), published, audioldm, audioldm2, tango, 
 metrics=fad,kl,clap    instead of the preset's own
 extra=my.module        modules with metrics of your own (docs/extending.md)
 baseline=DIR           another generated folder with the same names: adds paired differences against it
+agreement=DIR          instead of all else: how alike the metrics of the records in DIR (from out=) rank the methods
 out=DIR                writes a json and a csv there, named after the generated folder's path; overwrites nothing
 config=FILE            yaml with any of these keys; embedders.<role> and labels (for the hit rate) as _target_ entries
 weights.vggish=PATH    also cnn14_16k, cnn14_32k, ast, passt, clap, clap_music_speech, tokenizer; sha256:HEX fetches
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0 if words else USAGE_ERROR
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
-        print(_run(parse(words)))
+        print(_agreement(words) if words[0].startswith("agreement=") else _run(parse(words)))
     except (ValueError, TypeError, OSError, ImportError, HydraException, OmegaConfBaseException) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return USAGE_ERROR
@@ -146,6 +147,17 @@ def _check_device(name: str) -> None:
         available.append("mps")
     if name not in available and not (name == "cuda" and torch.cuda.is_available()):
         raise ValueError(f"device={name}: torch sees {', '.join(available)} here")
+
+
+def _agreement(words: Sequence[str]) -> str:
+    from evaluation.agreement import agreement_of_records, agreement_table
+
+    if len(words) > 1:
+        raise ValueError(f"{words[1]!r} beside agreement=DIR; it takes nothing else")
+    folder = Path(words[0].partition("=")[2]).expanduser()
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder of records; out=DIR writes them")
+    return agreement_table(agreement_of_records(sorted(folder.glob("*.json"))))
 
 
 def _run(config: DictConfig) -> str:

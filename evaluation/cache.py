@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import threading
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ class EmbeddingCache:
         self.folder = folder
         self.hits = 0
         self.misses = 0
+        self._counting = threading.Lock()
 
     def key(self, content: str, identity: str, preprocessing: str) -> str:
         """Name of an entry: content hash (of a file or a caption), embedder identity, preprocessing."""
@@ -49,17 +51,22 @@ class EmbeddingCache:
         """The arrays stored under ``key``, or None. An entry that cannot be read is reported and counts as absent."""
         path = self._path(key)
         if path is None or not path.exists():
-            self.misses += 1
+            self._count(hit=False)
             return None
         try:
             with np.load(path, allow_pickle=False) as archive:
                 features = {name: archive[name] for name in archive.files}
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
             logger.warning("%s cannot be read (%s): the clip is embedded again", path, error)
-            self.misses += 1
+            self._count(hit=False)
             return None
-        self.hits += 1
+        self._count(hit=True)
         return features
+
+    def _count(self, hit: bool) -> None:
+        with self._counting:  # Files are looked up in several threads.
+            self.hits += hit
+            self.misses += not hit
 
     def put(self, key: str, features: Features) -> None:
         """Store arrays as float32. A reader sees the whole entry or none. OSError names the folder (a full disk)."""

@@ -78,6 +78,8 @@ def read_captions(path: Path, wanted: Collection[str] = (), *, several: bool = F
         texts = [text for column in caption_columns for text in _texts(cells.get(column))]
         if not texts or not all(texts):
             raise PairingError(f"{where}: {name!r} empty; give each id one caption")
+        if any("\0" in text for text in texts):
+            raise PairingError(f"{where}: the caption of {name!r} holds a null byte; is the file damaged?")
         captions[name] = (*captions.get(name, ()), *texts)
         if len(captions[name]) > 1 and not several:
             raise PairingError(

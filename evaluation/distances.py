@@ -35,7 +35,14 @@ def frechet(metric: str, material: Material, role: Role, output: Output, rows: A
 
         return distance
 
-    details = {"reference_rows": len(material.reference_rows(role, output, 0)), "output": output}
+    first = material.reference_rows(role, output, 0)
+    per_window = len(_flat(rows[:, 0]))
+    details = {
+        "reference_rows": len(first),
+        "rows": min(len(first), per_window),
+        "dimension": first.shape[1],
+        "output": output,
+    }
     return SetValues(rows, distance_to(None), details, distance_to)
 
 
@@ -106,18 +113,6 @@ def neighbourhood(what: Neighbourhood, role: Role) -> Callable[[Material], SetVa
         return SetValues(material.vectors(role), statistic_to(None), {"nearest": NEAREST}, statistic_to)
 
     return values
-
-
-def few_for_neighbours(role: Role) -> Callable[[Material], str | None]:
-    """Why there are too few clips or references for balls around them, or None."""
-
-    def lacking(material: Material) -> str | None:
-        for count, what in ((len(material.clips), "clips"), (len(material.reference[role].clip_ids), "references")):
-            if count <= NEAREST:
-                return f"{count} {what}; neighbourhoods of {NEAREST} take at least {NEAREST + 1}"
-        return None
-
-    return lacking
 
 
 @dataclass(frozen=True)

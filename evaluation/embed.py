@@ -16,6 +16,7 @@ from tqdm import tqdm
 from evaluation.audio import AudioError, UnreadableAudioError
 from evaluation.cache import EmbeddingCache, hash_file
 from evaluation.embedders.protocol import Array, Embedder, Features, Output, TextEmbedder
+from evaluation.prefetch import prefetched
 from evaluation.preprocessing import Preprocessing, check_window, prepare
 
 _PENDING_WINDOWS = 32
@@ -90,6 +91,8 @@ def embed_files(
     reason; it is never replaced or skipped silently. Configuration errors (a window that the embedder cannot take)
     raise.
 
+    Files are read and decoded ahead of the network, a few at a time.
+
     Args:
         paths: clip id to file.
         embedder: the network.
@@ -102,17 +105,14 @@ def embed_files(
     done: dict[str, Features] = {}
     failures: list[Failure] = []
     pending: list[_Pending] = []
-    for clip_id, path in tqdm(paths.items(), desc=description or embedder.name, unit="clip", delay=2, leave=False):
-        crop = (crops or {}).get(clip_id, clip_id)
-        try:
-            key = cache.key(_content(path), embedder.identity, preprocessing.describe(crop))
-            features = cache.get(key)
-            if features is None:
-                pending.append(_Pending(clip_id, key, prepare(path, crop, embedder, preprocessing)))
-            else:
-                done[clip_id] = features
-        except (AudioError, FileNotFoundError) as error:
-            failures.append(Failure(clip_id, str(error)))
+    found = prefetched(lambda item: _find(*item, embedder, preprocessing, cache, crops or {}), list(paths.items()))
+    for entry in tqdm(found, description or embedder.name, len(paths), unit="clip", delay=2, leave=False):
+        if isinstance(entry, Failure):
+            failures.append(entry)
+        elif isinstance(entry, _Pending):
+            pending.append(entry)
+        else:
+            done.update(entry)
         if sum(len(entry.windows) for entry in pending) >= _PENDING_WINDOWS:
             done.update(_embed_pending(pending, embedder, cache))
             pending.clear()
@@ -145,6 +145,26 @@ class _Pending(NamedTuple):
     clip_id: str
     key: str
     windows: list[Array]
+
+
+def _find(
+    clip_id: str,
+    path: Path,
+    embedder: Embedder,
+    preprocessing: Preprocessing,
+    cache: EmbeddingCache,
+    crops: Mapping[str, str],
+) -> dict[str, Features] | _Pending | Failure:
+    """What the cache holds of a file, or its windows, or why there are none."""
+    crop = crops.get(clip_id, clip_id)
+    try:
+        key = cache.key(_content(path), embedder.identity, preprocessing.describe(crop))
+        features = cache.get(key)
+        if features is not None:
+            return {clip_id: features}
+        return _Pending(clip_id, key, prepare(path, crop, embedder, preprocessing))
+    except (AudioError, FileNotFoundError) as error:
+        return Failure(clip_id, str(error))
 
 
 def _embed_pending(

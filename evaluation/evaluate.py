@@ -21,7 +21,7 @@ from evaluation.pairing import Pairing, common_clips, pair_folders
 from evaluation.preprocessing import Preprocessing, band_limited
 from evaluation.presets import Preset
 from evaluation.registry import METRICS
-from evaluation.results import Evaluation, MetricResult
+from evaluation.results import Evaluation, MetricResult, stamped
 from evaluation.scorer import Scorer, embed_clip_captions, make_scorer, score_folder, score_with_material, text_embedder
 from evaluation.scoring import FolderScore, compare
 
@@ -86,7 +86,7 @@ def evaluate(
     return Evaluation(
         name=name,
         results=score.results,
-        floors=tuple(found),
+        floors=tuple(stamped(found, scorer.preset.version)),
         differences=tuple(differences),
         per_clip=score.per_clip(),
         failures=score.failures,

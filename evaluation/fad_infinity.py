@@ -22,6 +22,7 @@ from evaluation.fad import Moments, check_embeddings, frechet_distance
 
 _SMALLEST_FRACTION = 0.25
 _FRAMES_PER_DIMENSION = 5
+_POINTS = 15
 
 Variant = Literal["joint", "generated-only", "with-replacement"]
 
@@ -67,7 +68,7 @@ def fad_infinity(
     joint: bool = True,
     reference_clips: ArrayLike | None = None,
     generated_clips: ArrayLike | None = None,
-    points: int = 15,
+    points: int = _POINTS,
     repeats: int = 5,
 ) -> float:
     """Value alone of :func:`fad_infinity_interval`, about 20 times faster."""
@@ -83,7 +84,7 @@ def fad_infinity_interval(
     joint: bool = True,
     reference_clips: ArrayLike | None = None,
     generated_clips: ArrayLike | None = None,
-    points: int = 15,
+    points: int = _POINTS,
     repeats: int = 5,
     groups: int = 20,
     confidence: float = 0.95,
@@ -182,21 +183,22 @@ def _clip_sets(
         rows = check_embeddings(data, name)
         members = rows_by_clip(ids, len(rows))
         sets.append(_ClipSet(rows, members, generator.random((repeats, points, len(members)))))
-    _check_size(sets, points)
+    check_enough([s.members for s in sets], sets[0].rows.shape[1], points)
     return sets, exact
 
 
-def _check_size(sets: list[_ClipSet], points: int) -> None:
-    largest = min(len(s.members) for s in sets)
+def check_enough(sets: list[list[Array]], dimension: int, points: int = _POINTS) -> None:
+    """Raise ValueError for sets too small to extrapolate from, each given as the row numbers of its clips."""
+    largest = min(map(len, sets))
     sizes = _sizes(largest, points)
     if len(np.unique(sizes)) < points:
         raise ValueError(f"{largest} clips do not give {points} different sizes; add clips or lower points")
-    for s in sets:
-        frames = int(np.sort([len(rows) for rows in s.members])[: sizes[0]].sum())
-        needed = _FRAMES_PER_DIMENSION * s.rows.shape[1]
+    for members in sets:
+        frames = int(np.sort([len(rows) for rows in members])[: sizes[0]].sum())
+        needed = _FRAMES_PER_DIMENSION * dimension
         if frames < needed:
             raise ValueError(
-                f"the smallest subset ({sizes[0]} clips) may hold {frames} frames of {s.rows.shape[1]} dimensions;"
+                f"the smallest subset ({sizes[0]} clips) may hold {frames} frames of {dimension} dimensions;"
                 f" an extrapolation needs at least {needed}: add clips, or report plain FAD with its N"
             )
 

@@ -62,6 +62,17 @@ def exact_set_per_window(logits: ArrayLike, labels: Sequence[ClipLabels], *, thr
 
 def _heard_and_due(logits: ArrayLike, labels: Sequence[ClipLabels], threshold: float) -> tuple[Array, Array]:
     """(n, W, C) whether a class counts as heard at a window, and (n, C) whether it is due."""
+    heard, due = heard_windows(logits, labels, threshold)
+    every = np.array([clip.in_every_window for clip in labels])[:, None, None]
+    return np.where(every, heard, heard.any(axis=1, keepdims=True)), due
+
+
+def heard_windows(logits: ArrayLike, labels: Sequence[ClipLabels], threshold: float) -> tuple[Array, Array]:
+    """(n, W, C) whether each class is heard in each window, and (n, C) whether it is due.
+
+    Raises:
+        ValueError: as :func:`hit_rate_per_window`.
+    """
     rows = real_array(logits, "logits", np.float64)
     if rows.ndim != 3 or len(rows) != len(labels) or rows.size == 0 or not np.isfinite(rows).all():
         raise ValueError(f"logits {rows.shape} for {len(labels)} labelled clips; expected finite (n, W, C)")
@@ -72,6 +83,4 @@ def _heard_and_due(logits: ArrayLike, labels: Sequence[ClipLabels], threshold: f
         if not clip.classes or sorted(set(clip.classes) & set(range(len(row)))) != sorted(clip.classes):
             raise ValueError(f"labels {clip.classes}; give different classes out of 0 to {len(row) - 1}, at least one")
         row[list(clip.classes)] = True
-    heard = rows > logit(threshold)
-    every = np.array([clip.in_every_window for clip in labels])[:, None, None]
-    return np.where(every, heard, heard.any(axis=1, keepdims=True)), due
+    return rows > logit(threshold), due

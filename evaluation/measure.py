@@ -9,11 +9,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from evaluation.bootstrap import Array
+from evaluation.bootstrap import Array, rows_by_clip
 from evaluation.clap_score import SeveralCaptions, over_captions, window_clap_scores
 from evaluation.distances import fixed_reference, frechet, kernel_distance, require
 from evaluation.embedders.protocol import Output
-from evaluation.fad_infinity import fad_infinity_interval
+from evaluation.event_order import has_order, order_per_clip
+from evaluation.fad_infinity import check_enough, fad_infinity_interval
 from evaluation.inception_score import mean_of_splits, split_numbers
 from evaluation.kl import bernoulli_kl_per_clip, kl_per_clip, windowed_kl_per_clip
 from evaluation.longform import consistency, repetition
@@ -73,6 +74,19 @@ def fad_infinity(material: Material, n_failed: int) -> MetricResult:
     )
 
 
+def without_frames(material: Material) -> str | None:
+    """Why there are too few clips or frames to extrapolate from, or None."""
+    output = material.frames_output("frames")
+    real, of_reference = material.reference["frames"].first_windows(output)
+    rows, of_clip = material.generated["frames"].first_windows(output)
+    of_prompt = material.prompt_numbers("frames")[of_clip]
+    try:
+        check_enough([rows_by_clip(of_reference, len(real)), rows_by_clip(of_prompt, len(rows))], rows.shape[1])
+    except ValueError as error:
+        return str(error)
+    return None
+
+
 def kad(material: Material) -> SetValues:
     """Kernel audio distance of the classifier's embeddings."""
     require(material, "classifier", "embedding", "kad")
@@ -85,8 +99,6 @@ def without_bandwidth(role: Role) -> Callable[[Material], str | None]:
     def lacking(material: Material) -> str | None:
         if role == "classifier" and "embedding" not in material.outputs[role]:
             return None  # An error that names the embedder follows.
-        if len(material.reference[role].clip_ids) < 2:
-            return "one reference"
         try:
             fixed_reference(material, role, None, 0)
         except ValueError:
@@ -141,6 +153,26 @@ def heard(metric: str, per_window: Callable[..., Array]) -> Callable[[Material],
     return values
 
 
+def event_order(material: Material) -> SetValues:
+    """Share of neighbouring sounds in the right order, over the clips that should have one."""
+    require(material, "classifier", "logits", "event_order")
+    values = order_per_clip(material.rows("classifier", "logits"), material.labels or ())
+    ordered = int(np.isfinite(values).sum())
+    details = {"clips_with_order": ordered}
+    return SetValues(values[:, None], lambda part, _: _mean_of_numbers(part), details)
+
+
+def _mean_of_numbers(values: Array) -> float:
+    numbers = values[np.isfinite(values)]
+    return float(numbers.mean()) if len(numbers) else np.nan
+
+
+def without_order(material: Material) -> str | None:
+    """Why no clip can show an order, or None."""
+    ordered = sum(map(has_order, material.labels or ()))
+    return None if ordered else "no clip whose labels follow one another"
+
+
 def clap(material: Material) -> Array:
     """(n, W) cosines of windows and captions."""
     return _clap("clap", material, window_means)
@@ -166,9 +198,9 @@ def repetition_of_windows(material: Material) -> Array:
     return repetition(material.rows("text", "embedding")).mean[:, None]
 
 
-def waveform_level(column: int) -> Callable[[Material], Array]:
-    """(n, W) numbers that are read off the waveform: 0 the level, 1 the share of silence."""
-    return lambda material: material.rows(None, "embedding")[..., column]
+def read_off(role: Role | None, column: int) -> Callable[[Material], Array]:
+    """(n, W) numbers that are read off the waveform: one column of what a role without a network gives."""
+    return lambda material: material.rows(role, "embedding")[..., column]
 
 
 def _paired_logits(material: Material, metric: str) -> tuple[Array, Array]:

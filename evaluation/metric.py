@@ -76,6 +76,7 @@ class Metric:
         uneven: what is taken of clips with different numbers of windows: each clip's mean over its own, the first
             ones, as many as every clip has, or all of them.
         shown: in the main tables and figures: the value ("") and its drift along the clip ("_drift").
+        fewest: clips, and references where it needs some, that it takes at least.
         lacking: why the features do not allow it, or None.
         floor: the same number on references alone.
         finished: in place of ``measure``, from the features and the number of failed clips: for a metric with an
@@ -91,6 +92,7 @@ class Metric:
     unit: str = ""
     uneven: Literal["mean", "first", "all"] = "mean"
     shown: tuple[str, ...] = ("",)
+    fewest: int = 1
     lacking: Callable[[Material], str | None] | None = None
     floor: Callable[[Material], Floor] | None = None
     finished: Callable[[Material, int], MetricResult] | None = None

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from evaluation.hit_rate import LabelSource
 from evaluation.material import Material
+from evaluation.metric import Metric
 from evaluation.pairing import Clip
 from evaluation.registry import find_metric
 
@@ -38,10 +39,24 @@ def lacking_material(metrics: Sequence[str], material: Material) -> dict[str, st
     elif fewest < most:
         reasons = _without_equal_length(metrics, material)
     for metric in metrics:
+        if (few := _too_few(find_metric(metric), material)) is not None:
+            reasons.setdefault(metric, few)
+            continue
         lacking = find_metric(metric).lacking
         if lacking is not None and (reason := lacking(material)) is not None:
             reasons[metric] = reason
     return reasons
+
+
+def _too_few(metric: Metric, material: Material) -> str | None:
+    """Why there are not enough clips or references, or None."""
+    counts = [(len(material.clips), "clips")]
+    if "reference" in metric.needs:
+        counts.append((len(material.reference[metric.role].clip_ids), "references"))
+    for count, what in counts:
+        if count < metric.fewest:
+            return f"{count} {what if count > 1 else what[:-1]}; it takes at least {metric.fewest}"
+    return None
 
 
 def _without_equal_length(metrics: Sequence[str], material: Material) -> dict[str, str]:

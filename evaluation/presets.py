@@ -31,6 +31,7 @@ class Preset:
     Attributes:
         name: goes into every result.
         description: one line: whose protocol it is and where it departs.
+        version: counts up with every change that may change a number; goes into every result.
         embedders: which network fills each role, by its name in ``embedders.build``; one left out must be
             handed over.
         metrics: computed unless others are asked for.
@@ -48,6 +49,7 @@ class Preset:
 
     name: str
     description: str
+    version: int = field(default=1, kw_only=True)
     embedders: Mapping[Role, str] = field(default_factory=dict)
     metrics: tuple[str, ...] = _STRICT_METRICS
     generated: Preprocessing = field(default_factory=Preprocessing)
@@ -110,6 +112,7 @@ _WHOLE = Preprocessing(cut="whole", mono="first", remove_dc=True, pad_to_s=2.0)
 _PASST = Preprocessing(cut="first", allow_short=True, mono="first", remove_dc=True)
 _TANGO = Preprocessing(cut="whole", pad_to_s=2.0)
 _FIRST = Preprocessing(cut="first", allow_short=True)
+_EIGHT = Preprocessing(cut="first", window_s=8.0, allow_short=True, remove_dc=True, pad_to_s=8.0)
 _STABLE = Preprocessing(cut="overlapping", level="peak")
 _CLASSIC: dict[Role, str] = {"frames": "vggish", "classifier": "cnn14_16k", "text": "clap_laion"}
 _CLASSIC_METRICS = ("fad", "fd", "kl", "is")
@@ -161,6 +164,20 @@ PRESETS: dict[str, Preset] = {
             generated=_TANGO,
             reference=_TANGO,
             kl_eps=1e-6,
+        ),
+        Preset(
+            "av-benchmark",
+            "av-benchmark 050a5cd, its metrics of audio: first 8 s or padded to them, DC removed, exact KL by PaSST, FD"
+            " by PaSST and PANNs (fad_on_cnn14_16k), CLAP by LAION's music and speech checkpoint; soxr, not torchaudio",
+            {
+                "frames": "vggish",
+                "classifier": "package_passt",
+                "cnn14_16k": "cnn14_16k",
+                "text": "clap_music_speech",
+            },
+            metrics=("fad", "fd", "fad_on_cnn14_16k", "kl", "is", "clap"),
+            generated=_EIGHT,
+            reference=_EIGHT,
         ),
         Preset(
             "stable-audio",

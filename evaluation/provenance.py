@@ -45,6 +45,7 @@ def describe(
     fewest, most = material.windows
     return {
         "preset": preset.name,
+        "preset_version": preset.version,
         "description": preset.description,
         "embedders": {str(role or "levels"): f"{e.name} {e.identity}" for role, e in embedders.items()},
         "environments": {str(role): e.environment for role, e in embedders.items() if isinstance(e, WorkerEmbedder)},

@@ -18,7 +18,7 @@ from evaluation.hit_rate import exact_set_per_window, hit_rate_per_window
 from evaluation.kl import bernoulli_kl_per_clip, kl_per_clip
 from evaluation.material import Material
 from evaluation.metric import DRIFT, Metric, Need, SetValues
-from evaluation.neighbours import NEIGHBOURHOODS, Neighbourhood
+from evaluation.neighbours import NEAREST, NEIGHBOURHOODS, Neighbourhood
 from evaluation.presets import Role
 from evaluation.scoring import Measured
 
@@ -33,21 +33,23 @@ def _own() -> tuple[Metric, ...]:
     return (
         Metric(
             "fad", measure.fad, "frames", False, _REFERENCE, "FAD",
-            uneven="first", shown=_BOTH, floor=floors.halves("frames"),
+            uneven="first", shown=_BOTH, fewest=2, floor=floors.halves("frames"),
         ),
         Metric(
             "fad_pooled", measure.fad_pooled, "frames", False, _REFERENCE | {"windows"}, "FAD pooled",
-            uneven="all", shown=(),
+            uneven="all", shown=(), fewest=2,
         ),
         Metric(
-            "fad_infinity", None, "frames", False, _REFERENCE, "FAD infinity", shown=(), finished=measure.fad_infinity
+            "fad_infinity", None, "frames", False, _REFERENCE, "FAD infinity",
+            shown=(), lacking=measure.without_frames, finished=measure.fad_infinity,
         ),
         Metric(
-            "fd", measure.fd, "classifier", False, _REFERENCE, "FD", uneven="first", floor=floors.halves("classifier")
+            "fd", measure.fd, "classifier", False, _REFERENCE, "FD",
+            uneven="first", fewest=2, floor=floors.halves("classifier"),
         ),
         Metric(
             "kad", measure.kad, "classifier", False, _REFERENCE, "KAD",
-            uneven="first", shown=(), lacking=measure.without_bandwidth("classifier"),
+            uneven="first", shown=(), fewest=2, lacking=measure.without_bandwidth("classifier"),
             floor=floors.kernel_halves("classifier"),
         ),
         *(_neighbourhood(what, what, "classifier") for what in NEIGHBOURHOODS),
@@ -78,21 +80,27 @@ def _own() -> tuple[Metric, ...]:
             frozenset({"labels"}), floor=floors.labelled(exact_set_per_window),
         ),
         Metric(
+            "event_order", measure.event_order, "classifier", True, frozenset({"labels", "windows"}), "Event order",
+            uneven="first", shown=(), lacking=measure.without_order,
+        ),
+        Metric(
             "consistency", measure.consistency_of_windows, "text", None, frozenset({"windows", "equal_windows"})
         ),
         Metric(
             "repetition", measure.repetition_of_windows, "text", None, frozenset({"windows", "windows_of_each"}),
             shown=(),
         ),
-        Metric("level", measure.waveform_level(0), None, None, unit="dBFS", shown=()),
-        Metric("silence", measure.waveform_level(1), None, None, shown=()),
+        Metric("level", measure.read_off(None, 0), None, None, unit="dBFS", shown=()),
+        Metric("silence", measure.read_off(None, 1), None, None, shown=()),
+        Metric("loudness", measure.read_off("loudness", 0), "loudness", None, unit="LUFS", shown=()),
+        Metric("clipping", measure.read_off("loudness", 1), "loudness", False, shown=()),
     )  # fmt: skip
 
 
 def _neighbourhood(name: str, what: Neighbourhood, role: Role) -> Metric:
     return Metric(
         name, distances.neighbourhood(what, role), role, True, _REFERENCE, uneven="first", shown=(),
-        lacking=distances.few_for_neighbours(role), floor=floors.neighbour_halves(what, role),
+        fewest=NEAREST + 1, floor=floors.neighbour_halves(what, role),
     )  # fmt: skip
 
 
@@ -102,12 +110,13 @@ def _on(kind: str, role: Role) -> Metric:
     if kind == "fad":
         return Metric(
             name, distances.frechet_on(role), role, False, _REFERENCE, f"FAD on {role}",
-            uneven="first", shown=(), floor=floors.halves(role),
+            uneven="first", shown=(), fewest=2, floor=floors.halves(role),
         )  # fmt: skip
     if kind == "kad":
         return Metric(
             name, distances.kernel_distance_on(role), role, False, _REFERENCE, f"KAD on {role}",
-            uneven="first", shown=(), lacking=measure.without_bandwidth(role), floor=floors.kernel_halves(role),
+            uneven="first", shown=(), fewest=2, lacking=measure.without_bandwidth(role),
+            floor=floors.kernel_halves(role),
         )  # fmt: skip
     return next(_neighbourhood(name, what, role) for what in NEIGHBOURHOODS if what == kind)
 

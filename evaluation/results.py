@@ -7,8 +7,8 @@ import io
 import itertools
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ class MetricResult:
     Attributes:
         metric: name, such as "fad", "kl_drift" or "floor_fad_halves".
         preset: the protocol that produced it.
+        preset_version: its version.
         value: the estimate.
         low, high: 95 % confidence interval; nan where too few units leave it undefined (one for a jackknife, five for a
             percentile interval) and where none is computed (floors, the collapse check). That of FAD, FD and KAD is
@@ -53,6 +54,12 @@ class MetricResult:
     baseline: str = ""
     details: dict[str, Any] = field(default_factory=dict)
     n_references: int | None = None
+    preset_version: int = 1
+
+
+def stamped(results: Iterable[MetricResult], version: int) -> list[MetricResult]:
+    """The results with the version of their preset."""
+    return [replace(result, preset_version=version) for result in results]
 
 
 def many_failed(n_failed: int, n_asked: int, what: str = "clips") -> str | None:

@@ -36,7 +36,7 @@ from evaluation.possible import lacking_inputs, lacking_material
 from evaluation.presets import Preset, Role, find_preset
 from evaluation.provenance import describe
 from evaluation.registry import find_metric, load_extra, measured, needing, register, role_of
-from evaluation.results import MetricResult, many_failed
+from evaluation.results import MetricResult, many_failed, stamped
 from evaluation.scoring import FolderScore, summarise
 
 logger = logging.getLogger(__name__)
@@ -228,6 +228,7 @@ def score_with_material(
         lost = {text for clip in clips for text in clip.captions} - {text for c in scored for text in c.captions}
         results.append(collapse_check(material, text_embedder(scorer).name, len(lost) + len(left_out)))
     provenance = describe(scorer.preset, scorer.seed, embedders, clips, references, material, best.chosen)
+    results = stamped(results, scorer.preset.version)
     score = FolderScore(name, scorer.preset.name, of_clips, tuple(results), failures, provenance, lost_references)
     return score, material, {**not_computed, **lacking}
 

@@ -28,7 +28,7 @@ from evaluation.bootstrap import (
 )
 from evaluation.metric import LeavesOut, PositionStatistic
 from evaluation.permutation import paired_permutation_p_value
-from evaluation.results import WHOLE, MetricResult
+from evaluation.results import WHOLE, MetricResult, stamped
 
 CONFIDENCE = 0.95
 
@@ -173,7 +173,7 @@ def compare(baseline: FolderScore, candidate: FolderScore, *, seed: int = 0) -> 
         ValueError: another preset or other embedders or references, or no clip in common.
     """
     _check_comparable(baseline, candidate)
-    results = []
+    results: list[MetricResult] = []
     for name, second in candidate.measured.items():
         if name not in baseline.measured:
             continue
@@ -184,7 +184,7 @@ def compare(baseline: FolderScore, candidate: FolderScore, *, seed: int = 0) -> 
         n_failed = len({*first.clip_ids, *second.clip_ids, *baseline.failures, *candidate.failures}) - len(common)
         pair = first.take(common), second.take(common)
         results += _differences(*pair, baseline.name, candidate.preset, n_failed, seed)
-    return results
+    return stamped(results, candidate.provenance["preset_version"])
 
 
 def _differences(
@@ -282,7 +282,7 @@ def _curves_without(measured: Measured, groups: Array, count: int) -> Array:
 
 
 def _check_comparable(baseline: FolderScore, candidate: FolderScore) -> None:
-    for what in ("preset", "embedders", "preprocessing", "protocol", "references"):
+    for what in ("preset", "preset_version", "embedders", "preprocessing", "protocol", "references"):
         first, second = baseline.provenance[what], candidate.provenance[what]
         if isinstance(first, Mapping):
             # A folder whose inputs allow fewer metrics has fewer networks; those of the common metrics must agree.

@@ -20,7 +20,7 @@ _FAILED_FILE = re.compile(f"(.*(?:{'|'.join(map(re.escape, AUDIO_SUFFIXES))})): 
 
 def table(found: Evaluation) -> str:
     """Headlines and drifts, floors, differences, what was not computed and what failed."""
-    lines = [found.name, *(f"preset {result.preset}" for result in found.results[:1])]
+    lines = [found.name, *(f"preset {row.preset}, version {row.preset_version}" for row in found.results[:1])]
     lines += [f"{'metric':<{_NAME_WIDTH}}{_columns('value', '95 % interval', 'n', 'failed', 'refs')}"]
     lines += [line(result) for result in found.results if _is_shown(result)]
     if found.floors:
@@ -34,6 +34,7 @@ def table(found: Evaluation) -> str:
         notes.append(f"clips have {fewest} to {most} windows: distances between sets take the first {fewest} of each")
     if others := found.pairing.get("not_audio"):
         notes.append(f"not taken: {len(others)} without an audio ending: {some(others)}")
+    notes += _small_sets(found)
     notes += [f"warning: {warning}" for warning in _many_failed(found)]
     references = failures_by_reason(found.failed_references, "failed references")
     wrapped = [text for note in notes for text in _wrap(note)]
@@ -62,6 +63,19 @@ def failures_by_reason(failures: Mapping[str, str], title: str = "failed") -> li
         lines += _wrap(f"{title}: {len(members)}: {members[0][1]}")
         lines += [f"  {what}" for what, _ in members[:_SHOWN_FAILURES]] + ([f"  and {more} more"] if more > 0 else [])
     return lines
+
+
+def _small_sets(found: Evaluation) -> list[str]:
+    """Fréchet distances of no more rows than dimensions: allowed, as in published tables, but mostly bias."""
+    small = [
+        r for r in found.results if r.window == WHOLE and r.details.get("rows", 1) <= r.details.get("dimension", 0)
+    ]
+    return [
+        f"{row.metric}: {row.details['rows']} rows of {row.details['dimension']} dimensions: mostly the bias of a small"
+        " N, to be compared at equal N only"
+        for row in small
+        if not row.metric.endswith(("_drift", "_slope"))
+    ]
 
 
 def _many_failed(found: Evaluation) -> list[str]:

@@ -28,7 +28,13 @@ from experiments.matrix.conditions import (
 from experiments.matrix.shards import Shard
 from experiments.pipelines.revisions import with_commit
 from experiments.records import RunRecord, of_kind, read_records
-from experiments.records.folder import check_same_settings, check_same_weights, check_writable, locked
+from experiments.records.folder import (
+    check_same_settings,
+    check_same_spelling,
+    check_same_weights,
+    check_writable,
+    locked,
+)
 from experiments.report import report
 from experiments.stages.generate import generate_clips
 from experiments.stages.score import embed_clips, is_scored, score_run
@@ -93,8 +99,10 @@ def _run_pipeline(
 ) -> None:
     """The stages that need the pipeline, on this shard's share."""
     config = with_commit(config)
-    check_same_settings(of_kind(read_records(run_dir), RunRecord), resolved(config))
+    earlier = of_kind(read_records(run_dir), RunRecord)
+    check_same_settings(earlier, resolved(config))
     prompts = load_prompts(config)
+    check_same_spelling(earlier, [prompt.id for prompt in prompts])
     pipeline = load_pipeline(config, config.shard.index)
     for duration in config.durations:
         pipeline.check_duration(float(duration))

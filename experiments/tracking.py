@@ -69,7 +69,7 @@ def _wandb() -> Any:
     try:
         import wandb
     except ImportError as error:
-        raise ImportError("tracking=wandb needs wandb: pip install 'litefocus[wandb]'") from error
+        raise ImportError("tracking=wandb needs wandb: pip install -e '.[wandb]'") from error
     return wandb
 
 

@@ -74,7 +74,7 @@ def find_sites(unet: nn.Module, levels: tuple[int, ...] = (0,), blocks: str = "a
             f"levels={levels}: this {type(unet).__name__} has {len(depths)} levels with attention, counted from 0"
         )
     names = {module: name for name, module in unet.named_modules()}
-    context_free = _is_context_free(_all_attentions(unet))
+    context_free = _is_context_free(unet)
     return [
         AttentionSite(names[attention], attention, transformer)
         for depth, transformer in found
@@ -101,7 +101,7 @@ def find_frequency_axis(unet: nn.Module, asked: int | None = None) -> int:
         return asked
     attentions = _all_attentions(unet)
     texts = {attention.to_k.in_features for attention in attentions if not _has_square_projections(attention)}
-    if _is_a(unet, "AudioLDM2UNet2DConditionModel") or len(texts) > 1 or _is_context_free(attentions):
+    if _is_a(unet, "AudioLDM2UNet2DConditionModel") or len(texts) > 1 or _is_context_free(unet):
         return -1
     raise TypeError(
         f"{type(unet).__name__} is of Stable Diffusion's kind and does not tell which axis of its latents (B, C, H, W) "
@@ -215,10 +215,14 @@ def _has_square_projections(attention: Any) -> bool:
     return bool(attention.to_k.in_features == attention.to_q.in_features)
 
 
-def _is_context_free(attentions: list[Any]) -> bool:
+def _is_context_free(unet: nn.Module) -> bool:
     """AudioLDM and MusicLDM declare cross-attentions but have no text context: each "context" is as wide as its layer.
 
-    A text encoder has one width and the layers have several, so equal widths everywhere are conclusive.
+    diffusers says that the condition is a class embedding beside the timestep's. In the original package: a text
+    encoder has one width and the layers have several, so equal widths everywhere are conclusive.
     """
+    if getattr(getattr(unet, "config", None), "class_embeddings_concat", False):
+        return True
+    attentions = _all_attentions(unet)
     widths = {attention.to_q.in_features for attention in attentions}
     return len(widths) > 1 and all(_has_square_projections(attention) for attention in attentions)

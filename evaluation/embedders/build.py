@@ -168,7 +168,14 @@ def check_sources(embedders: Iterable[Embedder]) -> None:
         raise published.WeightsError("; ".join(dict.fromkeys(problems)))
 
 
+def _loudness(weights: Mapping[str, str], options: dict[str, Any]) -> Embedder:
+    from evaluation.embedders.loudness import LoudnessEmbedder
+
+    return LoudnessEmbedder()
+
+
 BUILDERS: dict[str, Builder] = {
+    "loudness": _loudness,
     "vggish": _vggish,
     "cnn14_16k": _cnn14(16_000),
     "cnn14_32k": _cnn14(32_000),

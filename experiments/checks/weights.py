@@ -1,6 +1,5 @@
 """What a pipeline is made of: where its files are, their hashes and licence, and the classes that they load as."""
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from experiments.checks.lines import FAIL, NOTE, OK, Line
-from experiments.pipelines.pipeline import Pipeline, hash_weights
+from experiments.pipelines.pipeline import Pipeline, hash_weights, read_index
 from experiments.pipelines.revisions import WHAT_TO_SAVE
 
 HASH_DIGITS = 12
@@ -88,10 +87,7 @@ def licence_of(card: Path) -> str | None:
 
 def file_lines(folder: Path) -> Iterator[Line]:
     """Every component that the folder's index names, with the hash of its files, whether or not it loads."""
-    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
-    if not isinstance(index, dict):
-        raise ValueError(f"{folder / 'model_index.json'}: got a {type(index).__name__}, an index is an object")
-    for name, entry in sorted(index.items()):
+    for name, entry in sorted(read_index(folder).items()):
         if name.startswith("_") or not isinstance(entry, list) or not entry or entry[0] is None:
             continue
         where = folder / name

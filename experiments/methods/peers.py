@@ -28,7 +28,7 @@ def _package(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise ImportError(f"the arm needs the package {name}: pip install 'litefocus[peers]'") from error
+        raise ImportError(f"the arm needs the package {name}: pip install -e '.[peers]'") from error
 
 
 @contextmanager

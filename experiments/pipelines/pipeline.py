@@ -5,6 +5,7 @@ Shapes: S samples of a waveform.
 
 import gc
 import hashlib
+import json
 import logging
 import math
 import re
@@ -238,6 +239,8 @@ def load_published(
         raise ValueError(f"pipeline.family {family!r}: accepted are {', '.join(FAMILIES)}")
     if path is not None and not (Path(path).expanduser() / "model_index.json").is_file():
         raise FileNotFoundError(f"no model_index.json in {path}; pipeline.path takes a folder saved by save_pretrained")
+    if path is not None:
+        read_index(Path(path).expanduser())
     if path is None and not COMMIT.fullmatch(str(revision)):
         raise ValueError(
             f"pipeline.revision {revision!r}: weights are fetched at a pinned commit only; give the 40 hex digits of a "
@@ -258,6 +261,18 @@ def load_published(
     repair_pipeline(pipe)
     weights = f"sha256:{hash_weights(Path(source))}" if path else f"{hub_id}@{revision}"
     return Pipeline(name, prepare(pipe, device, dtype), trained, training_length_s, weights)
+
+
+def read_index(folder: Path) -> dict[str, Any]:
+    """What the folder's model_index.json says; ValueError where it is no JSON object."""
+    file = folder / "model_index.json"
+    try:
+        index = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file}: not valid JSON ({error}); save it again from the published repository") from error
+    if not isinstance(index, dict):
+        raise ValueError(f"{file}: got a {type(index).__name__}, an index is an object; save it again")
+    return index
 
 
 def _not_loaded(hub_id: str, revision: str | None, path: str | None, error: OSError) -> OSError:

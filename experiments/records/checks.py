@@ -27,11 +27,11 @@ def problems(record: Any) -> Iterator[str]:
     for field in fields(record):
         value = getattr(record, field.name)
         if not is_a(value, hints[field.name]):
-            yield f"{field.name} is {_shown(value)}, accepted is {_name(hints[field.name])}"
+            yield f"{field.name} is {shown(value)}, accepted is {_name(hints[field.name])}"
         elif field.name in NAMES and not NAME.fullmatch(value):
-            yield f"{field.name} is {_shown(value)}, which is no safe name"
+            yield f"{field.name} is {shown(value)}, which is no safe name"
         elif field.name == "audio" and not is_inside(value):
-            yield f"audio is {_shown(value)}, which is no path below the run folder"
+            yield f"audio is {shown(value)}, which is no path below the run folder"
 
 
 def is_a(value: Any, kind: Any) -> bool:
@@ -66,7 +66,8 @@ def _is_unicode(text: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value in an error, cut to 80 characters: a damaged file can hold one of any size."""
     text = ascii(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 

@@ -5,7 +5,7 @@ import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from datetime import UTC, datetime, timedelta
+from datetime import MAXYEAR, UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +106,33 @@ def check_same_settings(
         if differences:
             shown = "; ".join(differences[:SHOWN]) + ("; ..." if len(differences) > SHOWN else "")
             raise ValueError(f"this run folder was made with other settings: {shown}; set another name or out_dir")
+
+
+def started_after(previous: Sequence[StartRecord]) -> str:
+    """Now in UTC, or a second after the newest start in the folder: another machine's clock may have been ahead."""
+    now = datetime.now(UTC)
+    newest = max(filter(None, (_moment(start.started_at) for start in previous)), default=now)
+    return (now if now >= newest else newest + timedelta(seconds=1)).isoformat(timespec="seconds")
+
+
+def _moment(text: str) -> datetime | None:
+    """A date of a record; None for one that is none, or as far ahead as no clock is."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo is not None and moment.year < MAXYEAR else None
+
+
+def check_same_spelling(previous: Sequence[StartRecord], prompt_ids: Sequence[str]) -> None:
+    """Raise ValueError for an id that an earlier start has in other letter case: some file systems keep one file."""
+    before = {known.lower(): known for record in previous for known in record.prompt_ids}
+    for prompt_id in prompt_ids:
+        if (known := before.get(prompt_id.lower(), prompt_id)) != prompt_id:
+            raise ValueError(
+                f"the prompt id {prompt_id!r} and {known!r} of an earlier start differ in case only, which some file "
+                "systems do not tell apart; give it another id, or set another name or out_dir"
+            )
 
 
 def check_same_weights(previous: Sequence[StartRecord], weights: str) -> None:

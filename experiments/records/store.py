@@ -14,7 +14,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from experiments.records.checks import problems
+from experiments.records.checks import problems, shown
 from experiments.records.types import (
     RECORD_TYPES,
     ClipRecord,
@@ -139,16 +139,17 @@ def parse_record(data: Any, where: str = "record") -> Record:
     version = data.get("schema")
     if version != SCHEMA_VERSION:
         raise RecordError(
-            f"{where}: got schema version {version!r}, this program reads {SCHEMA_VERSION}; use the code that wrote it"
+            f"{where}: got schema version {shown(version)}, this program reads {SCHEMA_VERSION};"
+            " use the code that wrote it"
         )
     kind = data.get("kind")
     if not isinstance(kind, str) or kind not in RECORD_TYPES:
-        raise RecordError(f"{where}: got kind {kind!r}, accepted: {', '.join(sorted(RECORD_TYPES))}")
+        raise RecordError(f"{where}: got kind {shown(kind)}, accepted: {', '.join(sorted(RECORD_TYPES))}")
     cls = RECORD_TYPES[kind]
     values = {key: value for key, value in data.items() if key not in ("schema", "kind")}
     known = {f.name for f in fields(cls)}
     if unknown := sorted(set(values) - known):
-        raise RecordError(f"{where}: unknown fields {unknown} in a {kind} record, accepted: {sorted(known)}")
+        raise RecordError(f"{where}: unknown fields {shown(unknown)} in a {kind} record, accepted: {sorted(known)}")
     try:
         record = cls(**values)
     except TypeError as error:

@@ -2,7 +2,6 @@
 
 import logging
 import uuid
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,10 +13,19 @@ from experiments.datasets.prompts import Prompt
 from experiments.matrix.conditions import is_whole
 from experiments.pipelines.pipeline import DTYPES, Pipeline, select_device
 from experiments.pipelines.revisions import with_commit
-from experiments.records import RECORDS_FILE, ProbeRunRecord, RunRecord, append_record
+from experiments.records import (
+    RECORDS_FILE,
+    ProbeRunRecord,
+    RunRecord,
+    StartRecord,
+    append_record,
+    of_kind,
+    read_records,
+)
+from experiments.records.folder import started_after
 from experiments.system.environment import describe
 from experiments.system.memory import keep_freed_memory
-from experiments.system.private import publishable
+from experiments.system.private import publishable, without_environment
 from litefocus.decoding import DecodingChunks
 
 logger = logging.getLogger(__name__)
@@ -85,7 +93,7 @@ def start_record(
     run_id = uuid.uuid4().hex[:12]
     record = kind(
         run_id=run_id,
-        started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        started_at=started_after(of_kind(read_records(run_dir), StartRecord)),
         config=resolved(config),
         environment=describe(pipeline.device, pipeline.dtype),
         pipeline=pipeline.describe(),
@@ -99,4 +107,4 @@ def resolved(config: DictConfig) -> dict[str, Any]:
     """The configuration as plain data, interpolations filled in, without what is private (`system.private`)."""
     container = OmegaConf.to_container(config, resolve=True)
     assert isinstance(container, dict)
-    return publishable(container, OmegaConf.to_container(config, resolve=False))
+    return publishable(container, OmegaConf.to_container(config, resolve=False), without_environment(config))

@@ -6,13 +6,22 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
 
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from omegaconf.resolvers.oc import env as oc_env
+
 HIDDEN = "***"
-SECRET_NAME = re.compile(r"(key|token|secret|password|passwd|credentials?)$", re.IGNORECASE)
+ENVIRONMENT = re.compile(r"\$\{\s*oc\.env\b")
+MARK = re.compile(r"OcEnv__(.*?)__End")
+SECRET_NAME = re.compile(
+    r"(key|token|secret|pass(word|wd|phrase)?|credentials?|auth|cookie|_(pat|pwd|dsn|ur[il])|connection_string)$",
+    re.IGNORECASE,
+)
 # Shorter values (a flag, a port) are no secrets and would be found inside ordinary words.
 SECRET_CHARACTERS = 8
 
 
-def publishable(config: Mapping[Any, Any], unresolved: Any) -> dict[str, Any]:
+def publishable(config: Mapping[Any, Any], unresolved: Any, marked: Any = None) -> dict[str, Any]:
     """A resolved configuration as records keep it.
 
     Absolute paths are reduced to their last part; a value taken from the environment stays the reference to it;
@@ -20,23 +29,45 @@ def publishable(config: Mapping[Any, Any], unresolved: Any) -> dict[str, Any]:
 
     Args:
         unresolved: the same configuration with its interpolations as written.
+        marked: the same, resolved with a mark in place of each environment variable's value (`without_environment`):
+            where it differs, a value came from the environment by whatever way.
     """
-    public = _publish(config, unresolved, _secrets())
+    public = _publish(config, unresolved, config if marked is None else marked, _secrets())
     if "tracking" in public:
         public["tracking"] = {"name": public["tracking"]["name"]}
     return public
 
 
-def _publish(value: Any, written: Any, secrets: list[str]) -> Any:
-    if isinstance(written, str) and "${oc.env" in written:
+def _publish(value: Any, written: Any, marked: Any, secrets: list[str]) -> Any:
+    if isinstance(written, str) and ENVIRONMENT.search(written):
         return written
     if isinstance(value, Mapping):
         inner = written if isinstance(written, Mapping) else {}
-        return {str(key): _publish(entry, inner.get(key), secrets) for key, entry in value.items()}
+        own = marked if isinstance(marked, Mapping) else dict.fromkeys(value, HIDDEN)
+        return {str(key): _publish(entry, inner.get(key), own.get(key), secrets) for key, entry in value.items()}
     if isinstance(value, list):
-        inner_list = written if isinstance(written, list) else [None] * len(value)
-        return [_publish(entry, text, secrets) for entry, text in zip(value, inner_list, strict=True)]
-    return without_private(value, secrets) if isinstance(value, str) else value
+        inner_list = written if isinstance(written, list) and len(written) == len(value) else [None] * len(value)
+        own_list = marked if isinstance(marked, list) and len(marked) == len(value) else [HIDDEN] * len(value)
+        return [_publish(*entry, secrets) for entry in zip(value, inner_list, own_list, strict=True)]
+    if marked != value:
+        return MARK.sub(r"${oc.env:\1}", marked) if isinstance(marked, str) and MARK.search(marked) else HIDDEN
+    if isinstance(value, str):
+        return without_private(value, secrets)
+    return HIDDEN if str(value) in secrets else value
+
+
+def without_environment(config: Any) -> Any:
+    """The resolved configuration as plain data, a mark in place of every value that the environment gives.
+
+    HIDDEN where an expression does not resolve without the value.
+    """
+    OmegaConf.register_new_resolver("oc.env", lambda name, *_: f"OcEnv__{name}__End", replace=True)
+    try:
+        return OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException:
+        return HIDDEN
+    finally:
+        OmegaConf.register_new_resolver("oc.env", oc_env, replace=True)
 
 
 def without_private(text: str, secrets: list[str] | None = None) -> str:

@@ -15,6 +15,10 @@ LATEX = {
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
+    # After the end of a row these would be its options.
+    "[": "{[}",
+    "]": "{]}",
+    "*": "{*}",
     "↑": r"$\uparrow$",
     "↓": r"$\downarrow$",
     "–": "--",

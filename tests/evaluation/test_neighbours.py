@@ -121,7 +121,7 @@ def test_few_clips_leave_the_neighbourhoods_out_with_the_reason(root):
     for path in sorted((root / "gen").iterdir())[5:]:
         path.unlink()
     found = run(root, ("precision", "kad"), embedders={"classifier": BandEmbedder()})
-    assert found.not_computed == {"precision": "5 clips; neighbourhoods of 5 take at least 6"}
+    assert found.not_computed == {"precision": "5 clips; it takes at least 6"}
 
 
 def test_an_unknown_network_is_named(root):

@@ -4,15 +4,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from networks import BandEmbedder
+from networks import BandEmbedder, noise_clip, write_folder
 
 from evaluation.embedders import build
 from evaluation.embedders.build import BUILDERS, build_embedders
 from evaluation.embedders.laion import LaionClapEmbedder
 from evaluation.embedders.packages import PackageClapEmbedder, PackageVGGishEmbedder, _package
 from evaluation.embedders.panns import Cnn14Embedder
+from evaluation.evaluate import evaluate
+from evaluation.pairing import Clip
 from evaluation.presets import PRESETS, find_preset
-from evaluation.registry import METRICS, role_of
+from evaluation.registry import METRICS, find_metric, role_of
+from evaluation.scorer import make_scorer, score_folder
+from evaluation.scoring import compare
 from evaluation.weights import CLAP_630K, CLAP_MUSIC_SPEECH_AUDIOSET, CNN14_16K, VGGISH
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "metrics"
@@ -35,7 +39,7 @@ def test_configuration_files_name_their_preset(name):
 
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=lambda preset: preset.name)
 def test_presets_are_complete(preset):
-    assert set(preset.metrics) <= set(METRICS)
+    assert [find_metric(metric).name for metric in preset.metrics] == list(preset.metrics)
     assert set(preset.embedders.values()) <= set(BUILDERS)
     if preset.name != "testbed":
         needed = {role_of(metric) for metric in preset.metrics} - {None}
@@ -97,7 +101,8 @@ def test_every_builder_builds(tmp_path, monkeypatch):
     weights = {"tokenizer": str(tmp_path)}
     built = {name: build(weights, {}) for name, build in BUILDERS.items()}
     assert {name: embedder.name for name, embedder in built.items()} == {
-        "vggish": "vggish", "cnn14_16k": "cnn14-16k", "cnn14_32k": "cnn14-32k", "ast": "ast", "clap": "clap",
+        "loudness": "loudness", "vggish": "vggish", "cnn14_16k": "cnn14-16k",
+        "cnn14_32k": "cnn14-32k", "ast": "ast", "clap": "clap",
         "clap_laion": "clap-laion", "clap_music_speech": "clap-laion", "package_passt": "passt",
         "package_vggish": "torchvggish", "package_clap": "laion-clap",
     }  # fmt: skip
@@ -134,3 +139,44 @@ def test_given_embedders_take_precedence_and_missing_ones_are_named():
 def test_a_package_that_is_not_there_is_named():
     with pytest.raises(ImportError, match=r"some-package is not installed .*docs/published-tools.md"):
         _package("no_such_module", "some-package")
+
+
+def test_every_record_has_the_version_of_its_preset_and_other_versions_are_not_compared(tmp_path):
+    for folder, seed in (("ref", 0), ("gen", 10)):
+        write_folder(tmp_path / folder, {f"c{i}": noise_clip(seed + i, 1) for i in range(3)})
+    preset = replace(find_preset("testbed"), version=7)
+    options = {"embedders": {"classifier": BandEmbedder()}, "metrics": ("kl", "level"), "cache_dir": None}
+    options["window_s"] = 1.0
+    found = evaluate(tmp_path / "ref", tmp_path / "gen", preset=preset, baseline=tmp_path / "ref", **options)
+    rows = (*found.results, *found.floors, *found.differences)
+    assert {row.preset_version for row in rows} == {7}
+    assert "preset testbed, version 7" in found.table().splitlines()
+    assert found.provenance["preset_version"] == 7
+    clips = [Clip(f"c{i}", tmp_path / "gen" / f"c{i}.wav", f"c{i}") for i in range(3)]
+    references = {clip.id: tmp_path / "ref" / f"{clip.id}.wav" for clip in clips}
+    scores = [score_folder(make_scorer(p, **options), "gen", clips, references) for p in ("testbed", preset)]
+    with pytest.raises(ValueError, match="gen and gen differ in preset_version: 1 and 7"):
+        compare(*scores)
+
+
+def test_what_takes_more_clips_than_there_are_is_left_out_or_refused(tmp_path):
+    for folder, seed in (("ref", 0), ("gen", 10)):
+        write_folder(tmp_path / folder, {"c": noise_clip(seed, 1)})
+    options = {"embedders": dict.fromkeys(("frames", "classifier"), BandEmbedder()), "window_s": 1.0, "cache_dir": None}
+    metrics = ("fad", "fad_infinity", "fd", "kad", "coverage", "kl")
+    found = evaluate(tmp_path / "ref", tmp_path / "gen", preset="testbed", metrics=metrics, **options)
+    assert {row.metric for row in found.results} == {"kl"}
+    assert found.not_computed["fad"] == found.not_computed["kad"] == "1 clip; it takes at least 2"
+    assert found.not_computed["coverage"] == "1 clip; it takes at least 6"
+    assert found.not_computed["fad_infinity"].startswith("1 clips do not give 15 different sizes")
+    with pytest.raises(ValueError, match=r"cannot be computed \(fd: 1 clip; it takes at least 2\)"):
+        evaluate(tmp_path / "ref", tmp_path / "gen", preset="testbed", metrics=("fd",), **options)
+
+
+def test_a_distance_of_fewer_rows_than_dimensions_is_marked(tmp_path):
+    for folder, seed in (("ref", 0), ("gen", 10)):
+        write_folder(tmp_path / folder, {f"c{i}": noise_clip(seed + i, 1) for i in range(8)})
+    options = {"embedders": dict.fromkeys(("frames", "classifier"), BandEmbedder()), "window_s": 1.0, "cache_dir": None}
+    text = evaluate(tmp_path / "ref", tmp_path / "gen", preset="testbed", metrics=("fad", "fd"), **options).table()
+    assert "fd: 8 rows of 8 dimensions: mostly the bias of a small N" in text
+    assert "fad: " not in text

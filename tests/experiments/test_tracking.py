@@ -160,7 +160,7 @@ def test_mistakes_are_said(tmp_path, options, message):
 
 def test_a_missing_library_names_the_extra(run_dir, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(ImportError, match=r"pip install 'litefocus\[wandb\]'"):
+    with pytest.raises(ImportError, match=r"pip install -e '.\[wandb\]'"):
         track(run_dir, config())
 
 

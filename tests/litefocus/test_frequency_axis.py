@@ -90,6 +90,25 @@ def test_models_that_tell_need_no_answer(audioldm2_unet: Any, audioldm_unet: Any
         assert inject_lite_focus(model, frequency_axis=-1) == sites
 
 
+def test_audioldm_with_one_level_of_attention_tells() -> None:
+    """As in diffusers' own fast tests: its one width says nothing, the class embedding does."""
+    small: dict[str, Any] = COMMON | {
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+        "block_out_channels": (8, 16),
+    }
+    unet = UNet2DConditionModel(
+        **small,
+        cross_attention_dim=(8, 16),
+        sample_size=16,
+        class_embed_type="simple_projection",
+        projection_class_embeddings_input_dim=10,
+        class_embeddings_concat=True,
+    )
+    # Down 1, middle 1, up 2 transformers, each with two self-attentions.
+    assert inject_lite_focus(unet) == 8
+
+
 def test_rules_of_one_schedule_agree_on_the_axis() -> None:
     rules = (LengthRule(8, LiteFocusConfig(frequency_axis=-1)), LengthRule(None, LiteFocusConfig(frequency_axis=-2)))
     with pytest.raises(ValueError, match="patch different levels, blocks or axes"):

@@ -221,7 +221,7 @@ def test_an_arm_whose_package_is_missing_is_skipped_and_said_so(
     monkeypatch.setitem(sys.modules, "tomesd", None)
     cells = "cells=[{level: step, duration_s: 1.28, rounds: 1, warmup: 0, arms: [dense, tomesd]}]"
     text = benchmark.benchmark(configuration(tmp_path, cells))
-    assert "the arm needs the package tomesd: pip install 'litefocus[peers]'" in text
+    assert "the arm needs the package tomesd: pip install -e '.[peers]'" in text
 
 
 @pytest.mark.parametrize("name", [name for name in PEERS if has_its_package(name)])

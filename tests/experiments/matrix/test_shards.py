@@ -1,6 +1,7 @@
 """Shards: an exact partition, the same everywhere, balanced, and stable where the run grows."""
 
 import functools
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from clip_material import FakePipeline, method
@@ -12,7 +13,7 @@ from experiments.matrix.clips import plan_clips
 from experiments.matrix.conditions import Condition
 from experiments.matrix.shards import Shard, assign, group_of, predicted_flops
 from experiments.records import ClipRecord, RunRecord, append_record, of_kind, read_records, record_files
-from experiments.records.folder import locked
+from experiments.records.folder import locked, started_after
 from experiments.stages.generate import generate_clips
 from litefocus import LiteFocusConfig, TokenGrid
 from litefocus.cost import unet_step_cost
@@ -147,6 +148,16 @@ def test_records_of_all_shards_are_read_in_the_order_of_their_starts(tmp_path):
     append_record(tmp_path, run_record("c", "2026-01-03"))
     append_record(tmp_path, run_record("e", "2025-01-01"))  # A clock went back: the order within a file stays.
     assert [record.run_id for record in read_records(tmp_path)] == ["a", "b", "c", "e", "d"]
+
+
+def test_a_start_is_never_dated_before_one_that_it_follows(tmp_path):
+    """A machine whose clock is ahead: what is made after it would count as older, and be made again for ever."""
+    assert started_after([]) <= datetime.now(UTC).isoformat(timespec="seconds")
+    ahead = run_record("ahead", "2999-01-01T00:00:00+00:00")
+    assert started_after([ahead]) == "2999-01-01T00:00:01+00:00"
+    assert started_after([run_record("odd", text) for text in ("now", "2999-01-01", "9999-12-31T23:59:59+00:00")]) < "3"
+    past = run_record("past", "2001-01-01T00:00:00+00:00")
+    assert datetime.now(UTC) - datetime.fromisoformat(started_after([past])) < timedelta(minutes=1)
 
 
 def test_shards_share_a_folder_with_each_other_and_with_nobody_else(tmp_path):

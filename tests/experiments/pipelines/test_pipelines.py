@@ -64,6 +64,10 @@ def test_errors_name_what_is_accepted(tmp_path):
         load(tmp_path, "StableAudioPipeline")
     with pytest.raises(FileNotFoundError, match=r"no model_index\.json in"):
         load(tmp_path, "AudioLDM2Pipeline")
+    for text, message in (("[]", "got a list, an index is an object"), ("{", "not valid JSON")):
+        (tmp_path / "model_index.json").write_text(text)
+        with pytest.raises(ValueError, match=rf"model_index\.json: {message}"):
+            load(tmp_path, "AudioLDM2Pipeline")
     with pytest.raises(ValueError, match="device 'tpu': accepted are auto, cpu, cuda"):
         select_device("tpu")
 

@@ -165,6 +165,13 @@ def test_unknown_records_are_refused(tmp_path, change, message):
         parse_record(data)
 
 
+@pytest.mark.parametrize("change", [{"kind": "k" * 10**6}, {"schema": ["s" * 10**6]}, {"f" * 10**6: 1}])
+def test_a_value_of_any_size_gives_a_short_message(change):
+    with pytest.raises(RecordError) as caught:
+        parse_record({"schema": 1, "kind": "failure", **change})
+    assert len(str(caught.value)) < 500
+
+
 @pytest.mark.parametrize("data", [[], "text", 3, None])
 def test_a_record_is_an_object(data):
     with pytest.raises(RecordError, match="a record is a JSON object"):

@@ -14,6 +14,7 @@ from experiments.records.folder import (
     PROBE_KEYS,
     _owner,
     check_same_settings,
+    check_same_spelling,
     check_same_weights,
     check_writable,
     locked,
@@ -190,6 +191,13 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"file/run cannot be written \(Not a directory\); set out_dir"):
         check_writable(tmp_path / "file" / "run")
+
+
+def test_ids_that_differ_in_case_only_are_refused_over_several_starts():
+    earlier = RunRecord("r", "now", config(), {}, {}, ["Rain", "dog"])
+    check_same_spelling([earlier], ["dog", "Rain", "wind"])
+    with pytest.raises(ValueError, match="'rain' and 'Rain' of an earlier start differ in case only"):
+        check_same_spelling([earlier], ["rain"])
 
 
 def test_other_weights_are_refused():

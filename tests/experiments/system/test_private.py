@@ -61,12 +61,42 @@ def test_what_comes_from_the_environment_stays_a_reference_and_the_tracker_keeps
     )
     assert resolved(config) == {
         "name": "${oc.env:LAB}",
-        "again": "***",
+        "again": "${oc.env:HF_TOKEN}",
         "hidden": "${oc.env:HF_TOKEN}",
         "data": [{"file": "${oc.env:LAB}/p.csv"}, 2],
         "steps": 2,
         "tracking": {"name": "wandb"},
     }
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "runs/${name}", "runs/${oc.select:name}", "runs/${oc.select:name,other}", "${ oc.env:LAB}",
+        "runs/${oc.env:LAB,x}", "runs/${oc.select:inner.${oc.env:LAB},none}",
+    ],
+)  # fmt: skip
+def test_no_way_from_the_environment_to_a_record_shows_the_value(monkeypatch, written):
+    monkeypatch.setenv("LAB", "lab-of-someone")
+    config = OmegaConf.create(
+        {"name": "${oc.env:LAB}", "out_dir": written, "inner": {"lab-of-someone": "${name}"}, "all": "${steps}",
+         "steps": 2, "listed": "${oc.dict.values:inner}", "number": "${oc.decode:${oc.env:COUNT}}"}
+    )  # fmt: skip
+    monkeypatch.setenv("COUNT", "12345678")
+    record = resolved(config)
+    del record["inner"]  # its key is text that the user wrote
+    assert "lab-of-someone" not in str(record)
+    assert "12345678" not in str(record)
+    assert (record["steps"], record["all"]) == (2, 2)
+    assert config.name == "lab-of-someone"  # the resolver is as it was
+
+
+@pytest.mark.parametrize("name", ["GITHUB_PAT", "DATABASE_URL", "PGPASSWORD", "SENTRY_DSN", "AWS_SECRET_ACCESS_KEY"])
+def test_the_value_of_a_secret_variable_is_masked_where_it_was_typed(monkeypatch, name):
+    monkeypatch.setenv(name, "postgres://me:12345@host")
+    assert resolved(OmegaConf.create({"a": ["x postgres://me:12345@host"], "b": 3})) == {"a": ["x ***"], "b": 3}
+    monkeypatch.setenv(name, "987654321")
+    assert resolved(OmegaConf.create({"a": 987654321, "b": 3})) == {"a": "***", "b": 3}
 
 
 def test_the_home_folder_is_the_one_of_this_process():

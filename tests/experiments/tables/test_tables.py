@@ -2,12 +2,13 @@
 
 import csv
 import io
+from itertools import pairwise
 
 import pytest
 
 from experiments.records import ClipRecord, FailureRecord, RunRecord, TimingRecord
-from experiments.tables.escaping import safe_cell
-from experiments.tables.formats import markdown_table, to_csv
+from experiments.tables.escaping import latex_escape, safe_cell
+from experiments.tables.formats import ResultTable, markdown_table, to_csv, to_latex
 from experiments.tables.speed_rows import (
     paired_ratio,
     share_of_limit,
@@ -100,3 +101,13 @@ def test_markdown_cells_stay_cells():
     assert table.splitlines()[2].count(" | ") == 1
     assert "<script" not in table
     assert len(table.splitlines()) == 3
+
+
+def test_no_text_is_taken_for_the_options_of_a_row_end():
+    r"""LaTeX reads what follows `\\`, `\toprule` or `\midrule` as options if it begins with a bracket or a star."""
+    assert latex_escape("[a] *") == "{[}a{]} {*}"
+    table = ResultTable("t", "T", ["[h", "x"], ["h", "x"], [["[2in]", 1.0], ["*", 2.0]], [])
+    lines = to_latex(table).splitlines()
+    after = [line for before, line in pairwise(lines) if before.endswith((r"\\", "rule"))]
+    assert after
+    assert not [line for line in after if line.startswith(("[", "*"))]
