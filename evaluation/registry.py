@@ -29,7 +29,14 @@ _ON = re.compile(f"(fad|kad|{'|'.join(NEIGHBOURHOODS)})_on_([a-z][a-z0-9_]*)")
 _ON_ANY = "fad, kad, precision, recall, density, coverage on any network, like kad_on_ast"
 
 
-_TABLE =     (
+def _neighbourhood(name: str, what: Neighbourhood, role: Role) -> Metric:
+    return Metric(
+        name, distances.neighbourhood(what, role), role, True, _REFERENCE, uneven="first", shown=(),
+        fewest=NEAREST + 1, floor=floors.neighbour_halves(what, role),
+    )  # fmt: skip
+
+
+_TABLE = (
         Metric(
             "fad", measure.fad, "frames", False, _REFERENCE, "FAD",
             uneven="first", shown=_BOTH, fewest=2, floor=floors.halves("frames"),
@@ -93,13 +100,6 @@ _TABLE =     (
         Metric("silence", measure.read_off(None, 1), None, None, shown=()),
         Metric("loudness", measure.read_off("loudness", 0), "loudness", None, unit="LUFS", shown=()),
         Metric("clipping", measure.read_off("loudness", 1), "loudness", False, shown=()),
-    )  # fmt: skip
-
-
-def _neighbourhood(name: str, what: Neighbourhood, role: Role) -> Metric:
-    return Metric(
-        name, distances.neighbourhood(what, role), role, True, _REFERENCE, uneven="first", shown=(),
-        fewest=NEAREST + 1, floor=floors.neighbour_halves(what, role),
     )  # fmt: skip
 
 
