@@ -23,7 +23,7 @@ from evaluation.preprocessing import Preprocessing, band_limited
 from evaluation.presets import Preset
 from evaluation.registry import METRICS
 from evaluation.results import Evaluation, MetricResult, stamped
-from evaluation.scorer import Scorer, embed_clip_captions, make_scorer, score_folder, score_with_material, text_embedder
+from evaluation.scorer import Scorer, embed_clip_captions, make_scorer, score_folder, score_with_material
 from evaluation.scoring import FolderScore, compare
 
 logger = logging.getLogger(__name__)
@@ -117,7 +117,7 @@ def _floors(scorer: Scorer, material: Material, pairing: Pairing, score: FolderS
     floors = reference_floors(metrics, material, len(pairing.prompts) - len(kept))
     if material.text is None:
         return floors
-    embedder, preprocessing = text_embedder(scorer), scorer.preset.preprocessing("reference", "text")
+    embedder, preprocessing = scorer.embedders["text"], scorer.preset.preprocessing("reference", "text")
     captions = {clip.prompt: clip.captions for clip in material.clips}
     audio = _first_embeddings(scorer, embedder, preprocessing, pairing.references)
     prompts = [prompt for prompt in audio.clip_ids if prompt in captions]

@@ -25,7 +25,7 @@ from evaluation.embed import EmbeddedSet, embed_captions
 from evaluation.embed_side import embed_side
 from evaluation.embedders.build import build_embedders, check_sources
 from evaluation.embedders.levels import LevelEmbedder
-from evaluation.embedders.protocol import Embedder, TextEmbedder, as_text_embedder
+from evaluation.embedders.protocol import Embedder, as_text_embedder
 from evaluation.failures import failed_clips, reasons_in, refuse_duplicates, scored_references
 from evaluation.floors import collapse_check
 from evaluation.hit_rate import ClipLabels, LabelSource
@@ -229,7 +229,7 @@ def score_with_material(
         results += summarise(of_clips[metric], scorer.preset.name, len(failures), scorer.seed)
     if material.text is not None:
         lost = {text for clip in clips for text in clip.captions} - {text for c in scored for text in c.captions}
-        results.append(collapse_check(material, text_embedder(scorer).name, len(lost) + len(left_out)))
+        results.append(collapse_check(material, scorer.embedders["text"].name, len(lost) + len(left_out)))
     provenance = describe(scorer.preset, scorer.seed, embedders, clips, references, material, best.chosen)
     results = stamped(results, scorer.preset.version)
     score = FolderScore(name, scorer.preset.name, of_clips, tuple(results), failures, provenance, lost_references)
@@ -291,13 +291,9 @@ def embed_clip_captions(scorer: Scorer, captions: Sequence[tuple[str, ...]]) -> 
     """(n, K, d) embeddings of the captions of n clips that count, nan where a clip has fewer than K."""
     only_first = scorer.preset.several_captions in (None, "first")
     counting = [texts[:1] if only_first else texts for texts in captions]
-    rows = embed_captions([text for texts in counting for text in texts], text_embedder(scorer), scorer.cache)
+    clap = as_text_embedder(scorer.embedders["text"])
+    rows = embed_captions([text for texts in counting for text in texts], clap, scorer.cache)
     padded = np.full((len(counting), max(map(len, counting)), rows.shape[1]), np.nan, np.float32)
     place = np.arange(padded.shape[1]) < np.array([[len(texts)] for texts in counting])
     padded[place] = rows
     return padded
-
-
-def text_embedder(scorer: Scorer) -> TextEmbedder:
-    """The CLAP of a scorer; errors of ``as_text_embedder``."""
-    return as_text_embedder(scorer.embedders["text"])
