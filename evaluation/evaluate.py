@@ -76,9 +76,8 @@ def evaluate(
     for problem in pairing.report.problems():
         logger.warning("%s: %s", folder, problem)
     name = title_of(folder, other_folder)
-    score, material, not_computed = score_with_material(
-        scorer, name, pairing.clips, pairing.references, pairing.left_out
-    )
+    asked = pairing.clips, pairing.references, pairing.left_out
+    score, material, not_computed = score_with_material(scorer, name, *asked)
     differences: list[MetricResult] = []
     if other_folder is not None and other is not None:
         before = score_folder(scorer, title_of(other_folder, folder), other.clips, other.references, other.left_out)

@@ -29,6 +29,15 @@ _ON = re.compile(f"(fad|kad|{'|'.join(NEIGHBOURHOODS)})_on_([a-z][a-z0-9_]*)")
 _ON_ANY = "fad, kad, precision, recall, density, coverage on any network, like kad_on_ast"
 
 
+def _levels() -> tuple[Metric, ...]:
+    return (
+        Metric("level", measure.read_off(None, 0), None, None, unit="dBFS", shown=()),
+        Metric("silence", measure.read_off(None, 1), None, None, shown=()),
+        Metric("loudness", measure.read_off("loudness", 0), "loudness", None, unit="LUFS", shown=()),
+        Metric("clipping", measure.read_off("loudness", 1), "loudness", False, shown=()),
+    )
+
+
 def _own() -> tuple[Metric, ...]:
     return (
         Metric(
@@ -90,10 +99,7 @@ def _own() -> tuple[Metric, ...]:
             "repetition", measure.repetition_of_windows, "text", None, frozenset({"windows", "windows_of_each"}),
             shown=(),
         ),
-        Metric("level", measure.read_off(None, 0), None, None, unit="dBFS", shown=()),
-        Metric("silence", measure.read_off(None, 1), None, None, shown=()),
-        Metric("loudness", measure.read_off("loudness", 0), "loudness", None, unit="LUFS", shown=()),
-        Metric("clipping", measure.read_off("loudness", 1), "loudness", False, shown=()),
+        *_levels(),
     )  # fmt: skip
 
 
