@@ -14,18 +14,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from evaluation.audio import AudioError
 from evaluation.bootstrap import Array
 from evaluation.cache import EmbeddingCache
 from evaluation.candidates import best_candidates
 from evaluation.clap_score import SeveralCaptions
-from evaluation.embed import EmbeddedSet, embed_captions
+from evaluation.embed import EmbeddedSet, embed_several_captions
 from evaluation.embed_side import embed_side
 from evaluation.embedders.build import build_embedders, check_sources
 from evaluation.embedders.levels import LevelEmbedder
-from evaluation.embedders.protocol import Embedder, as_text_embedder
+from evaluation.embedders.protocol import Embedder, TextEmbedder, as_text_embedder
 from evaluation.failures import failed_clips, reasons_in, refuse_duplicates, scored_references
 from evaluation.floors import collapse_check
 from evaluation.hit_rate import ClipLabels, LabelSource
@@ -291,9 +289,9 @@ def embed_clip_captions(scorer: Scorer, captions: Sequence[tuple[str, ...]]) -> 
     """(n, K, d) embeddings of the captions of n clips that count, nan where a clip has fewer than K."""
     only_first = scorer.preset.several_captions in (None, "first")
     counting = [texts[:1] if only_first else texts for texts in captions]
-    clap = as_text_embedder(scorer.embedders["text"])
-    rows = embed_captions([text for texts in counting for text in texts], clap, scorer.cache)
-    padded = np.full((len(counting), max(map(len, counting)), rows.shape[1]), np.nan, np.float32)
-    place = np.arange(padded.shape[1]) < np.array([[len(texts)] for texts in counting])
-    padded[place] = rows
-    return padded
+    return embed_several_captions(counting, text_embedder(scorer), scorer.cache)
+
+
+def text_embedder(scorer: Scorer) -> TextEmbedder:
+    """The CLAP of a scorer; errors of ``as_text_embedder``."""
+    return as_text_embedder(scorer.embedders["text"])
