@@ -1,12 +1,15 @@
-"""What the wheel and the source distribution hold, built offline by the build backend itself; nothing is installed."""
+"""What the wheel and the source distribution hold, built offline by the build backend itself with nothing installed;
+and what the files around the code say."""
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 import litefocus
 
@@ -68,3 +71,37 @@ def test_the_source_distribution_is_the_clone(tmp_path):
         ["git", "check-ignore", "--stdin"], input="\n".join(sources), cwd=ROOT, capture_output=True, text=True
     ).stdout.splitlines()
     assert [name for name in ignored if "egg-info" not in name] == []
+
+
+def text(name):
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_the_version_stands_in_one_place_and_the_changelog_begins_with_it():
+    assert re.findall(r"^## (\S+)", text("CHANGELOG.md"), re.MULTILINE)[0] == litefocus.__version__
+    assert "version" not in yaml.safe_load(text("CITATION.cff"))
+    assert re.search(r"^version\s*=\s*\"", text("pyproject.toml"), re.MULTILINE) is None
+
+
+def test_the_citation_names_the_pages():
+    paper = yaml.safe_load(text("CITATION.cff"))["preferred-citation"]
+    assert (paper["collection-title"], paper["year"]) == ("Interspeech 2024", 2024)
+    assert (paper["start"], paper["end"]) == (4878, 4882)
+
+
+def test_pre_commit_runs_what_make_test_runs_and_ci_runs_make_test():
+    hooks = yaml.safe_load(text(".pre-commit-config.yaml"))["repos"][0]["hooks"]
+    (needs,) = re.findall(r"^test: (.*)", text("Makefile"), re.MULTILINE)
+    assert [hook["entry"] for hook in hooks] == [f"make {target}" for target in needs.split() if "/" not in target]
+    assert "\nmake test\n" in text(".ci/run")
+
+
+def test_the_container_runs_the_two_commands_with_the_pinned_torch():
+    (torch,) = re.findall(r"^TORCH \?= (\S+)", text("Makefile"), re.MULTILINE)
+    container = text("Dockerfile")
+    assert f"ARG TORCH={torch}\n" in container
+    assert 'CMD ["make", "demo"]' in container
+    assert "litefocus make test" in container
+    copied = re.findall(r"^COPY (?!\. )(.*) \S+/$", container, re.MULTILINE)
+    assert [name for line in copied for name in line.split() if not (ROOT / name).exists()] == []
+    assert copied
