@@ -111,42 +111,20 @@ def options_of(config: DictConfig) -> dict[str, Any]:
     """Keyword arguments of ``evaluate`` out of a configuration: lists split, embedders and labels instantiated."""
     from hydra.utils import instantiate
 
+    from evaluation.options import check_options
+
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
     options = {str(key): value for key, value in plain.items() if key in _OPTIONS}
     for key in ("metrics", "extra"):
         if isinstance(options.get(key), str):
             options[key] = [name.strip() for name in options[key].split(",")]
-    _check_types(options)
+    check_options(options)
     if options.get("embedders"):
         options["embedders"] = {role: instantiate(entry) for role, entry in options["embedders"].items()}
     if options.get("labels"):
         options["labels"] = instantiate(options["labels"])
     return options
-
-
-def _check_types(options: dict[str, Any]) -> None:
-    for name in ("window_s", "duration_s", "seed", "batch_size"):
-        value = options.get(name)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise ValueError(f"{name}={value}: accepted is a number without a unit, like {name}=10")
-    for name in ("aligned_references", "strict", "paired", "several_captions", "floors", "half"):
-        if not isinstance(options.get(name, False), bool):
-            raise ValueError(f"{name}={options[name]}: accepted are true and false")
-    if "metrics" in options and not options["metrics"]:
-        raise ValueError("metrics=[]: name at least one, or leave metrics out for the preset's own")
-    if "device" in options:
-        _check_device(options["device"])
-
-
-def _check_device(name: str) -> None:
-    import torch
-
-    available = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-    if torch.backends.mps.is_available():
-        available.append("mps")
-    if name not in available and not (name == "cuda" and torch.cuda.is_available()):
-        raise ValueError(f"device={name}: torch sees {', '.join(available)} here")
 
 
 def _agreement(words: Sequence[str]) -> str:

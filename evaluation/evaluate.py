@@ -17,6 +17,7 @@ from evaluation.embedders.protocol import Embedder
 from evaluation.floors import BAND_LIMIT_HZ, band_limit_floor, needs_band_limit, reference_floors, text_floors
 from evaluation.material import Material
 from evaluation.names import title_of
+from evaluation.options import check_options
 from evaluation.pairing import Pairing, common_clips, pair_folders
 from evaluation.preprocessing import Preprocessing, band_limited
 from evaluation.presets import Preset
@@ -59,6 +60,7 @@ def evaluate(
     Raises:
         FileNotFoundError, PairingError, AudioError, WeightsError, ValueError: see the functions named above.
     """
+    check_options({"strict": strict, "paired": paired, "floors": floors, **options})
     scorer = make_scorer(preset, paired=paired, **options)
     folder = Path(generated)
     source = Path(captions) if isinstance(captions, str) else captions

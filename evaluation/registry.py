@@ -29,8 +29,7 @@ _ON = re.compile(f"(fad|kad|{'|'.join(NEIGHBOURHOODS)})_on_([a-z][a-z0-9_]*)")
 _ON_ANY = "fad, kad, precision, recall, density, coverage on any network, like kad_on_ast"
 
 
-def _own() -> tuple[Metric, ...]:
-    return (
+_TABLE =     (
         Metric(
             "fad", measure.fad, "frames", False, _REFERENCE, "FAD",
             uneven="first", shown=_BOTH, fewest=2, floor=floors.halves("frames"),
@@ -121,7 +120,7 @@ def _on(kind: str, role: Role) -> Metric:
     return next(_neighbourhood(name, what, role) for what in NEIGHBOURHOODS if what == kind)
 
 
-METRICS: dict[str, Metric] = {metric.name: metric for metric in _own()}
+METRICS: dict[str, Metric] = {metric.name: metric for metric in _TABLE}
 OWN = tuple(METRICS)
 
 

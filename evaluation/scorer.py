@@ -31,6 +31,7 @@ from evaluation.floors import collapse_check
 from evaluation.hit_rate import ClipLabels, LabelSource
 from evaluation.material import Material, check_aligned
 from evaluation.metric import Metric
+from evaluation.options import check_options
 from evaluation.pairing import Clip
 from evaluation.possible import lacking_inputs, lacking_material
 from evaluation.presets import Preset, Role, find_preset
@@ -114,7 +115,9 @@ def make_scorer(
     Raises:
         ValueError: an unknown name, or a role without embedder.
     """
-    protocol = find_preset(preset) if isinstance(preset, str) else preset
+    given_options = {"metrics": metrics, "extra": extra, "window_s": window_s, "duration_s": duration_s, "seed": seed}
+    check_options({**given_options, **{name: value for name, value in options.items() if name != "device"}})
+    protocol = preset if isinstance(preset, Preset) else find_preset(preset)
     protocol = protocol if window_s is None else protocol.with_window(window_s)
     protocol = protocol if duration_s is None else protocol.with_duration(duration_s)
     protocol = protocol if paired else protocol.without_pairs()

@@ -19,11 +19,12 @@ from experiments.checks.networks import metric_lines
 from experiments.checks.weights import component_lines, file_lines, licence_line, source_line
 from experiments.datasets.prompts import Prompt
 from experiments.matrix.clips import plan_clips
+from experiments.matrix.composition import with_composed_methods
 from experiments.matrix.conditions import build_methods, build_timing_arms, expand_conditions
 from experiments.pipelines.pipeline import DTYPES, Pipeline, select_device
 from experiments.pipelines.revisions import with_commit
 from experiments.stages.setup import load_pipeline, load_prompts
-from experiments.system.cli import USAGE_ERROR, check_overrides, one_line_errors
+from experiments.system.cli import USAGE_ERROR, check_overrides, one_line_errors, with_method_lists
 from experiments.system.environment import describe
 
 logger = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 def check(config: DictConfig) -> list[Line]:
     """Look at everything that a run of this configuration needs; mistakes in the configuration itself raise."""
+    config = with_composed_methods(config)
     conditions = [c for c in expand_conditions(config, build_methods(config)) if not c.method.timing_only]
     run_dir = Path(config.out_dir)
     lines = guarded("environment", lambda: environment(config))
@@ -108,7 +110,7 @@ def main() -> None:
     """The command line: the overrides of the run."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     with one_line_errors():
-        config = check_overrides(sys.argv[1:], config_name="config")
+        config = check_overrides(with_method_lists(sys.argv[1:]), config_name="config")
         if config is None:
             raise ValueError("experiments.check takes no flags; give overrides, like pipeline=audioldm2")
         start = time.perf_counter()

@@ -15,12 +15,13 @@ from omegaconf import DictConfig
 
 from experiments.matrix.calibration import Calibration, Sample, measure, samples_of
 from experiments.matrix.clips import plan_clips
+from experiments.matrix.composition import with_composed_methods
 from experiments.matrix.conditions import Condition, build_methods, expand_conditions
 from experiments.matrix.cost import Plan, plan_run
 from experiments.records import ClipRecord, of_kind, read_records
 from experiments.stages.score import presets_of
 from experiments.stages.setup import load_pipeline, load_prompts
-from experiments.system.cli import CONF_DIR, check_overrides, one_line_errors
+from experiments.system.cli import CONF_DIR, check_overrides, one_line_errors, with_method_lists
 
 logger = logging.getLogger(__name__)
 
@@ -75,10 +76,10 @@ def main() -> None:
     """The command line: the overrides of the run, and `plan.*`."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     overrides = sys.argv[1:]
-    check_overrides(overrides, config_name="plan")
     with one_line_errors():
+        check_overrides(with_method_lists(overrides), config_name="plan")
         with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
-            config = compose(config_name="plan", overrides=overrides)
+            config = with_composed_methods(compose(config_name="plan", overrides=with_method_lists(overrides)))
         conditions = [c for c in expand_conditions(config, build_methods(config)) if not c.method.timing_only]
         clips = plan_clips(conditions, load_prompts(config), list(config.seeds))
         calibration = calibrate(config, conditions)

@@ -18,6 +18,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.datasets.prompts import Prompt
+from experiments.matrix.composition import with_composed_methods
 from experiments.matrix.conditions import Method, build_method, build_methods, is_whole
 from experiments.pipelines.latents import encode_files
 from experiments.pipelines.pipeline import Pipeline
@@ -36,7 +37,7 @@ from experiments.report import report
 from experiments.stages.probes import ProbeClips, attention_structure, condition, denoising_loss
 from experiments.stages.score import build_references
 from experiments.stages.setup import load_pipeline, load_prompts, resolved, start_record
-from experiments.system.cli import CONF_DIR, check_overrides, one_line_errors
+from experiments.system.cli import CONF_DIR, check_overrides, one_line_errors, with_method_lists
 from experiments.system.progress import progress
 from experiments.tables.probe_rows import structure_values
 from litefocus.sites import find_sites, find_unet
@@ -67,6 +68,7 @@ def probe(config: DictConfig) -> str:
         ValueError: durations, levels, references or a front end that do not suit the pipeline, or other settings or
             weights than before.
     """
+    config = with_composed_methods(config)
     run_dir = Path(config.out_dir)
     with locked(run_dir):
         config = with_commit(config)
@@ -240,6 +242,7 @@ def hydra_main(config: DictConfig) -> None:
 def main() -> None:
     """Check the command line and the run folder first: a mistake there is one line and exit code 2."""
     with one_line_errors():
+        sys.argv[1:] = with_method_lists(sys.argv[1:])
         config = check_overrides(sys.argv[1:], config_name="probe")
         if config is not None:
             check_writable(Path(config.out_dir))  # Hydra's log would be the first to fail, with a traceback.

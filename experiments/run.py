@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.checks.scoring import check_scoring
 from experiments.matrix.clips import plan_clips
+from experiments.matrix.composition import with_composed_methods
 from experiments.matrix.conditions import (
     Condition,
     Method,
@@ -39,7 +40,7 @@ from experiments.stages.generate import generate_clips
 from experiments.stages.score import embed_clips, is_scored, score_run
 from experiments.stages.setup import load_pipeline, load_prompts, resolved, score_start_record, start_record
 from experiments.stages.timing import is_timed, time_duration
-from experiments.system.cli import CONF_DIR, check_overrides, one_line_errors
+from experiments.system.cli import CONF_DIR, check_overrides, one_line_errors, with_method_lists
 from experiments.system.environment import describe
 from experiments.system.preemption import signals_held_back
 from experiments.tracking import check_tracker, track
@@ -51,6 +52,7 @@ NEEDS_PIPELINE = ("generate", "timing")
 
 def run(config: DictConfig) -> str:
     """Run the configured stages and return the report's markdown (empty without the report stage)."""
+    config = with_composed_methods(config)
     methods = build_methods(config)
     arms = build_timing_arms(config)
     conditions = expand_conditions(config, methods)
@@ -143,6 +145,7 @@ def hydra_main(config: DictConfig) -> None:
 def main() -> None:
     """Check the command line and the run folder first: a mistake there is one line and exit code 2."""
     with one_line_errors():
+        sys.argv[1:] = with_method_lists(sys.argv[1:])
         config = check_overrides(sys.argv[1:], config_name="config")
         if config is not None:
             check_writable(Path(config.out_dir))  # Hydra's log would be the first to fail, with a traceback.

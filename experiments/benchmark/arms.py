@@ -18,6 +18,7 @@ from hydra import compose
 from omegaconf import OmegaConf
 
 from experiments.datasets.prompts import Prompt
+from experiments.matrix.composition import with_composed_methods
 from experiments.matrix.conditions import Method, build_method
 from experiments.methods.baselines import NaiveSite, ValueSite
 from experiments.pipelines.pipeline import Pipeline
@@ -33,12 +34,13 @@ logger = logging.getLogger(__name__)
 LEVELS = ("op", "step", "loop", "wave")
 GUIDED_LEVELS = ("loop", "wave")  # run the pipeline: one clip, whose guidance makes two rows
 REGIMES = ("eager", "compiled")
+OP_TIMESTEP = 500
 Call = Callable[[], Any]
 
 
 def method_of(name: str) -> tuple[Method, dict[str, Any]]:
     """The method of conf/method/<name>.yaml, and its node for the records."""
-    node = compose(config_name="config", overrides=[f"method={name}"]).method
+    node = with_composed_methods(compose(config_name="config", overrides=[f"method={name}"])).method
     plain = OmegaConf.to_container(node, resolve=True)
     assert isinstance(plain, dict)
     return build_method(node), {str(key): value for key, value in plain.items()}
@@ -117,6 +119,7 @@ def op_of(arm: Arm, inputs: tuple[torch.Tensor, ...], grid: TokenGrid) -> Callab
     Looking the site up takes milliseconds, as long as the attention of a short clip: it is done here, not in the call.
     """
     function, scale = arm.function, arm.site.scale
+    _begin_forward(arm)
 
     def op() -> torch.Tensor:
         with torch.inference_mode():
@@ -127,6 +130,13 @@ def op_of(arm: Arm, inputs: tuple[torch.Tensor, ...], grid: TokenGrid) -> Callab
             return attention
 
     return op
+
+
+def _begin_forward(arm: Arm) -> None:
+    """Begin a forward for the arm's keys: one site alone has none that would."""
+    source = getattr(arm.function, "source", None)
+    if source is not None:
+        source.advance(OP_TIMESTEP)
 
 
 def op_call(arm: Arm, duration_s: float, batch: int) -> Call | None:
@@ -151,6 +161,7 @@ def op_error(arm: Arm, grid: TokenGrid, batch: int = 2) -> float | None:
     if arm.method.approximate or arm.method.timing_only:
         return None
     inputs = op_inputs(arm, grid, batch, seed=time.time_ns() % 2**31)
+    op = op_of(arm, inputs, grid)  # begins the forward whose keys the oracle takes too
     source = getattr(arm.function, "source", None)
     query, key, value = (x.double() for x in inputs)
     if source is None:
@@ -167,7 +178,7 @@ def op_error(arm: Arm, grid: TokenGrid, batch: int = 2) -> float | None:
             scale=arm.site.scale,
             duplicates=source.config.duplicates,
         )
-    return relative_error(op_of(arm, inputs, grid)(), expected)
+    return relative_error(op(), expected)
 
 
 def relative_error(output: torch.Tensor, expected: torch.Tensor) -> float:

@@ -13,6 +13,7 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from experiments.matrix.composition import composed
 from experiments.records.current import condition_id
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -60,12 +61,14 @@ class Condition:
 
 
 def build_method(config: DictConfig) -> Method:
-    """Instantiate one method from its yaml.
+    """Instantiate one method from its yaml; one made `of` others as `composition.composed` writes it out.
 
     Raises:
         ValueError: a name that is not a safe file name, or steps out of range. Errors of the patch's own
             configuration pass through.
     """
+    if config.get("of"):
+        config = OmegaConf.create(composed(config))
     if not NAME_PATTERN.fullmatch(str(config.name)):
         raise ValueError(f"method name {config.name!r}: letters, digits, '.', '_' and '-' only, at most 64")
     if config.get("steps") is not None:

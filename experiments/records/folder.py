@@ -22,6 +22,8 @@ NOT_SHARED = {
     "data.references": ("folder",),  # where references that are rendered are kept
 }
 NOT_OF_METHOD = ("label", "parts", "needs_schedule")
+# What a record that does not say it did: options that are younger, and defaults of the class that some files left out.
+BEFORE = {"stream": "count", "blocks": "all", "same_frequency": True, "cross_frequency": True}
 SHOWN = 5
 
 
@@ -152,7 +154,7 @@ def _completed(value: Any) -> Any:
         return [_completed(inner) for inner in value]
     if not isinstance(value, Mapping):
         return value
-    before = {"stream": "count", "blocks": "all"} if str(value.get("_target_")).endswith("LiteFocusConfig") else {}
+    before = BEFORE if str(value.get("_target_")).endswith("LiteFocusConfig") else {}
     return before | {key: _completed(inner) for key, inner in value.items()}
 
 
@@ -163,6 +165,8 @@ def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
         return {prefix: value}
     flat: dict[str, Any] = {}
     for key, inner in value.items():
+        if key == "_convert_":  # how Hydra hands lists over, not what is done
+            continue
         if key == "_target_":
             inner = str(inner).rpartition(".")[2]
         flat |= _flatten(inner, f"{prefix}.{key}" if prefix else str(key))

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -68,6 +69,37 @@ def fail(message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
+METHOD_LIST = re.compile(r"(?P<place>method|\+method@[\w.-]+)=\[(?P<names>[\w.-]+(, *[\w.-]+)*)\]")
+
+
+def with_method_lists(words: Sequence[str]) -> list[str]:
+    """Words in which a list of methods, `method=[optimized,litefocus]`, is spelt out as one method made of them.
+
+    Hydra would merge the files of a list into one method that is none of them.
+
+    Raises:
+        ValueError: a method twice, or a list among other choices.
+    """
+    found: list[str] = []
+    for word in words:
+        match = METHOD_LIST.fullmatch(word)
+        if match is None:
+            if re.match(r"\+?method(@[\w.-]+)?=.*\[", word):
+                raise ValueError(
+                    f"got {word!r}; a list of methods is method=[optimized,litefocus], names and nothing else"
+                )
+            found.append(word)
+            continue
+        names = [name.strip() for name in match["names"].split(",")]
+        if len(set(names)) < len(names):
+            raise ValueError(f"got {word!r}; give each method once")
+        _, _, place = match["place"].partition("@")
+        found += [] if place else ["~method"]
+        found += [f"+method@{place or 'method'}.of.{name}={name}" for name in names]
+        found.append(f"+{place or 'method'}.name={place.rpartition('.')[2] or '-'.join(names)}")
+    return found
+
+
 def check_overrides(arguments: Sequence[str], config_name: str) -> DictConfig | None:
     """Compose the configuration once, so that a mistake on the command line is one line and exit code 2.
 
@@ -79,6 +111,11 @@ def check_overrides(arguments: Sequence[str], config_name: str) -> DictConfig | 
         return None
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
-            return compose(config_name=config_name, overrides=parsed.overrides)
+            return compose(config_name=config_name, overrides=[*parsed.overrides, *_own_files(parsed.config_dir)])
     except (HydraException, OmegaConfBaseException) as error:
         fail(describe_error(error), USAGE_ERROR)
+
+
+def _own_files(folder: str | None) -> list[str]:
+    """The override for what Hydra's --config-dir does: files of a user's own beside these."""
+    return [] if folder is None else [f"hydra.searchpath=[file://{Path(folder).absolute()}]"]

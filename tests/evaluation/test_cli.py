@@ -172,3 +172,12 @@ def test_a_tilde_is_the_home_folder(setup, capsys, monkeypatch):
     monkeypatch.setenv("HOME", str(setup))
     assert main(["generated=~/gen", "metrics=level", "cache_dir=null", "window_s=1"]) == 0
     assert capsys.readouterr().out.splitlines()[0] == "gen"
+
+
+def test_several_captions_of_a_clip_are_taken_as_the_command_line_says(setup, capsys):
+    rows = "".join(f"{n},sound {n}\n{n},noise {n}\n" for n in NAMES)
+    (setup / "captions.csv").write_text(f"id,caption\n{rows}")
+    assert main(words(setup, "metrics=clap")) == 2
+    assert "several_captions=max, mean or first" in capsys.readouterr().err
+    assert main(words(setup, "metrics=clap", "several_captions=max")) == 0
+    assert main(words(setup, "metrics=clap", "several_captions=most")) == 2

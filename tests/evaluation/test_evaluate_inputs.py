@@ -173,3 +173,26 @@ def test_every_missing_weight_is_named_at_once_before_any_network_runs(root, tmp
     text = missing(root, embedders={"frames": frames}, weights={"clap": "typo", "cnn14_16k": str(root / "ref")})
     assert text == "typo does not exist; give the path of a weight file or folder"
     assert frames.calls == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"metrics": []}, r"metrics=\[\]: name at least one"),
+        ({"metrics": "fad"}, r"metrics=fad: give a list, like metrics=\[fad\]"),
+        ({"window_s": "1s"}, "window_s=1s: accepted is a number without a unit, above 0"),
+        ({"window_s": float("nan")}, "window_s=nan: accepted is a number"),
+        ({"duration_s": -1}, "duration_s=-1: accepted is a number"),
+        ({"seed": "x"}, "seed=x: accepted is a whole number"),
+        ({"batch_size": 2.5}, "batch_size=2.5: accepted is a whole number without a unit, from 1 on"),
+        ({"device": "gpu"}, "device=gpu: torch sees cpu"),
+        ({"strict": "no"}, "strict=no: accepted are true and false"),
+        ({"preset": 3}, "preset 3; give one of strict,"),
+        ({"captions": {"p0": ["a", "b"]}}, "'p0' has 2; say which counts"),
+        ({"captions": {"p0": 3}}, "'p0' has 3; give text"),
+        ({"captions": {"p0": [3]}}, "'p0' empty"),
+    ],
+)
+def test_an_option_that_is_none_is_one_line_before_anything_is_loaded(root, options, message):
+    with pytest.raises(ValueError, match=message):
+        run(root, **options)

@@ -7,6 +7,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from experiments.matrix.composition import with_composed_methods
 from experiments.records import ClipRecord, RunRecord, of_kind, read_records
 from experiments.records.folder import check_same_settings
 from experiments.run import run
@@ -55,7 +56,7 @@ def test_a_run_folder_made_before_the_code_moved_resumes_without_making_a_clip_a
 )
 def test_the_committed_runs_were_made_with_the_settings_that_their_sweeps_have_today(folder, sweep):
     runs = of_kind(read_records(ROOT / "results" / folder), RunRecord)
-    config = OmegaConf.to_container(composed(f"+sweep={sweep}"), resolve=True)
+    config = OmegaConf.to_container(with_composed_methods(composed(f"+sweep={sweep}")), resolve=True)
     config["pipeline"] = runs[-1].config["pipeline"]
     assert set(runs[-1].config["methods"]) & set(config["methods"])
     check_same_settings(runs[-1:], config)

@@ -16,8 +16,9 @@ def test_every_part_runs_at_small_size(tmp_path, capfd):
     cells = "cells=[{level: op, duration_s: 2.56}, {level: step, duration_s: 2.56}, {level: loop, duration_s: 2.56}]"
     small = ["durations=[2.56]", f"out_dir={tmp_path / 'check'}"]
     check = Part("check", (*CHECK, *small, "dtype=float32"), 120)
+    short = (cells, "cell.rounds=1", "cell.arms=[dense,litefocus,no_attention]")
     grids = [
-        Part(part.name, (*part.words, cells, "cell.rounds=1", f"out_dir={tmp_path / part.name}", "dtype=float32"), 120)
+        Part(part.name, (*part.words, *short, f"out_dir={tmp_path / part.name}", "dtype=float32"), 120)
         for part in PARTS
         if "+grid=gpu" in part.words
     ]

@@ -1,0 +1,106 @@
+"""Everything of a user's own from files outside the packages, in one run: method, data, pipeline, embedder, metric."""
+
+import sys
+import textwrap
+
+import pytest
+
+from experiments.records import ClipRecord, MetricRecord, of_kind, read_records
+from experiments.run import run
+from experiments.system.cli import check_overrides
+
+PARTS = """
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+
+from evaluation.metric import Metric
+from experiments.datasets.prompts import Prompt
+from experiments.pipelines.untrained import build_untrained
+
+entered = []
+
+@contextmanager
+def counted(pipe, width):
+    entered.append(width)
+    yield
+
+def two_prompts(first):
+    return [Prompt("one", first), Prompt("two", "rain")]
+
+def my_pipeline(device, dtype, *, name, trained, training_length_s):
+    made = build_untrained(device, dtype, name=name, seed=0, size="tiny", trained=False, training_length_s=1.0)
+    return replace(made, trained=trained, training_length_s=training_length_s)
+
+class Ear:
+    name, sample_rate, outputs, min_samples, max_samples, identity = "ear", 8000, ("embedding",), 800, None, "ear-1"
+
+    def embed(self, waveforms):
+        return [{"embedding": np.float32([len(row) / 8000, 1.0])} for row in waveforms]
+
+HEARD = Metric("heard", lambda f: f.rows("ear", "embedding")[..., 0], "ear", True, unit="s", label="Heard")
+"""
+CONF = {
+    "method/counted.yaml": """
+        defaults: [dense, _self_]
+        name: counted
+        label: Counted
+        patch: {_target_: outside_parts.counted, width: 3}
+    """,
+    "data/two.yaml": """
+        _target_: outside_parts.two_prompts
+        first: a dog barks
+        references: null
+    """,
+    "pipeline/mine.yaml": """
+        _target_: outside_parts.my_pipeline
+        name: mine
+        trained: true
+        training_length_s: 1.0
+        max_duration_s: 10
+        durations: [1]
+        stages: [generate, score, report]
+        steps: 1
+        guidance: 2.0
+        timing_rounds: 1
+    """,
+    "metrics/mine.yaml": """
+        defaults: [strict, _self_]
+        extra: [outside_parts]
+        metrics: [heard, level]
+        cache_dir: null
+        embedders: {ear: {_target_: outside_parts.Ear}}
+    """,
+}
+
+
+@pytest.fixture
+def outside(tmp_path, monkeypatch):
+    """A folder with one Python file and four yaml files, as docs/extending.md says."""
+    (tmp_path / "outside_parts.py").write_text(PARTS)
+    for name, text in CONF.items():
+        path = tmp_path / "conf" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(text))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "outside_parts", raising=False)
+    return tmp_path
+
+
+def test_a_run_made_of_a_users_own_parts(outside):
+    words = [
+        f"--config-dir={outside / 'conf'}", "method=counted", "data=two", "pipeline=mine", "metrics=mine",
+        f"out_dir={outside / 'run'}",
+    ]  # fmt: skip
+    text = run(check_overrides(words, config_name="config"))
+    records = read_records(outside / "run")
+    clips = of_kind(records, ClipRecord)
+    assert [(clip.prompt_id, clip.caption, clip.method) for clip in clips] == [
+        ("one", "a dog barks", "counted"), ("two", "rain", "counted"),
+    ]  # fmt: skip
+    assert sys.modules["outside_parts"].entered[-1] == 3
+    (heard,) = [r for r in of_kind(records, MetricRecord) if r.metric == "heard"]
+    assert (heard.value, heard.higher_is_better, heard.n_scored) == (1.0, True, 2)
+    assert "Heard (s) ↑" in text
+    assert "Counted" in text
