@@ -29,73 +29,6 @@ _ON = re.compile(f"(fad|kad|{'|'.join(NEIGHBOURHOODS)})_on_([a-z][a-z0-9_]*)")
 _ON_ANY = "fad, kad, precision, recall, density, coverage on any network, like kad_on_ast"
 
 
-_TABLE =     (
-        Metric(
-            "fad", measure.fad, "frames", False, _REFERENCE, "FAD",
-            uneven="first", shown=_BOTH, fewest=2, floor=floors.halves("frames"),
-        ),
-        Metric(
-            "fad_pooled", measure.fad_pooled, "frames", False, _REFERENCE | {"windows"}, "FAD pooled",
-            uneven="all", shown=(), fewest=2,
-        ),
-        Metric(
-            "fad_infinity", None, "frames", False, _REFERENCE, "FAD infinity",
-            shown=(), lacking=measure.without_frames, finished=measure.fad_infinity,
-        ),
-        Metric(
-            "fd", measure.fd, "classifier", False, _REFERENCE, "FD",
-            uneven="first", fewest=2, floor=floors.halves("classifier"),
-        ),
-        Metric(
-            "kad", measure.kad, "classifier", False, _REFERENCE, "KAD",
-            uneven="first", shown=(), fewest=2, lacking=measure.without_bandwidth("classifier"),
-            floor=floors.kernel_halves("classifier"),
-        ),
-        *(_neighbourhood(what, what, "classifier") for what in NEIGHBOURHOODS),
-        Metric("kl", measure.kl, "classifier", False, _PAIRS, "KL", floor=floors.others(kl_per_clip, with_eps=True)),
-        Metric(
-            "kl_bernoulli", measure.kl_bernoulli, "classifier", False, _PAIRS, "KL Bernoulli",
-            floor=floors.others(bernoulli_kl_per_clip),
-        ),
-        Metric(
-            "is", measure.inception, "classifier", True, label="IS",
-            uneven="first", shown=(), lacking=measure.without_splits,
-        ),
-        Metric("clap", measure.clap, "text", True, frozenset({"captions"}), "CLAP", shown=_BOTH),
-        Metric(
-            "clap_worst_window", measure.clap_worst_window, "text", True,
-            frozenset({"captions", "windows", "windows_of_each"}), "CLAP worst window", shown=(),
-        ),
-        Metric(
-            "clap_mean_embedding", measure.clap_mean_embedding, "text", True, frozenset({"captions"}),
-            "CLAP mean embedding", shown=(),
-        ),
-        Metric(
-            "hit_rate", measure.heard("hit_rate", hit_rate_per_window), "classifier", True, frozenset({"labels"}),
-            floor=floors.labelled(hit_rate_per_window),
-        ),
-        Metric(
-            "exact_set_rate", measure.heard("exact_set_rate", exact_set_per_window), "classifier", True,
-            frozenset({"labels"}), floor=floors.labelled(exact_set_per_window),
-        ),
-        Metric(
-            "event_order", measure.event_order, "classifier", True, frozenset({"labels", "windows"}), "Event order",
-            uneven="first", shown=(), lacking=measure.without_order,
-        ),
-        Metric(
-            "consistency", measure.consistency_of_windows, "text", None, frozenset({"windows", "equal_windows"})
-        ),
-        Metric(
-            "repetition", measure.repetition_of_windows, "text", None, frozenset({"windows", "windows_of_each"}),
-            shown=(),
-        ),
-        Metric("level", measure.read_off(None, 0), None, None, unit="dBFS", shown=()),
-        Metric("silence", measure.read_off(None, 1), None, None, shown=()),
-        Metric("loudness", measure.read_off("loudness", 0), "loudness", None, unit="LUFS", shown=()),
-        Metric("clipping", measure.read_off("loudness", 1), "loudness", False, shown=()),
-    )  # fmt: skip
-
-
 def _neighbourhood(name: str, what: Neighbourhood, role: Role) -> Metric:
     return Metric(
         name, distances.neighbourhood(what, role), role, True, _REFERENCE, uneven="first", shown=(),
@@ -119,6 +52,72 @@ def _on(kind: str, role: Role) -> Metric:
         )  # fmt: skip
     return next(_neighbourhood(name, what, role) for what in NEIGHBOURHOODS if what == kind)
 
+
+_TABLE = (
+    Metric(
+        "fad", measure.fad, "frames", False, _REFERENCE, "FAD",
+        uneven="first", shown=_BOTH, fewest=2, floor=floors.halves("frames"),
+    ),
+    Metric(
+        "fad_pooled", measure.fad_pooled, "frames", False, _REFERENCE | {"windows"}, "FAD pooled",
+        uneven="all", shown=(), fewest=2,
+    ),
+    Metric(
+        "fad_infinity", None, "frames", False, _REFERENCE, "FAD infinity",
+        shown=(), lacking=measure.without_frames, finished=measure.fad_infinity,
+    ),
+    Metric(
+        "fd", measure.fd, "classifier", False, _REFERENCE, "FD",
+        uneven="first", fewest=2, floor=floors.halves("classifier"),
+    ),
+    Metric(
+        "kad", measure.kad, "classifier", False, _REFERENCE, "KAD",
+        uneven="first", shown=(), fewest=2, lacking=measure.without_bandwidth("classifier"),
+        floor=floors.kernel_halves("classifier"),
+    ),
+    *(_neighbourhood(what, what, "classifier") for what in NEIGHBOURHOODS),
+    Metric("kl", measure.kl, "classifier", False, _PAIRS, "KL", floor=floors.others(kl_per_clip, with_eps=True)),
+    Metric(
+        "kl_bernoulli", measure.kl_bernoulli, "classifier", False, _PAIRS, "KL Bernoulli",
+        floor=floors.others(bernoulli_kl_per_clip),
+    ),
+    Metric(
+        "is", measure.inception, "classifier", True, label="IS",
+        uneven="first", shown=(), lacking=measure.without_splits,
+    ),
+    Metric("clap", measure.clap, "text", True, frozenset({"captions"}), "CLAP", shown=_BOTH),
+    Metric(
+        "clap_worst_window", measure.clap_worst_window, "text", True,
+        frozenset({"captions", "windows", "windows_of_each"}), "CLAP worst window", shown=(),
+    ),
+    Metric(
+        "clap_mean_embedding", measure.clap_mean_embedding, "text", True, frozenset({"captions"}),
+        "CLAP mean embedding", shown=(),
+    ),
+    Metric(
+        "hit_rate", measure.heard("hit_rate", hit_rate_per_window), "classifier", True, frozenset({"labels"}),
+        floor=floors.labelled(hit_rate_per_window),
+    ),
+    Metric(
+        "exact_set_rate", measure.heard("exact_set_rate", exact_set_per_window), "classifier", True,
+        frozenset({"labels"}), floor=floors.labelled(exact_set_per_window),
+    ),
+    Metric(
+        "event_order", measure.event_order, "classifier", True, frozenset({"labels", "windows"}), "Event order",
+        uneven="first", shown=(), lacking=measure.without_order,
+    ),
+    Metric(
+        "consistency", measure.consistency_of_windows, "text", None, frozenset({"windows", "equal_windows"})
+    ),
+    Metric(
+        "repetition", measure.repetition_of_windows, "text", None, frozenset({"windows", "windows_of_each"}),
+        shown=(),
+    ),
+    Metric("level", measure.read_off(None, 0), None, None, unit="dBFS", shown=()),
+    Metric("silence", measure.read_off(None, 1), None, None, shown=()),
+    Metric("loudness", measure.read_off("loudness", 0), "loudness", None, unit="LUFS", shown=()),
+    Metric("clipping", measure.read_off("loudness", 1), "loudness", False, shown=()),
+)  # fmt: skip
 
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _TABLE}
 OWN = tuple(METRICS)
