@@ -22,6 +22,7 @@ from experiments.records.types import (
     Record,
     RoundRecord,
     RunRecord,
+    ScoreRunRecord,
     StartRecord,
     TimingRecord,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "RecordError",
     "RoundRecord",
     "RunRecord",
+    "ScoreRunRecord",
     "StartRecord",
     "TimingRecord",
     "append_record",

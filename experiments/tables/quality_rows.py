@@ -9,7 +9,7 @@ from evaluation.bootstrap import fewest_clips
 from evaluation.metric import DRIFT, SLOPE
 from evaluation.registry import METRICS, OWN
 from experiments.records import ClipRecord, FailureRecord, MetricRecord, Record, RunRecord, of_kind
-from experiments.records.current import asked_conditions, current, left_out, newest_conditions
+from experiments.records.current import asked_conditions, current, left_out, newest_conditions, scored_apart
 from experiments.records.provenance import method_labels, methods_of
 from experiments.tables.speed_rows import Ratio, speed_rows
 
@@ -81,7 +81,7 @@ def presets(records: Sequence[Record]) -> list[str]:
 
 def quality_rows(records: list[Record], preset: str) -> list[QualityRow]:
     """One row per duration and method that was asked for or scored; the newest record of a value counts."""
-    earlier, records = left_out(records), current(records)
+    earlier, apart, records = left_out(records), scored_apart(records), current(records)
     runs = of_kind(records, RunRecord)
     scored = [m for m in of_kind(records, MetricRecord) if m.preset == preset and not m.baseline and m.window < 0]
     values: dict[tuple[float, str], dict[str, MetricRecord]] = {}
@@ -100,7 +100,9 @@ def quality_rows(records: list[Record], preset: str) -> list[QualityRow]:
             mechanisms(nodes.get(key[1], {})),
             speedups.get(key),
             values.get(key, {}),
-            "; ".join(filter(None, [_note(key, values.get(key, {}), wanted, records), earlier.get(key)])),
+            "; ".join(
+                filter(None, [_note(key, values.get(key, {}), wanted, records), earlier.get(key), apart.get(key)])
+            ),
         )
         for key in sorted({*asked, *values}, key=lambda key: (key[0], order[key[1]]))
     ]
