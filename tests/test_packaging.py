@@ -45,7 +45,7 @@ def test_the_wheel_asks_for_torch_and_says_how_to_get_the_harness(wheel):
     _, metadata = wheel
     lines = metadata.splitlines()
     assert [line for line in lines if line.startswith("Requires-Dist") and "extra ==" not in line] == [
-        "Requires-Dist: torch>=2.11"
+        "Requires-Dist: torch>=2.13"
     ]
     assert f"Version: {litefocus.__version__}" in lines
     assert "The harness is in the clone, not in the wheel" in metadata
