@@ -132,7 +132,7 @@ def _drop_stale(folder: Path, written: Sequence[Path], names: str | tuple[str, .
 def main() -> None:
     """The command line: redraw the report of a run folder."""
     with one_line_errors():
-        run_dir = one_folder(sys.argv[1:], "runs/durations")
+        run_dir = one_folder(sys.argv[1:], "runs/durations", __doc__)
         print(f"{report(run_dir)}\nresults: {run_dir}")
 
 

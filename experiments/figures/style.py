@@ -1,5 +1,6 @@
 """The house style of all figures: colour-blind safe, a fixed look per method, equal bytes for equal rows."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,9 @@ RC: Any = {
     "svg.fonttype": "none",
     "pdf.fonttype": 42,  # journals refuse type 3 fonts
 }
+
+# Embedding a font logs a line for each of its tables.
+logging.getLogger("fontTools").setLevel(logging.WARNING)
 
 
 def style_of(method: str, names: Sequence[str]) -> tuple[str, str]:
