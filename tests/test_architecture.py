@@ -12,13 +12,13 @@ PACKAGES = ("litefocus", "evaluation", "experiments")
 # A folder of experiments imports itself and folders below it; the commands stand at the top, "" here.
 FLOORS = [
     {"system"}, {"records"}, {"methods", "datasets", "tables"}, {"figures", "pipelines"}, {"listen", "matrix"},
-    {"stages"}, {"checks"}, {""}, {"benchmark", "testbed"},
+    {"stages"}, {"checks"}, {""}, {"benchmark", "testbed", "coverage"},
 ]  # fmt: skip
 FLOOR = {folder: number for number, floor in enumerate(FLOORS) for folder in floor}
 TESTBED_ORDER = ["corpus", "models", "plugin", "training", "assessment"]
 MOST_FILES, MOST_LINES, MOST_FUNCTION_LINES = 14, 300, 60
 # Not in folders yet: these two are to be divided as experiments was.
-FLAT = {"evaluation": 48, "evaluation/embedders": 15, "litefocus": 22}
+FLAT = {"evaluation": 50, "evaluation/embedders": 15, "litefocus": 22}
 
 
 def name_of(path):
