@@ -90,12 +90,12 @@ def _resampled(records: list[Record], preset: str) -> list[str]:
     headlines = [record for record in scored if record.window < 0]
     shown = [intervals.of(record) for record in headlines]
     lost = [r for r, s in zip(headlines, shown, strict=True) if math.isnan(s.low) and not math.isnan(r.low)]
-    drifts = any(record.metric.endswith((DRIFT, SLOPE)) and kind_of(record.metric) != "distance" for record in lost)
+    drifts = [r for r in lost if r.metric.endswith((DRIFT, SLOPE)) and kind_of(r.metric) != "distance"]
     kinds = {kind_of(record.metric) for record in shown if not math.isnan(record.low)}
     texts = {"mean": MEANS, "rate": MEANS, "distance": DISTANCES}
     made = list(dict.fromkeys(texts[kind] for kind in texts if kind in kinds))
     notes = [f"Intervals: 95%, {' '.join(made)}"] if made else []
-    notes += [REFUSED] if lost else []
+    notes += [REFUSED] if len(drifts) < len(lost) else []
     notes += [PERCENTILE] if drifts else []
     return notes + ([SAME_PROMPTS] if any(record.metric.startswith("kad") for record in scored) else [])
 
