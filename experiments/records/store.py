@@ -97,6 +97,13 @@ def read_records(run_dir: Path) -> list[Record]:
     return _newest(list(heapq.merge(*files, key=lambda record: order.get(record.run_id, (0, "")))))
 
 
+def located_records(run_dir: Path) -> Iterator[tuple[str, Record]]:
+    """FILE:LINE and record of every line, file by file, those that others replace included. Raises RecordError."""
+    for path in record_files(run_dir):
+        for number, record in enumerate(_parse_lines(path), start=1):
+            yield f"{path.name}:{number}", record
+
+
 def record_files(run_dir: Path) -> list[Path]:
     """The record files of a run folder that exist."""
     whole = run_dir / RECORDS_FILE
