@@ -5,7 +5,7 @@
 | ``.csv``, ``.tsv`` | a header with an id and a caption column (MusicCaps: ``ytid``), one row for each clip |
 | AudioCaps | the same with several rows for each ``youtube_id`` |
 | Clotho | ``file_name`` and ``caption_1`` to ``caption_5`` |
-| ``.jsonl``, ``.json`` | objects with these keys, a line each or in one list; a caption may be a list of texts |
+| ``.jsonl``, ``.json`` | objects with these keys, a line each or in one list, or id to text; several texts as a list |
 
 UTF-8 with or without a byte order mark, any line ends.
 """
@@ -79,7 +79,7 @@ def read_captions(path: Path, wanted: Collection[str] = (), *, several: bool = F
         if not texts or not all(texts):
             raise PairingError(f"{where}: {name!r} empty; give each id one caption")
         if any("\0" in text for text in texts):
-            raise PairingError(f"{where}: the caption of {name!r} holds a null byte; is the file damaged?")
+            raise PairingError(f"{where}: the caption of {name!r} holds a NUL character; write the file anew as UTF-8")
         captions[name] = (*captions.get(name, ()), *texts)
         if len(captions[name]) > 1 and not several:
             raise PairingError(
@@ -104,7 +104,7 @@ def _table_rows(path: Path) -> Iterator[_Row]:
                         f"{path}:{reader.line_num}: {len(fields)} fields where the header has {len(header)}; "
                         f'a caption with a comma needs quotes: "a dog, barking"'
                     )
-                if fields:
+                if any(field.strip() for field in fields):  # A spreadsheet ends a table with rows of commas.
                     yield _Row(f"{path}:{reader.line_num}", dict(zip(header, fields, strict=False)))
         except (csv.Error, UnicodeDecodeError) as error:
             raise PairingError(f"{path}:{reader.line_num}: not a csv in UTF-8 ({error})") from error
@@ -118,8 +118,12 @@ def _json_rows(path: Path) -> Iterator[_Row]:
         raise PairingError(f"{path}: not in UTF-8 ({error})") from error
     if path.suffix.lower() == ".json":
         entries = _parsed(text, str(path))
+        if isinstance(entries, dict):
+            entries = [{"id": name, "caption": text} for name, text in entries.items()]
         if not isinstance(entries, list):
-            raise PairingError(f"{path}: holds a {type(entries).__name__}; accepted is a list of objects")
+            raise PairingError(
+                f"{path}: holds a {type(entries).__name__}; accepted are a list of objects and id to text"
+            )
         numbered = [(f"{path}, entry {number}", entry) for number, entry in enumerate(entries, 1)]
     else:
         lines = [(f"{path}:{number}", line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]

@@ -141,6 +141,14 @@ def embed_captions(captions: Sequence[str], embedder: TextEmbedder, cache: Embed
     return np.stack([features["embedding"] for caption in captions if (features := known[caption]) is not None])
 
 
+def embed_several_captions(captions: Sequence[tuple[str, ...]], embedder: TextEmbedder, cache: EmbeddingCache) -> Array:
+    """(n, K, d) embeddings of the captions of n clips, nan where a clip has fewer than K."""
+    rows = embed_captions([text for texts in captions for text in texts], embedder, cache)
+    padded = np.full((len(captions), max(map(len, captions)), rows.shape[1]), np.nan, np.float32)
+    padded[np.arange(padded.shape[1]) < np.array([[len(texts)] for texts in captions])] = rows
+    return padded
+
+
 class _Pending(NamedTuple):
     clip_id: str
     key: str

@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from evaluation.preprocessing import Preprocessing, band_limited
 from evaluation.presets import Preset
 from evaluation.registry import METRICS
 from evaluation.results import Evaluation, MetricResult, stamped
-from evaluation.scorer import Scorer, embed_clip_captions, make_scorer, score_folder, score_with_material, text_embedder
+from evaluation.scorer import Scorer, embed_clip_captions, make_scorer, score_folder, score_with_material
 from evaluation.scoring import FolderScore, compare
 
 logger = logging.getLogger(__name__)
@@ -65,21 +66,18 @@ def evaluate(
     folder = Path(generated)
     source = Path(captions) if isinstance(captions, str) else captions
     reference_dir = None if reference is None else Path(reference)
-    matching: dict[str, Any] = {"id_pattern": id_pattern, "strict": strict, "paired": paired}
-    matching["several_captions"] = scorer.preset.several_captions is not None
-    pairing = pair_folders(reference_dir, folder, source, **matching)
-    other = None
-    if baseline is not None:
-        other = pair_folders(reference_dir, Path(baseline), source, **matching)
-        if not strict:
-            pairing, other = common_clips(pairing, other)
+    other_folder = None if baseline is None else Path(baseline)
+    several = scorer.preset.several_captions is not None
+    pair = partial(pair_folders, id_pattern=id_pattern, strict=strict, paired=paired, several_captions=several)
+    pairing = pair(reference_dir, folder, source)
+    other = None if other_folder is None else pair(reference_dir, other_folder, source)
+    if other is not None and not strict:
+        pairing, other = common_clips(pairing, other)
     for problem in pairing.report.problems():
         logger.warning("%s: %s", folder, problem)
-    other_folder = None if baseline is None else Path(baseline)
     name = title_of(folder, other_folder)
-    score, material, not_computed = score_with_material(
-        scorer, name, pairing.clips, pairing.references, pairing.left_out
-    )
+    asked = pairing.clips, pairing.references, pairing.left_out
+    score, material, not_computed = score_with_material(scorer, name, *asked)
     differences: list[MetricResult] = []
     if other_folder is not None and other is not None:
         before = score_folder(scorer, title_of(other_folder, folder), other.clips, other.references, other.left_out)
@@ -95,17 +93,14 @@ def evaluate(
         failed_references=score.failed_references,
         not_computed=not_computed,
         pairing=asdict(pairing.report),
-        folders={
-            what: None if path is None else os.path.abspath(path)
-            for what, path in (
-                ("generated", folder),
-                ("reference", reference_dir),
-                ("baseline", other_folder),
-                ("captions", source if isinstance(source, Path) else None),
-            )
-        },
+        folders=_folders(generated=folder, reference=reference_dir, baseline=other_folder, captions=source),
         provenance=score.provenance,
     )
+
+
+def _folders(**paths: object) -> dict[str, str | None]:
+    """Absolute paths; None for what was not given as one."""
+    return {what: os.path.abspath(path) if isinstance(path, Path) else None for what, path in paths.items()}
 
 
 def _floors(scorer: Scorer, material: Material, pairing: Pairing, score: FolderScore) -> list[MetricResult]:
@@ -117,7 +112,7 @@ def _floors(scorer: Scorer, material: Material, pairing: Pairing, score: FolderS
     floors = reference_floors(metrics, material, len(pairing.prompts) - len(kept))
     if material.text is None:
         return floors
-    embedder, preprocessing = text_embedder(scorer), scorer.preset.preprocessing("reference", "text")
+    embedder, preprocessing = scorer.embedders["text"], scorer.preset.preprocessing("reference", "text")
     captions = {clip.prompt: clip.captions for clip in material.clips}
     audio = _first_embeddings(scorer, embedder, preprocessing, pairing.references)
     prompts = [prompt for prompt in audio.clip_ids if prompt in captions]

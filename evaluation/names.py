@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import unicodedata
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PureWindowsPath
 
 from evaluation import ffmpeg
 
@@ -26,8 +26,9 @@ class PairingError(ValueError):
 
 def clip_name(name: str) -> str:
     """Name of a clip out of a cell that may hold a file's: no folder, no audio ending, in normal form."""
-    path = PurePosixPath(normal(name.strip()))
-    return path.stem if path.suffix.lower() in AUDIO_SUFFIXES else normal(name.strip())
+    text = normal(name.strip())
+    path = PureWindowsPath(text)  # It takes both kinds of slashes.
+    return path.stem if path.suffix.lower() in AUDIO_SUFFIXES else text
 
 
 def normal(name: str) -> str:

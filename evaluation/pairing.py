@@ -10,6 +10,8 @@ from pathlib import Path
 from evaluation.captions import Captions, read_captions, texts_of
 from evaluation.names import AUDIO_SUFFIXES, PairingError, normal, some
 
+_WAYS_OUT = "strict=false scores the common clips, paired=false two sets whose names do not match"
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -116,18 +118,13 @@ def pair_folders(
         not_audio=sorted([*other, *other_reference]),
     )
     if strict and report.problems():
-        raise PairingError(
-            f"{generated}: {'; '.join(report.problems())} (strict=false scores the"
-            " common clips, paired=false two sets whose names do not match)"
-        )
-    unmatched = dict.fromkeys(report.missing_caption, "no caption") | dict.fromkeys(
-        report.missing_reference, "no reference"
-    )
-    kept = tuple(
-        Clip(clip.id, clip.generated, clip.prompt, None if texts is None else texts[clip.prompt])
-        for clip in clips
-        if clip.prompt not in unmatched
-    )
+        raise PairingError(f"{generated}: {'; '.join(report.problems())} ({_WAYS_OUT})")
+    unmatched = {
+        **dict.fromkeys(report.missing_caption, "no caption"),
+        **dict.fromkeys(report.missing_reference, "no reference"),
+    }
+    matching = [clip for clip in clips if clip.prompt not in unmatched]
+    kept = tuple(replace(clip, caption=None if texts is None else texts[clip.prompt]) for clip in matching)
     if not kept:
         problems = "; ".join(report.problems()) or _no_audio(report.not_audio)
         raise PairingError(f"{generated}: no clip matches; {problems}")
@@ -138,14 +135,8 @@ def pair_folders(
         **{clip.id: unmatched[clip.prompt] for clip in clips if clip.prompt in unmatched},
         **dict.fromkeys(twice, "present more than once"),
     }
-    return Pairing(
-        kept,
-        {name: path for name, path in references.items() if name in used or not paired},
-        report,
-        left_out,
-        frozenset({*wanted, *prompts, *doubled}),
-        paired,
-    )
+    belonging = {name: path for name, path in references.items() if name in used or not paired}
+    return Pairing(kept, belonging, report, left_out, frozenset({*wanted, *prompts, *doubled}), paired)
 
 
 def _captions(

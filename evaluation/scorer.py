@@ -14,14 +14,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from evaluation.audio import AudioError
 from evaluation.bootstrap import Array
 from evaluation.cache import EmbeddingCache
 from evaluation.candidates import best_candidates
 from evaluation.clap_score import SeveralCaptions
-from evaluation.embed import EmbeddedSet, embed_captions
+from evaluation.embed import EmbeddedSet, embed_several_captions
 from evaluation.embed_side import embed_side
 from evaluation.embedders.build import build_embedders, check_sources
 from evaluation.embedders.levels import LevelEmbedder
@@ -229,7 +227,7 @@ def score_with_material(
         results += summarise(of_clips[metric], scorer.preset.name, len(failures), scorer.seed)
     if material.text is not None:
         lost = {text for clip in clips for text in clip.captions} - {text for c in scored for text in c.captions}
-        results.append(collapse_check(material, text_embedder(scorer).name, len(lost) + len(left_out)))
+        results.append(collapse_check(material, scorer.embedders["text"].name, len(lost) + len(left_out)))
     provenance = describe(scorer.preset, scorer.seed, embedders, clips, references, material, best.chosen)
     results = stamped(results, scorer.preset.version)
     score = FolderScore(name, scorer.preset.name, of_clips, tuple(results), failures, provenance, lost_references)
@@ -291,11 +289,7 @@ def embed_clip_captions(scorer: Scorer, captions: Sequence[tuple[str, ...]]) -> 
     """(n, K, d) embeddings of the captions of n clips that count, nan where a clip has fewer than K."""
     only_first = scorer.preset.several_captions in (None, "first")
     counting = [texts[:1] if only_first else texts for texts in captions]
-    rows = embed_captions([text for texts in counting for text in texts], text_embedder(scorer), scorer.cache)
-    padded = np.full((len(counting), max(map(len, counting)), rows.shape[1]), np.nan, np.float32)
-    place = np.arange(padded.shape[1]) < np.array([[len(texts)] for texts in counting])
-    padded[place] = rows
-    return padded
+    return embed_several_captions(counting, text_embedder(scorer), scorer.cache)
 
 
 def text_embedder(scorer: Scorer) -> TextEmbedder:

@@ -24,7 +24,13 @@ from experiments.matrix.conditions import build_methods, build_timing_arms, expa
 from experiments.pipelines.pipeline import DTYPES, Pipeline, select_device
 from experiments.pipelines.revisions import with_commit
 from experiments.stages.setup import load_pipeline, load_prompts
-from experiments.system.cli import USAGE_ERROR, check_overrides, one_line_errors, with_method_lists
+from experiments.system.cli import (
+    USAGE_ERROR,
+    check_overrides,
+    one_line_errors,
+    print_what_was_asked,
+    with_method_lists,
+)
 from experiments.system.environment import describe
 
 logger = logging.getLogger(__name__)
@@ -110,6 +116,7 @@ def main() -> None:
     """The command line: the overrides of the run."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     with one_line_errors():
+        print_what_was_asked(sys.argv[1:], "config", __doc__)
         config = check_overrides(with_method_lists(sys.argv[1:]), config_name="config")
         if config is None:
             raise ValueError("experiments.check takes no flags; give overrides, like pipeline=audioldm2")

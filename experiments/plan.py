@@ -10,7 +10,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from experiments.matrix.calibration import Calibration, Sample, measure, samples_of
@@ -21,7 +20,8 @@ from experiments.matrix.cost import Plan, plan_run
 from experiments.records import ClipRecord, of_kind, read_records
 from experiments.stages.score import presets_of
 from experiments.stages.setup import load_pipeline, load_prompts
-from experiments.system.cli import CONF_DIR, check_overrides, one_line_errors, with_method_lists
+from experiments.system.cli import CONF_DIR, check_overrides, one_line_errors, print_what_was_asked, with_method_lists
+from experiments.system.multirun import study_of
 
 logger = logging.getLogger(__name__)
 
@@ -77,14 +77,22 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     overrides = sys.argv[1:]
     with one_line_errors():
-        check_overrides(with_method_lists(overrides), config_name="plan")
-        with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
-            config = with_composed_methods(compose(config_name="plan", overrides=with_method_lists(overrides)))
+        print_what_was_asked(overrides, "plan", __doc__)
+        words = with_method_lists(overrides)
+        study = study_of(words, CONF_DIR)
+        if study is not None and study.apart:
+            raise ValueError(f"{study.apart[0]}: several values make several runs; plan each of them by itself")
+        composed = check_overrides(words if study is None else study.words, config_name="plan")
+        if composed is None:
+            raise ValueError("experiments.plan deals out the shards itself; leave out -m and shard.*")
+        config = with_composed_methods(composed)
         conditions = [c for c in expand_conditions(config, build_methods(config)) if not c.method.timing_only]
         clips = plan_clips(conditions, load_prompts(config), list(config.seeds))
         calibration = calibrate(config, conditions)
         plan = plan_run(clips, calibration, float(config.plan.shard_hours))
-        run_overrides = [word for word in overrides if not word.lstrip("+~").startswith("plan.")]
+        run_overrides = [
+            word for word in (overrides if study is None else study.words) if not word.lstrip("+~").startswith("plan.")
+        ]
         print(render(plan, conditions, calibration.samples))
         scored = bool(config.pipeline.trained) and bool(presets_of(config))
         commands = command_lines(run_overrides, len(plan.shard_hours), config.plan.launcher, scored)

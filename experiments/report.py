@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 # Tables that are written as files but not shown in the report.
 DETAIL = "all_metrics"
 QUALITY_FIGURES = ("quality", "difference", "sparsity", "pareto", "profile")
-RENDERED = (".md", ".csv", ".tex", ".svg", ".png")
+RENDERED = (".md", ".csv", ".tex", ".svg", ".png", ".pdf")
 
 
 def report(run_dir: Path) -> str:
@@ -68,7 +68,7 @@ def report(run_dir: Path) -> str:
 
 def _write_report(run_dir: Path) -> str:
     records = read_records(run_dir)
-    starts: list[StartRecord] = [*of_kind(records, RunRecord)] or [*of_kind(records, ProbeRunRecord)]
+    starts = _starts(records)
     if not starts:
         raise ValueError(f"{run_dir}: no records to report; run the generate or timing stage first")
     tables = tables_of(run_dir)
@@ -78,18 +78,37 @@ def _write_report(run_dir: Path) -> str:
     shown = shown or [plain_line(line) for line in provenance(starts).splitlines()]
     text = "\n".join([f"# {plain_line(str(title))}\n", *not_scored(records), *shown])
     write_whole(run_dir / "report.md", text)
-    figures = run_dir / "figures"
-    if timings := of_kind(records, TimingRecord):
-        speed_figures(speed_rows(records), figures, f"{places(timings, starts)}\n{settings_line(current(records))}")
-    step_time_figure(records, figures / "step_time")
-    _drop_stale(figures, quality_figures(records, figures), QUALITY_FIGURES)
-    probe_figures(records, figures)
-    training_figure(run_dir, figures / "training")
-    gate_figure(run_dir, figures / "gate")
-    if any((run_dir / clip.audio).exists() for clip in of_kind(records, ClipRecord)):
-        spectrogram_figure(run_dir, figures / "spectrograms")
+    _drop_stale(run_dir / "figures", draw_figures(run_dir, run_dir / "figures"), QUALITY_FIGURES)
+    if has_audio(run_dir, records):
         write_listening_page(run_dir)
     return text
+
+
+def draw_figures(run_dir: Path, folder: Path) -> list[Path]:
+    """Every figure that a run's records can fill, written into a folder as svg, png and pdf; returns their paths."""
+    records = read_records(run_dir)
+    starts = _starts(records)
+    written: list[Path] = []
+    if timings := of_kind(records, TimingRecord):
+        subtitle = f"{places(timings, starts)}\n{settings_line(current(records))}"
+        written += speed_figures(speed_rows(records), folder, subtitle)
+    written += step_time_figure(records, folder / "step_time")
+    written += quality_figures(records, folder)
+    written += probe_figures(records, folder)
+    written += training_figure(run_dir, folder / "training")
+    written += gate_figure(run_dir, folder / "gate")
+    if has_audio(run_dir, records):
+        written += spectrogram_figure(run_dir, folder / "spectrograms")
+    return written
+
+
+def _starts(records: list[Record]) -> list[StartRecord]:
+    return [*of_kind(records, RunRecord)] or [*of_kind(records, ProbeRunRecord)]
+
+
+def has_audio(run_dir: Path, records: list[Record]) -> bool:
+    """Whether some of the clips are here to hear; committed results leave theirs out."""
+    return any((run_dir / clip.audio).exists() for clip in of_kind(records, ClipRecord))
 
 
 def not_scored(records: list[Record]) -> list[str]:
@@ -113,7 +132,7 @@ def _drop_stale(folder: Path, written: Sequence[Path], names: str | tuple[str, .
 def main() -> None:
     """The command line: redraw the report of a run folder."""
     with one_line_errors():
-        run_dir = one_folder(sys.argv[1:], "runs/durations")
+        run_dir = one_folder(sys.argv[1:], "runs/durations", __doc__)
         print(f"{report(run_dir)}\nresults: {run_dir}")
 
 

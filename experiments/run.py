@@ -6,8 +6,10 @@ without shards.
 """
 
 import logging
+import os
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import hydra
@@ -42,6 +44,7 @@ from experiments.stages.setup import load_pipeline, load_prompts, resolved, scor
 from experiments.stages.timing import is_timed, time_duration
 from experiments.system.cli import CONF_DIR, check_overrides, one_line_errors, with_method_lists
 from experiments.system.environment import describe
+from experiments.system.multirun import study_of
 from experiments.system.preemption import signals_held_back
 from experiments.tracking import check_tracker, track
 
@@ -133,23 +136,36 @@ def _run_pipeline(
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")
 def hydra_main(config: DictConfig) -> None:
     """Hydra's entry point: configuration in, files out, the report on the terminal."""
-    if HydraConfig.get().mode == RunMode.MULTIRUN:
-        # A launcher carries an error home from another process or node; an exit would end its worker instead.
-        run(config)
-        return
-    with one_line_errors():
-        text = run(config)
+    text = run(config)
+    if text and HydraConfig.get().mode == RunMode.RUN:
         print(f"\n{text}\nresults: {Path(config.out_dir)}")
 
 
 def main() -> None:
     """Check the command line and the run folder first: a mistake there is one line and exit code 2."""
+    # Hydra hands errors of its own and of jobs on, instead of printing a traceback and leaving.
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     with one_line_errors():
-        sys.argv[1:] = with_method_lists(sys.argv[1:])
-        config = check_overrides(sys.argv[1:], config_name="config")
-        if config is not None:
-            check_writable(Path(config.out_dir))  # Hydra's log would be the first to fail, with a traceback.
-        hydra_main()
+        words = with_method_lists(sys.argv[1:])
+        study = study_of(words, CONF_DIR)
+        commands = [words] if study is None else study.commands(generates=_check(study.words, study.apart))
+        for command in commands:
+            if command != sys.argv[1:]:
+                print(f"python -m experiments.run {shlex.join(command)}", flush=True)
+            _check(command)
+            sys.argv[1:] = command
+            hydra_main()
+
+
+def _check(words: list[str], apart: Sequence[str] = ()) -> bool:
+    """Look at a command line, its methods, conditions and folder; returns whether it generates."""
+    config = None if apart else check_overrides(words, config_name="config")
+    if config is None:
+        return False
+    whole = with_composed_methods(config)
+    expand_conditions(whole, build_methods(whole))
+    check_writable(Path(config.out_dir))  # Hydra's log would be the first to fail, with a traceback.
+    return "generate" in config.stages
 
 
 if __name__ == "__main__":

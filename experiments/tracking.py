@@ -1,15 +1,16 @@
 """Experiment tracking: a finished (or half-finished) run folder, sent to Weights & Biases from its records.
 
 Nothing is imported unless `tracking=wandb` is chosen. The W&B id depends on the records alone, so that tracking the
-same run again, from any machine or folder, continues the same W&B run: configuration, summary, tables and figures are
-replaced, the history grows.
+same run again, from any machine or folder, replaces what that W&B run held: nothing is there twice.
 """
 
 import csv
 import hashlib
 import logging
 import math
-from collections.abc import Iterator, Mapping
+import shlex
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,9 @@ def _send_to(wandb: Any, run_dir: Path, records: list[Record], options: Mapping[
     settings = wandb.Settings(
         console="off", disable_git=True, save_code=False, x_disable_stats=True, x_disable_meta=True, silent=True
     )
+    notes = [provenance([newest]), settings_line(current(records)), *quality_notes(of_kind(records, RunRecord))]
+    if options["mode"] == "offline":
+        _drop_unsent(run_dir, tracking_id(records))
     with wandb.init(
         id=tracking_id(records),
         name=str(newest.config.get("name", run_dir.name)),
@@ -96,10 +100,9 @@ def _send_to(wandb: Any, run_dir: Path, records: list[Record], options: Mapping[
         group=options["group"],
         mode=options["mode"],
         dir=str(run_dir),
-        resume="allow",
-        notes="\n".join(
-            [provenance([newest]), settings_line(current(records)), *quality_notes(of_kind(records, RunRecord))]
-        ),
+        tags=[str(tag) for tag in options.get("tags") or ()],
+        # No `resume`: an id that exists is written anew. The records hold all of it, so continuing would double it.
+        notes="\n".join([str(text) for text in [options.get("notes")] if text] + notes),
         config={"run": newest.config, "environment": newest.environment, "pipeline": newest.pipeline},
         settings=settings,
     ) as run:
@@ -113,7 +116,16 @@ def _send_to(wandb: Any, run_dir: Path, records: list[Record], options: Mapping[
             run.log(row)
         run.summary.update(summary(records))
         run.log(_media(run_dir, gather(records, run_dir), int(options["audio_prompts"]), wandb))
+        folder = Path(run.settings.sync_dir)
     logger.info("%s: tracked as W&B run %s", run_dir, tracking_id(records))
+    if options["mode"] == "offline":
+        print(f"to upload it: wandb sync {shlex.quote(str(folder))}")
+
+
+def _drop_unsent(run_dir: Path, run_id: str) -> None:
+    """Remove what earlier offline trackings of this run left: the one to come holds all that they do."""
+    for folder in run_dir.glob(f"wandb/offline-run-*-{run_id}"):
+        shutil.rmtree(folder)
 
 
 def tracking_id(records: list[Record]) -> str:
@@ -158,7 +170,7 @@ def _media(run_dir: Path, grid: Grid, audio_prompts: int, wandb: Any) -> dict[st
     for path in sorted([*run_dir.glob("*.csv"), *run_dir.glob("tables/*.csv")]):
         with path.open(newline="", encoding="utf-8") as file:
             header, *rows = csv.reader(file)
-        media[f"tables/{path.stem}"] = wandb.Table(columns=header, data=rows)
+        media[f"tables/{path.stem}"] = wandb.Table(columns=header, data=typed(rows))
     for path in sorted(run_dir.glob("figures/*.png")):
         media[f"figures/{path.stem}"] = wandb.Image(str(path))
     media["timing_rounds"] = _timing_table(read_records(run_dir), wandb)
@@ -169,6 +181,22 @@ def _media(run_dir: Path, grid: Grid, audio_prompts: int, wandb: Any) -> dict[st
             audio = wandb.Audio(str(run_dir / clip.audio), caption=" · ".join(map(str, _place(cell, grid))))
             media.setdefault(f"audio/{cell.duration_s:g}s", []).append(audio)
     return media
+
+
+def typed(rows: Sequence[Sequence[str]]) -> list[list[str | float | None]]:
+    """Cells of a csv in which a column of numbers holds numbers, and None where one is missing or is not a number."""
+    columns = [_typed_column(column) for column in zip(*rows, strict=True)]
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _typed_column(cells: Sequence[str]) -> list[str | float | None]:
+    try:
+        numbers = [float(cell) if cell else math.nan for cell in cells]
+    except ValueError:
+        return list(cells)
+    if not any(cells):
+        return list(cells)
+    return [number if math.isfinite(number) else None for number in numbers]
 
 
 def _timing_table(records: list[Record], wandb: Any) -> Any:

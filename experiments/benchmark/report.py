@@ -35,7 +35,7 @@ def benchmark_report(run_dir: Path) -> str:
 def main() -> None:
     """The command line: redraw a benchmark's report."""
     with one_line_errors():
-        run_dir = one_folder(sys.argv[1:], "results/benchmark_cpu")
+        run_dir = one_folder(sys.argv[1:], "results/benchmark_cpu", __doc__)
         print(f"{benchmark_report(run_dir)}\nresults: {run_dir}")
 
 

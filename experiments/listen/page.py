@@ -127,7 +127,7 @@ def json_for_html(data: Any) -> str:
 def main() -> None:
     """The command line: one run folder."""
     with one_line_errors():
-        print(write_listening_page(one_folder(sys.argv[1:], "runs/durations")))
+        print(write_listening_page(one_folder(sys.argv[1:], "runs/durations", __doc__)))
 
 
 if __name__ == "__main__":

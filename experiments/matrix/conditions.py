@@ -30,6 +30,7 @@ class Method:
         materialised: it writes the score matrix to memory, so long clips may not fit.
         approximate: it computes neither dense attention nor the paper's LiteFocus; tables and figures label it so.
         steps: denoising steps that it samples with, in place of the run's; None keeps the run's.
+        guidance: its scale in place of the run's; None keeps the run's.
         same_output_as: the method whose output it must give up to rounding; empty for none.
         needs_schedule: it works across the steps of a denoising loop, so that the time of one step alone tells nothing.
     """
@@ -41,6 +42,7 @@ class Method:
     materialised: bool = False
     approximate: bool = False
     steps: int | None = None
+    guidance: float | None = None
     same_output_as: str = ""
     needs_schedule: bool = False
 
@@ -73,6 +75,8 @@ def build_method(config: DictConfig) -> Method:
         raise ValueError(f"method name {config.name!r}: letters, digits, '.', '_' and '-' only, at most 64")
     if config.get("steps") is not None:
         check_steps(config.steps)
+    if config.get("guidance") is not None:
+        check_guidance(config.guidance)
     return Method(
         name=str(config.name),
         label=str(config.label),
@@ -81,6 +85,7 @@ def build_method(config: DictConfig) -> Method:
         materialised=bool(config.materialised),
         approximate=bool(config.get("approximate", False)),
         steps=config.get("steps"),
+        guidance=config.get("guidance"),
         same_output_as=str(config.get("same_output_as", "")),
         needs_schedule=bool(config.get("needs_schedule", False)),
     )
@@ -113,7 +118,7 @@ def expand_conditions(config: DictConfig, methods: dict[str, Method]) -> list[Co
     """
     validate(config)
     conditions = [
-        Condition(method, float(duration), int(method.steps or config.steps), float(config.guidance))
+        Condition(method, float(duration), int(method.steps or config.steps), _guidance(method, config))
         for duration in config.durations
         for method in methods.values()
     ]
@@ -140,8 +145,7 @@ def validate(config: DictConfig) -> None:
     if len(set(map(float, config.durations))) != len(config.durations):
         raise ValueError(f"durations {list(config.durations)}: a length is given twice")
     check_steps(config.steps)
-    if not math.isfinite(_number(config.guidance, "guidance")) or config.guidance < 0:
-        raise ValueError(f"guidance {config.guidance}: accepted are finite numbers from 0 (1 turns guidance off)")
+    check_guidance(config.guidance)
     if not config.seeds or any(not is_whole(seed) or seed < 0 for seed in config.seeds):
         raise ValueError(f"seeds {list(config.seeds)!r}: give whole numbers from 0, like [0,1,2]")
     if len(set(config.seeds)) != len(config.seeds):
@@ -161,6 +165,16 @@ def check_steps(steps: Any) -> None:
     """Raise ValueError unless `steps` is a whole number from 1 to 1000."""
     if not is_whole(steps) or not 1 <= steps <= 1000:
         raise ValueError(f"steps {steps!r}: accepted are whole numbers from 1 to 1000")
+
+
+def check_guidance(guidance: Any) -> None:
+    """Raise ValueError unless `guidance` is a finite number from 0."""
+    if not math.isfinite(_number(guidance, "guidance")) or guidance < 0:
+        raise ValueError(f"guidance {guidance}: accepted are finite numbers from 0 (1 turns guidance off)")
+
+
+def _guidance(method: Method, config: DictConfig) -> float:
+    return float(config.guidance if method.guidance is None else method.guidance)
 
 
 def _number(value: Any, name: str) -> float:

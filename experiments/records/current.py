@@ -26,9 +26,11 @@ def asked_conditions(run: RunRecord) -> dict[Key, Asked]:
     config = run.config
     if "generate" not in config.get("stages", ["generate"]):
         return {}
-    guidance = float(config["guidance"])
     rows = [(float(d), str(node["name"]), node) for d in config["durations"] for node in methods_of(run)]
-    return {(duration, name): _asked(duration, name, _steps(node, config), guidance) for duration, name, node in rows}
+    return {
+        (duration, name): _asked(duration, name, _steps(node, config), _guidance(node, config))
+        for duration, name, node in rows
+    }
 
 
 def _asked(duration: float, name: str, steps: int, guidance: float) -> Asked:
@@ -37,6 +39,11 @@ def _asked(duration: float, name: str, steps: int, guidance: float) -> Asked:
 
 def _steps(node: dict[str, Any], config: dict[str, Any]) -> int:
     return int(node.get("steps") or config["steps"])
+
+
+def _guidance(node: dict[str, Any], config: dict[str, Any]) -> float:
+    own = node.get("guidance")
+    return float(config["guidance"] if own is None else own)
 
 
 def newest_conditions(records: list[Record]) -> dict[Key, Asked]:

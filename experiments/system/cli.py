@@ -12,7 +12,7 @@ from typing import NoReturn
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
 from hydra.errors import HydraException, InstantiationException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 logger = logging.getLogger(__name__)
@@ -44,12 +44,16 @@ def one_line_errors() -> Iterator[None]:
         fail(describe_error(error), USAGE_ERROR)
 
 
-def one_folder(arguments: Sequence[str], example: str) -> Path:
+def one_folder(arguments: Sequence[str], example: str, help_text: str | None = None) -> Path:
     """The run folder that a command line names.
 
     Raises:
         ValueError: none or several.
+        SystemExit: after printing the help that was asked for.
     """
+    if {"-h", "--help"} & set(arguments):
+        print(help_text)
+        sys.exit(0)
     if len(arguments) != 1:
         raise ValueError(f"got {len(arguments)} arguments; give one run folder, like {example}")
     return Path(arguments[0])
@@ -67,6 +71,40 @@ def fail(message: str, code: int) -> NoReturn:
     """Print one line to stderr and leave with an exit code."""
     print(f"error: {message}", file=sys.stderr)
     sys.exit(code)
+
+
+def print_what_was_asked(words: Sequence[str], config_name: str, help_text: str | None) -> None:
+    """For commands that compose by themselves: Hydra's --help and --cfg job print and end the program.
+
+    Raises:
+        ValueError: another of Hydra's flags, which these commands do not have.
+    """
+    parsed = get_args_parser().parse_args(list(words))
+    if parsed.help or parsed.hydra_help:
+        print(help_text)
+        sys.exit(0)
+    if parsed.cfg and parsed.cfg != "job":
+        raise ValueError(f"got --cfg {parsed.cfg}; this command shows its own configuration, --cfg job")
+    if parsed.cfg:
+        config = check_overrides(_without_cfg(words), config_name)
+        assert config is not None
+        print(OmegaConf.to_yaml(config, resolve=parsed.resolve), end="")
+        sys.exit(0)
+    if parsed.info or parsed.shell_completion:
+        raise ValueError("got a flag of Hydra that this command lacks; experiments.run takes them all")
+
+
+def _without_cfg(words: Sequence[str]) -> list[str]:
+    """The words without --cfg, its value and --resolve."""
+    kept, skip = [], False
+    for word in words:
+        if skip:
+            skip = False
+        elif word in ("--cfg", "-c"):
+            skip = True
+        elif not word.startswith(("--cfg=", "--resolve")):
+            kept.append(word)
+    return kept
 
 
 METHOD_LIST = re.compile(r"(?P<place>method|\+method@[\w.-]+)=\[(?P<names>[\w.-]+(, *[\w.-]+)*)\]")
@@ -111,7 +149,9 @@ def check_overrides(arguments: Sequence[str], config_name: str) -> DictConfig | 
         return None
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
-            return compose(config_name=config_name, overrides=[*parsed.overrides, *_own_files(parsed.config_dir)])
+            config = compose(config_name=config_name, overrides=[*parsed.overrides, *_own_files(parsed.config_dir)])
+            _refuse_ignored(parsed.overrides, config)
+            return config
     except (HydraException, OmegaConfBaseException) as error:
         fail(describe_error(error), USAGE_ERROR)
 
@@ -119,3 +159,14 @@ def check_overrides(arguments: Sequence[str], config_name: str) -> DictConfig | 
 def _own_files(folder: str | None) -> list[str]:
     """The override for what Hydra's --config-dir does: files of a user's own beside these."""
     return [] if folder is None else [f"hydra.searchpath=[file://{Path(folder).absolute()}]"]
+
+
+def _refuse_ignored(overrides: Sequence[str], config: DictConfig) -> None:
+    """Raise ValueError for the choice of a method where a sweep has chosen its own, which would count instead."""
+    ignored = [word for word in overrides if re.match(r"method[.=]", word.lstrip("+~"))]
+    if ignored and config.get("methods"):
+        names = ", ".join(str(node.get("name", key)) for key, node in config.methods.items())
+        raise ValueError(
+            f"{ignored[0]} would be ignored: this run compares {names}; add a method with +method@methods.NAME=NAME, "
+            "set an option with methods.NAME.KEY=VALUE, or leave out the sweep"
+        )

@@ -47,6 +47,9 @@ def test_musiccaps_tsv_jsonl_json_and_capitals(tmp_path):
     assert read_captions(write(tmp_path, "a.jsonl", lines + "\n\n")) == expected
     assert read_captions(write(tmp_path, "a.json", json.dumps(OBJECTS))) == expected
     assert read_captions(write(tmp_path, "a.tsv", "ID\tCaption \na\ta dog, barking\n")) == {"a": "a dog, barking"}
+    assert read_captions(write(tmp_path, "b.json", json.dumps({"a": "x", "b": "y"}))) == {"a": "x", "b": "y"}
+    paths = "file,caption\nD:\\x\\a.wav,x\n/y/b.c.flac,y\nsub/c,z\n,\n , \n"
+    assert read_captions(write(tmp_path, "p.csv", paths)) == {"a": "x", "b.c": "y", "sub/c": "z"}
     several = json.dumps({"id": "a", "captions": ["one", "two"]})
     assert read_captions(write(tmp_path, "b.jsonl", several), several=True) == {"a": ("one", "two")}
 
@@ -74,7 +77,9 @@ def test_line_ends_and_byte_order_marks_play_no_part(tmp_path, name, text, line_
         ("a.jsonl", '{"id": "a", "caption": "x"}\n{"id": \n', r"a\.jsonl:2: no json \("),
         ("a.jsonl", '{"id": "a", "caption": 3}\n', r"a\.jsonl:1: 'a' empty"),
         ("a.jsonl", '{"id": "a"}\n', r"columns are \['id'\]; one of caption, text, prompt is needed"),
-        ("a.json", '{"a": "x"}', r"a\.json: holds a dict; accepted is a list of objects"),
+        ("a.json", '"x"', r"a\.json: holds a str; accepted are a list of objects and id to text"),
+        ("a.json", '{"a": 3}', r"a\.json, entry 1: 'a' empty"),
+        ("a.csv", "id,caption\na,x\0\n", r"a\.csv:2: the caption of 'a' holds a NUL"),
         ("a.json", "[" * 100_000, r"a\.json: no json"),
     ],
 )

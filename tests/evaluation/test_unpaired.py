@@ -72,6 +72,15 @@ def test_each_side_fails_alone_and_counts_alone(root, caplog):
         run(root)
 
 
+def test_a_reference_that_one_network_cannot_take_is_in_no_distance(root):
+    write_folder(root / "background", {"short": noise_clip(7, 0.5)})
+    demanding = BandEmbedder("2")
+    demanding.min_samples = 8000
+    found = run(root, embedders={"frames": BandEmbedder(), "classifier": demanding})
+    assert list(found.failed_references) == ["short.wav"]
+    assert {row.n_references for row in found.results} == {15}
+
+
 def test_two_files_of_one_stem_are_two_references(root):
     (root / "background" / "b00.flac").write_bytes((root / "background" / "b01.wav").read_bytes())
     assert {row.n_references for row in run(root).results} == {16}

@@ -77,7 +77,7 @@ def test_the_report_is_redrawn_from_records_byte_for_byte(finished):
     before = {
         path: path.read_bytes()
         for path in run_dir.rglob("*")
-        if path.suffix in (".svg", ".png", ".csv", ".md", ".tex", ".html")
+        if path.suffix in (".svg", ".png", ".pdf", ".csv", ".md", ".tex", ".html")
     }
     assert report(run_dir) == text
     assert {path: path.read_bytes() for path in before} == before

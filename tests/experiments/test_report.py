@@ -15,7 +15,7 @@ from experiments.records import append_record
 from experiments.report import report
 from experiments.tables.intervals import FEWEST, STUDENT
 
-RENDERED = {".md", ".csv", ".tex", ".svg", ".png", ".html"}
+RENDERED = {".md", ".csv", ".tex", ".svg", ".png", ".pdf", ".html"}
 
 
 def snapshot(folder):
@@ -57,7 +57,7 @@ def test_everything_is_rendered(study):
     tables = ("quality", "all_metrics", "difference_dense", "power", "speed", "denoising_loss", "attention")
     assert {f"tables/{name}.{end}" for name in tables for end in ("md", "csv", "tex")} <= set(files)
     figures = ("quality", "latency", "speedup", "step_time", "denoising_loss", "attention", "training", "spectrograms")
-    assert {f"figures/{name}.{end}" for name in figures for end in ("svg", "png")} <= set(files)
+    assert {f"figures/{name}.{end}" for name in figures for end in ("svg", "png", "pdf")} <= set(files)
     assert {"report.md", "listen.html"} <= set(files)
 
 
@@ -80,7 +80,7 @@ def test_what_the_records_no_longer_hold_is_removed_and_nothing_else(study, tmp_
     report(copy)
     gone = set(snapshot(study)) - set(snapshot(copy))
     tables = {f"tables/{name}.{end}" for name in ("difference_dense", "power") for end in ("md", "csv", "tex")}
-    assert gone == tables | {"figures/difference.svg", "figures/difference.png"}
+    assert gone == tables | {f"figures/difference.{end}" for end in ("svg", "png", "pdf")}
     assert kept.read_bytes() == before
 
 

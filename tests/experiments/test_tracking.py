@@ -13,7 +13,7 @@ from quality_material import HOSTILE
 from wandb_material import offline_records
 
 from experiments.records import ClipRecord, append_record, of_kind, read_records
-from experiments.tracking import check_tracker, history, summary, track, tracking_id
+from experiments.tracking import check_tracker, history, summary, track, tracking_id, typed
 
 CAPTIONS = {f"p{index}": caption for index, caption in enumerate(["Rain", *HOSTILE[:4]])}
 
@@ -65,9 +65,9 @@ def table(run_dir, name):
 
 
 @pytest.mark.slow
-def test_what_was_sent_offline_reads_back(run_dir):
+def test_what_was_sent_offline_reads_back(run_dir, capsys):
     pytest.importorskip("wandb", reason="needs the extra wandb")
-    track(run_dir, config())
+    track(run_dir, config(tags=["pilot", 7], notes="mine"))
     run, rows, totals = read_back(run_dir)
     assert (run.run_id, run.run_group, run.project, run.display_name) == (
         tracking_id(read_records(run_dir)),
@@ -85,7 +85,12 @@ def test_what_was_sent_offline_reads_back(run_dir):
     assert totals["clap/litefocus/0.1s.low"] == pytest.approx(0.28)
     assert [path.suffix for path in files(run_dir, "images")] == [".png"]
     assert table(run_dir, "timing_rounds")["data"][1] == [0.1, "dense", 1, 6.0]
-    assert table(run_dir, "speed")["data"] == [["0.1", "dense"]]
+    assert table(run_dir, "speed")["data"] == [[0.1, "dense"]]
+    assert list(run.tags) == ["pilot", "7"]
+    assert run.notes.splitlines()[0] == "mine"
+    assert "commit 0123456789ab" in run.notes
+    (folder,) = run_dir.glob("wandb/offline-run-*")
+    assert f"wandb sync {folder}" in capsys.readouterr().out
 
     clips = table(run_dir, "clips")
     columns = clips["columns"]
@@ -104,13 +109,24 @@ def test_what_was_sent_offline_reads_back(run_dir):
 
 
 @pytest.mark.slow
-def test_tracking_again_continues_the_same_run(run_dir):
+def test_tracking_again_replaces_and_doubles_nothing(run_dir):
     pytest.importorskip("wandb", reason="needs the extra wandb")
     track(run_dir, config())
+    _, once, _ = read_back(run_dir)
     append_record(run_dir, run_record(CAPTIONS, [0.1]))
     track(run_dir, config())
-    logs = list(run_dir.glob("wandb/offline-run-*/*.wandb"))
-    assert len({path.name for path in logs}) == 1
+    track(run_dir, config())
+    run, again, _ = read_back(run_dir)
+    (folder,) = run_dir.glob("wandb/offline-run-*")
+    assert folder.name.endswith(tracking_id(read_records(run_dir)))
+    assert [row["_step"] for row in again] == [row["_step"] for row in once] == list(range(len(once)))
+    assert run.run_id == tracking_id(read_records(run_dir))
+
+
+def test_numbers_of_a_csv_are_numbers_and_texts_are_texts():
+    rows = [["5.12", "dense", "", "nan", ""], ["10", "7", "-1e-3", "inf", ""]]
+    assert typed(rows) == [[5.12, "dense", None, None, ""], [10.0, "7", -0.001, None, ""]]
+    assert typed([]) == []
 
 
 def test_the_id_belongs_to_the_run_not_to_the_folder(run_dir, tmp_path):

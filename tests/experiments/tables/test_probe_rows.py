@@ -156,7 +156,7 @@ def test_figures_are_written_where_the_records_allow_them_and_are_byte_stable(tm
     records = [probe_run(), loss("dense", [1.0, 1.1]), loss("litefocus", [1.2, 1.2]), attention()]
     first, second = probe_figures(records, tmp_path / "a"), probe_figures(records, tmp_path / "b")
     assert [path.name for path in first] == [
-        f"{name}.{end}" for name in ("attention", "denoising_loss") for end in ("svg", "png")
+        f"{name}.{end}" for name in ("attention", "denoising_loss") for end in ("svg", "png", "pdf")
     ]
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
     assert "Gate: no reading" in first[0].read_text()

@@ -132,7 +132,7 @@ def test_figures_are_drawn_from_the_record(tmp_path: Path) -> None:
     record.write_text("\n".join(map(json.dumps, lines)) + "\n")
     assert len(read_record(record)) == 4
     written = gate_figure(tmp_path, tmp_path / "figures" / "gate")
-    assert [path.name for path in written] == ["gate.svg", "gate.png"]
+    assert [path.name for path in written] == ["gate.svg", "gate.png", "gate.pdf"]
     first = [path.read_bytes() for path in written]
     assert [path.read_bytes() for path in gate_figure(tmp_path, tmp_path / "figures" / "gate")] == first
     with pytest.raises(FileNotFoundError, match="gate"):
