@@ -15,6 +15,7 @@ from experiments.records.current import current, left_out
 from experiments.records.provenance import methods_of, quality_notes, settings_line
 from experiments.tables.formats import Cell, Estimate, ResultTable, range_notes, spread
 from experiments.tables.quality_rows import ARROWS, differences, metric_label, presets
+from experiments.tables.quality_tables import interval_notes
 from experiments.tables.speed_rows import Ratio, paired_ratio
 
 Margins = Mapping[str, float]
@@ -54,7 +55,8 @@ def lever_table(records: list[Record]) -> ResultTable:
     header = ["length (s)", "method", "steps", "text to latents (s)", "speed-up ↑ [min, max]", "product of parts"]
     keys = ["duration_s", "method", "steps", "loop_s", "speedup", "product"]
     better = {m.metric: m.higher_is_better for m in of_kind(records, MetricRecord)}
-    made = [settings_line(current(records), *presets(records)[:1]), *quality_notes(of_kind(records, RunRecord))]
+    made = [note for preset in presets(records)[:1] for note in interval_notes(current(records), preset)]
+    made += [settings_line(current(records), *presets(records)[:1]), *quality_notes(of_kind(records, RunRecord))]
     headings = [f"Δ {metric_label(m)} {ARROWS[better[m]]}" for m in metrics]
     return ResultTable(
         "levers",

@@ -189,9 +189,9 @@ def _why_missing(key: tuple[float, str], failures: Sequence[FailureRecord], reco
 def differences(records: Sequence[Record], preset: str) -> Differences:
     """(duration, method, baseline, metric) -> paired difference method minus baseline; the newest counts.
 
-    Of the headline metrics, as the tables show them: those of one baseline are one family of comparisons, over which
-    p-values are adjusted. One that does not cover every clip that either of the two has by now is left out: it is of an
-    earlier, smaller run.
+    As the tables show them: the headline metrics' differences to one baseline are one family of comparisons, over which
+    p-values are adjusted; other metrics have no adjusted p and so no verdict. One that does not cover every clip that
+    either of the two has by now is left out: it is of an earlier, smaller run.
     """
     records = current(list(records))
     made: dict[tuple[float, str], set[tuple[str, int]]] = {}
@@ -209,12 +209,12 @@ def differences(records: Sequence[Record], preset: str) -> Differences:
 
     intervals = Intervals(records, preset)
     shown = set(headline(by_metric(newest.values())))
-    found = {key: intervals.of(m) for key, m in newest.items() if covers(m) and m.metric in shown}
+    found = {key: intervals.of(m) for key, m in newest.items() if covers(m)}
     families: dict[str, Differences] = {}
     for key, m in found.items():
-        families.setdefault(m.baseline, {})[key] = m
-    adjusted = {key: m for family in families.values() for key, m in with_family(family).items()}
-    return {key: adjusted[key] for key in found}
+        if m.metric in shown:
+            families.setdefault(m.baseline, {})[key] = m
+    return found | {key: m for family in families.values() for key, m in with_family(family).items()}
 
 
 def _clips_behind(record: MetricRecord) -> int:

@@ -66,7 +66,7 @@ def result_tables(records: list[Record]) -> list[ResultTable]:
         paired = differences(records, preset)
         suffix = f"_{preset.replace('-', '_')}" if len(found) > 1 else ""
         made = [settings_line(current(records), preset), *quality_notes(runs)] if runs else []
-        resampled = _resampled(records, preset)
+        resampled = interval_notes(records, preset)
         notes = [*resampled, *made]
         bold = [*resampled, BOLD, *made]
         tables += [quality_table(rows, paired, f"quality{suffix}", f"Quality, preset {preset}", bold)]
@@ -81,7 +81,7 @@ def result_tables(records: list[Record]) -> list[ResultTable]:
     return tables
 
 
-def _resampled(records: list[Record], preset: str) -> list[str]:
+def interval_notes(records: list[Record], preset: str) -> list[str]:
     """How intervals were made; nothing where no metric of the preset has one."""
     scored = [record for record in of_kind(records, MetricRecord) if record.preset == preset]
     if all(math.isnan(record.high - record.low) for record in scored):
@@ -174,7 +174,8 @@ def _difference(record: MetricRecord) -> Estimate:
 
 def _family_note(paired: Differences, baseline: str) -> list[str]:
     """What the words of a table of differences follow from."""
-    size = next((d.details["family"] for key, d in paired.items() if key[2] == baseline), 0)
+    sizes = (d.details.get("family", 0) for (_, _, base, _), d in paired.items() if base == baseline)
+    size = max(sizes, default=0)
     return [FAMILY.format(size)] if size else []
 
 

@@ -60,6 +60,14 @@ def test_the_direction_decides_who_is_better():
     assert verdict(as_shown(LITE, DENSE, math.nan)) == ""
 
 
+def test_a_metric_outside_the_main_table_keeps_its_difference_and_takes_no_part_in_the_family():
+    kad = difference(LITE, DENSE, -2.0, name="kad")
+    found = differences([*THREE, difference(LITE, DENSE, -2.0), kad], "strict")
+    fad, other = (found[10.0, LITE, DENSE, name] for name in ("fad", "kad"))
+    assert (fad.details["family"], verdict(fad)) == (1, "better")
+    assert (other.value, verdict(other)) == (-2.0, "")
+
+
 def test_a_difference_of_another_length_metric_or_preset_does_not_count():
     base = [*THREE[:3]]
     assert bold([*base, difference(LITE, DENSE, -2.0)]) == ["LiteFocus"]
