@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# The lock that CI uses; TORCH picks another build of torch, for example: make demo TORCH='torch>=2.11'
+# The lock that CI uses; TORCH picks another build of torch, for example: make demo TORCH='torch>=2.13'
 TORCH ?= torch==2.13.0
 
 .PHONY: demo test lint unit coverage reliability mutation clean
@@ -38,7 +38,7 @@ $(BIN)/python:
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/pip install -q '$(TORCH)'
-	$(BIN)/pip install -q -c constraints.txt -e .
+	$(BIN)/pip install -q -c constraints.txt -e '.[harness]'
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
@@ -56,7 +56,7 @@ $(VENV)/.installed-slurm: $(VENV)/.installed-dev
 	touch $@
 
 # One CUDA device, under ten minutes: the check, and the published architecture to 320 s in two precisions. Records land
-# in results/gpu_*. A CUDA build of torch first: make demo TORCH='torch>=2.11'
+# in results/gpu_*. A CUDA build of torch first: make demo TORCH='torch>=2.13'
 .PHONY: gpu
 gpu: $(VENV)/.installed
 	$(BIN)/python -m experiments.gpu

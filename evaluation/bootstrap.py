@@ -3,9 +3,10 @@
 Frames or windows of one clip are correlated, so nothing here resamples them: a row belongs to a clip, and whole
 clips are drawn, deleted or exchanged. ``clips`` names the clip of every row; without it each row is a clip.
 
-* a mean over clips (KL, CLAP): :func:`bootstrap_interval`;
+* a mean over clips, or of paired differences (KL, CLAP): :func:`~evaluation.student.student_interval`;
+* a difference of two Fréchet distances: :func:`~evaluation.student.student_bounds`;
 * a distance between sets (FAD, KAD): :func:`jackknife_interval`; drawing with replacement would add its bias again;
-* two methods on the same prompts: :func:`paired_difference_interval`, in which that bias cancels.
+* any other statistic: :func:`bootstrap_interval`, of two methods :func:`paired_difference_interval`.
 
 A percentile interval lies between the smallest and the largest clip. All n clips fall on one side of the median with
 probability 2^(1 - n), so below :func:`fewest_clips` it cannot cover as often as it says, and its bounds are nan. Just
@@ -201,13 +202,15 @@ def n_groups(dealt: Sequence[Array]) -> int:
 
 
 def jackknife_bounds(value: float, replicates: ArrayLike, confidence: float) -> tuple[float, float]:
-    """Student-t bounds around ``value`` from (G,) leave-out ``replicates``; nan unless G >= 2 and all finite."""
+    """Student-t bounds around ``value`` from (G,) leave-out ``replicates``; nan unless finite and not all equal."""
     left_out = real_array(replicates, "replicates", np.float64)
     count = len(left_out)
     if count < 2 or not np.isfinite(left_out).all():
         return np.nan, np.nan
     error = np.sqrt((count - 1) / count * np.sum((left_out - left_out.mean()) ** 2))
     half = float(stdtrit(count - 1, 0.5 + confidence / 2) * error)
+    if half == 0:
+        return np.nan, np.nan
     return value - half, value + half
 
 

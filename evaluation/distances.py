@@ -6,13 +6,13 @@ Shapes: n clips, W windows, r rows, d embedding size, G jackknife groups.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from evaluation.bootstrap import Array
 from evaluation.embedders.protocol import Output
-from evaluation.fad import Moments, frechet_distance, gaussian_moments
+from evaluation.fad import Moments, frechet_distance, frechet_influence, gaussian_moments
 from evaluation.kad import FixedReference
 from evaluation.material import Material, with_column
 from evaluation.metric import PositionStatistic, SetValues
@@ -25,15 +25,7 @@ def frechet(metric: str, material: Material, role: Role, output: Output, rows: A
     require(material, role, output, metric)
 
     def distance_to(prompts: Collection[str] | None) -> PositionStatistic:
-        references: dict[int, Array | Moments] = {}
-
-        def distance(part: Array, position: int) -> float:
-            if position not in references:
-                found = material.reference_rows(role, output, position, prompts)
-                references[position] = gaussian_moments(found) if len(found) > found.shape[1] else found
-            return frechet_distance(references[position], _flat(part))
-
-        return distance
+        return _FrechetDistance(material, role, output, prompts)
 
     first = material.reference_rows(role, output, 0)
     per_window = len(_flat(rows[:, 0]))
@@ -44,6 +36,32 @@ def frechet(metric: str, material: Material, role: Role, output: Output, rows: A
         "output": output,
     }
     return SetValues(rows, distance_to(None), details, distance_to)
+
+
+@dataclass(frozen=True)
+class _FrechetDistance:
+    """Fréchet distance of rows (n, ...) to the references of some prompts."""
+
+    material: Material
+    role: Role
+    output: Output
+    prompts: Collection[str] | None
+    _references: dict[int, Array | Moments] = field(default_factory=dict)
+
+    def __call__(self, rows: Array, position: int) -> float:
+        return frechet_distance(self._reference(position), _flat(rows))
+
+    def influence(self, rows: Array, position: int) -> Array:
+        each = frechet_influence(self._reference(position), _flat(rows))
+        counts = [len(_flat(row[None])) for row in rows]
+        sums = np.array([part.sum() for part in np.split(each, np.cumsum(counts)[:-1])])
+        return sums / np.mean(counts)
+
+    def _reference(self, position: int) -> Array | Moments:
+        if position not in self._references:
+            found = self.material.reference_rows(self.role, self.output, position, self.prompts)
+            self._references[position] = gaussian_moments(found) if len(found) > found.shape[1] else found
+        return self._references[position]
 
 
 def kernel_distance(material: Material, role: Role) -> SetValues:

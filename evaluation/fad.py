@@ -145,6 +145,30 @@ def frechet_distance_interval(
     )  # fmt: skip
 
 
+def frechet_influence(reference: ArrayLike | Moments, generated: ArrayLike) -> Array:
+    """(n,) influence of each generated row on :func:`frechet_distance`, the references fixed; their mean is 0.
+
+    The derivative of the distance in the direction of a row, from that of the trace term in the generated covariance.
+    Its sum over a clip's rows is what the clip adds: intervals over clips follow without leaving any out
+    (``bootstrap.student_bounds``). Directions without variance on either side count as having none.
+
+    Raises:
+        ValueError: as :func:`frechet_distance`, or fewer than two rows on a side.
+    """
+    first, second = _summary(reference, "reference"), _summary(generated, "generated")
+    rows = check_embeddings(generated, "generated", first.mean.size).astype(np.float64)
+    if min(first.n, second.n) < 2:
+        raise ValueError(f"reference has {first.n} rows, generated {second.n}; an influence needs two of each")
+    left, overlap, _ = np.linalg.svd(first.factor.T @ second.factor, full_matrices=False)
+    keep = overlap > overlap.max(initial=0) * max(rows.shape) * np.finfo(np.float64).eps
+    centred = rows - second.mean
+    # d tr (A' S A)^(1/2) / dS = A U s^-1 U' A' / 2, where s and U are singular values and left vectors of A'B.
+    across = (centred @ first.factor @ left[:, keep]) / np.sqrt(overlap[keep])
+    squares = (centred**2).sum(axis=1) - (across**2).sum(axis=1)
+    each = 2 * centred @ (second.mean - first.mean) + squares
+    return np.asarray(each - each.mean())
+
+
 def check_embeddings(embeddings: ArrayLike, name: str, dimension: int | None = None) -> Array:
     """The argument as an (n, d) array, or a ValueError that says what is wrong with it."""
     rows = real_array(embeddings, name)

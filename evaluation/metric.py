@@ -35,6 +35,14 @@ class LeavesOut(Protocol):
         """(G,) statistics without the rows of each group, of (n, ...) rows and the (n,) numbers of their groups."""
 
 
+@runtime_checkable
+class HasInfluence(Protocol):
+    """A statistic that knows its derivative in the direction of each clip."""
+
+    def influence(self, rows: Array, position: int) -> Array:
+        """(n,) influences of the clips of (n, ...) rows, with mean 0: their variance over n is the statistic's."""
+
+
 @dataclass(frozen=True)
 class SetValues:
     """What a number of a whole set is computed from, in a form that can be resampled by clip.

@@ -28,9 +28,9 @@ class MetricResult:
         preset: the protocol that produced it.
         preset_version: its version.
         value: the estimate.
-        low, high: 95 % confidence interval; nan where too few units leave it undefined (one for a jackknife, five for a
-            percentile interval) and where none is computed (floors, the collapse check). That of FAD, FD and KAD is
-            conditional on the references.
+        low, high: 95 % confidence interval; nan for one unit, for a mean whose units are all equal, and where none is
+            computed (floors, the collapse check). That of FAD, FD and KAD is conditional on the references. How often
+            it covers by number of units: ``results/coverage``.
         n_scored: clips behind the value.
         n_failed: clips that were asked for and have no number; of floors, references.
         n_references: references behind the value; None where it needs none, and for floors, which are references.

@@ -19,16 +19,15 @@ from tqdm import tqdm
 from evaluation.bootstrap import (
     JACKKNIFE_GROUPS,
     Array,
-    bootstrap_interval,
     deal_groups,
     jackknife_bounds,
     n_groups,
-    paired_difference_interval,
     rows_by_clip,
 )
-from evaluation.metric import LeavesOut, PositionStatistic
+from evaluation.metric import HasInfluence, LeavesOut, PositionStatistic
 from evaluation.permutation import paired_permutation_p_value
 from evaluation.results import WHOLE, MetricResult, stamped
+from evaluation.student import influence_bounds, student_interval
 
 CONFIDENCE = 0.95
 
@@ -134,13 +133,10 @@ def summarise(measured: Measured, preset: str, n_failed: int, seed: int) -> list
     names, values = _numbers(measured, measured.curve(measured.rows))
     if measured.statistic is None:
         per_clip = _numbers_of_means(measured.rows, measured.positions)
-        bounds = [
-            bootstrap_interval(np.mean, column, seed=seed, clips=measured.units, confidence=CONFIDENCE)[1:3]
-            for column in per_clip.T
-        ]
+        bounds = [student_interval(column, clips=measured.units, confidence=CONFIDENCE)[1:3] for column in per_clip.T]
     else:
         bounds = _jackknife(measured, values, seed)
-    details = dict(measured.details)
+    details = {**measured.details, "interval": "jackknife" if measured.statistic else "student t"}
     if not measured.positions and measured.rows.shape[1] > 1:
         curve = measured.curve(measured.rows)
         details |= {"sd_over_seeds": float(curve.std(ddof=1)), "n_seeds": len(curve)}
@@ -166,8 +162,9 @@ def summarise(measured: Measured, preset: str, n_failed: int, seed: int) -> list
 def compare(baseline: FolderScore, candidate: FolderScore, *, seed: int = 0) -> list[MetricResult]:
     """Paired differences ``candidate - baseline`` on the clips that both have, metric by metric.
 
-    Means over clips: bootstrap over prompts and the p-value of a paired permutation test. Distances between sets: a
-    jackknife in which the same prompts leave both folders, so that the bias of a finite N, common to both, cancels.
+    Means over clips: Student's t over prompts and the p-value of a paired permutation test. Fréchet distances: the same
+    of the prompts' influences, where a jackknife would be too wide (``results/coverage``). Others: a jackknife in which
+    the same prompts leave both folders. The bias of a finite N, common to both, cancels.
 
     Raises:
         ValueError: another preset or other embedders or references, or no clip in common.
@@ -178,8 +175,7 @@ def compare(baseline: FolderScore, candidate: FolderScore, *, seed: int = 0) -> 
         if name not in baseline.measured:
             continue
         first = baseline.measured[name]
-        common = [clip for clip in first.clip_ids if clip in set(second.clip_ids)]
-        if not common:
+        if not (common := [clip for clip in first.clip_ids if clip in set(second.clip_ids)]):
             raise ValueError(f"{baseline.name} and {candidate.name} have no clip in common")
         n_failed = len({*first.clip_ids, *second.clip_ids, *baseline.failures, *candidate.failures}) - len(common)
         pair = first.take(common), second.take(common)
@@ -194,18 +190,20 @@ def _differences(
         first, second = _without_curve(first, second)
     if first.rows.shape != second.rows.shape:
         raise ValueError(f"{first.metric}: rows {first.rows.shape} and {second.rows.shape}; compare equal durations")
-    details: dict[str, Any] = {}
+    details: dict[str, Any] = {"interval": "student t"}
+    headline: dict[str, float] = {}
     names, before = _numbers(first, first.curve(first.rows))
     values = _numbers(second, second.curve(second.rows))[1] - before
     if first.statistic is None:
         one, two = (_numbers_of_means(m.rows, m.positions) for m in (first, second))
-        bounds = [
-            paired_difference_interval(np.mean, a, b, seed=seed, clips=first.units, confidence=CONFIDENCE)[1:3]
-            for a, b in zip(one.T, two.T, strict=True)
-        ]
-        details["p_value"] = paired_permutation_p_value(np.mean, one[:, 0], two[:, 0], seed=seed, clips=first.units)
+        changes = (two - one).T
+        bounds = [student_interval(column, clips=first.units, confidence=CONFIDENCE)[1:3] for column in changes]
+        headline["p_value"] = paired_permutation_p_value(np.mean, one[:, 0], two[:, 0], seed=seed, clips=first.units)
+    elif isinstance(first.statistic, HasInfluence) and isinstance(second.statistic, HasInfluence):
+        bounds = influence_bounds(values, _influences(second) - _influences(first), first.units, CONFIDENCE)
     else:
         bounds = _jackknife(first, values, seed, second)
+        details["interval"] = "jackknife"
     return [
         MetricResult(
             metric=first.metric + suffix,
@@ -220,7 +218,7 @@ def _differences(
             higher_is_better=first.higher_is_better if suffix == "" else None,
             window=window,
             baseline=baseline,
-            details=details if suffix == "" and window == WHOLE else {},
+            details=details | (headline if suffix == "" and window == WHOLE else {}),
         )
         for (suffix, window), value, (low, high) in zip(names, values, bounds, strict=True)
     ]
@@ -269,6 +267,15 @@ def _jackknife(
         replicates = [_numbers(minus, curve)[1] - left for curve, left in zip(others, replicates, strict=True)]
     columns = np.array(replicates).reshape(-1, len(values)).T
     return [jackknife_bounds(value, column, CONFIDENCE) for value, column in zip(values, columns, strict=True)]
+
+
+def _influences(measured: Measured) -> Array:
+    """(n, K) influence of every clip on the numbers of `_numbers`, which are linear in the curve."""
+    statistic = measured.statistic
+    assert isinstance(statistic, HasInfluence)
+    positions = range(measured.rows.shape[1])
+    of_curve = np.stack([statistic.influence(measured.rows[:, k], k) for k in positions], axis=1)
+    return _numbers_of_means(of_curve, measured.positions)
 
 
 def _curves_without(measured: Measured, groups: Array, count: int) -> Array:

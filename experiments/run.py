@@ -40,7 +40,7 @@ from experiments.records.folder import (
 from experiments.report import report
 from experiments.stages.generate import generate_clips
 from experiments.stages.score import embed_clips, is_scored, score_run
-from experiments.stages.setup import load_pipeline, load_prompts, resolved, start_record
+from experiments.stages.setup import load_pipeline, load_prompts, resolved, score_start_record, start_record
 from experiments.stages.timing import is_timed, time_duration
 from experiments.system.cli import CONF_DIR, check_overrides, one_line_errors, with_method_lists
 from experiments.system.environment import describe
@@ -73,20 +73,24 @@ def _run_stages(
         check_scoring(config, load_prompts(config))
     if "report" in config.stages and shard.is_whole:
         check_tracker(config.tracking)
+    run_id = None
     if any(stage in NEEDS_PIPELINE for stage in config.stages):
         with signals_held_back() as stop_if_asked:
-            _run_pipeline(config, conditions, arms, run_dir, shard, stop_if_asked)
+            run_id = _run_pipeline(config, conditions, arms, run_dir, shard, stop_if_asked)
     if scored:
         prompts = load_prompts(config)
         if shard.is_whole:
-            score_run(config, conditions, prompts, run_dir, _newest_run_id(run_dir))
+            score_run(config, conditions, prompts, run_dir, run_id)
         else:
             embed_clips(config, shard.select(plan_clips(conditions, prompts, list(config.seeds))), run_dir)
+            run_id = run_id or score_start_record(config, prompts, run_dir, shard.records_file)
     if "report" not in config.stages:
         return ""
     if not shard.is_whole:
         logger.info("%s: no report of a part; draw it once all shards are done: stages=[score,report]", shard.name)
         return ""
+    if run_id is None and not scored:
+        score_start_record(config, [], run_dir)
     text = report(run_dir)
     track(run_dir, {"tracking": OmegaConf.to_container(config.tracking, resolve=True)})
     return text
@@ -99,8 +103,8 @@ def _run_pipeline(
     run_dir: Path,
     shard: Shard,
     stop_if_asked: Callable[[], None],
-) -> None:
-    """The stages that need the pipeline, on this shard's share."""
+) -> str:
+    """The stages that need the pipeline, on this shard's share; returns the id of this start."""
     config = with_commit(config)
     earlier = of_kind(read_records(run_dir), RunRecord)
     check_same_settings(earlier, resolved(config))
@@ -126,13 +130,7 @@ def _run_pipeline(
                 logger.info("%g s is timed already; other timing.rounds or another out_dir time it again", duration)
                 continue
             time_duration(pipeline, arms, float(duration), config.timing, run_id, run_dir, shard.records_file)
-
-
-def _newest_run_id(run_dir: Path) -> str:
-    runs = of_kind(read_records(run_dir), RunRecord)
-    if not runs:
-        raise ValueError(f"{run_dir}: nothing to score; run the generate stage first")
-    return runs[-1].run_id
+    return run_id
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")

@@ -13,6 +13,8 @@ from litefocus.schedule import LengthRule, LengthSchedule, scheduled_focus
 from litefocus.windowed import window_focus_attention
 from litefocus.windows import disable_exact_windows, exact_windows, inject_exact_windows
 
+__version__ = "1.0.0"
+
 __all__ = [
     "LengthRule",
     "LengthSchedule",

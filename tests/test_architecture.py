@@ -12,7 +12,7 @@ PACKAGES = ("litefocus", "evaluation", "experiments")
 # A folder of experiments imports itself and folders below it; the commands stand at the top, "" here.
 FLOORS = [
     {"system"}, {"records"}, {"methods", "datasets", "tables"}, {"figures", "pipelines"}, {"listen", "matrix"},
-    {"stages"}, {"checks"}, {""}, {"benchmark", "testbed"},
+    {"stages"}, {"checks"}, {""}, {"benchmark", "testbed", "coverage"},
 ]  # fmt: skip
 FLOOR = {folder: number for number, floor in enumerate(FLOORS) for folder in floor}
 TESTBED_ORDER = ["corpus", "models", "plugin", "training", "assessment"]

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from experiments.records import ClipRecord, FailureRecord, MetricRecord, Record, RunRecord, of_kind
+from experiments.records.current import without_other_scorings
 from experiments.records.provenance import method_labels, methods_of
 from experiments.tables.quality_rows import by_metric, headline
 
@@ -127,7 +128,8 @@ def clip_scores(
     Returns:
         cell -> metric -> value, and metric -> one of its records. Of several presets each has its own metrics.
     """
-    plain = [r for r in of_kind(records, MetricRecord) if "per_clip" in r.details and not r.baseline and r.window < 0]
+    scored = of_kind(without_other_scorings(records), MetricRecord)
+    plain = [r for r in scored if "per_clip" in r.details and not r.baseline and r.window < 0]
     presets = list(dict.fromkeys(record.preset for record in plain))
     values: dict[tuple[str, str, str], float] = {}
     metrics: dict[str, MetricRecord] = {}

@@ -44,7 +44,7 @@ def with_commit(config: DictConfig) -> DictConfig:
 
 def recorded_commit(hub_id: str, starts: Iterable[StartRecord]) -> str | None:
     """The commit of `hub_id` that a folder's starts used, None where none did."""
-    identities = (str(start.pipeline["weights"]).rpartition("@") for start in starts)
+    identities = (str(start.pipeline.get("weights")).rpartition("@") for start in starts)
     return next((commit for name, _, commit in identities if name == hub_id and COMMIT.fullmatch(commit)), None)
 
 

@@ -52,11 +52,42 @@ def newest_conditions(records: list[Record]) -> dict[Key, Asked]:
 
 
 def current(records: list[Record]) -> list[Record]:
-    """The records without those about earlier conditions, differences to one, and failures that were overcome."""
-    records = _without_overcome(records)
+    """The records without those about earlier conditions, differences to one, and failures that were overcome.
+
+    And without values that were scored otherwise than the newest of their kind.
+    """
+    records = _without_overcome(without_other_scorings(records))
     gone = {asked.condition for superseded in _superseded(records).values() for asked in superseded}
     starts = {run.run_id: run for run in of_kind(records, RunRecord)} if gone else {}
     return [r for r in records if getattr(r, "condition", "") not in gone and _baseline_of(r, starts) not in gone]
+
+
+def without_other_scorings(records: list[Record]) -> list[Record]:
+    """The records without those of `scored_otherwise`."""
+    apart = set(map(id, scored_otherwise(records)))
+    return [record for record in records if id(record) not in apart]
+
+
+def scored_otherwise(records: list[Record]) -> list[MetricRecord]:
+    """The metric records that must not stand beside the newest of their length and preset.
+
+    That is those of other prompts, seeds or references, or whose judge of the same role, or its protocol, is another.
+    """
+    scored = of_kind(records, MetricRecord)
+    material = {(m.duration_s, m.preset): m.material for m in scored}
+    judged = {(m.duration_s, m.preset, *m.judges): (m.judges, m.protocol) for m in scored}
+    return [
+        m
+        for m in scored
+        if material[m.duration_s, m.preset] != m.material
+        or judged[m.duration_s, m.preset, *m.judges] != (m.judges, m.protocol)
+    ]
+
+
+def scored_apart(records: list[Record]) -> dict[Key, str]:
+    """Row -> that values of another scoring are left out, in words."""
+    keys = [(m.duration_s, m.method) for m in scored_otherwise(records) if not m.baseline]
+    return dict.fromkeys(keys, "values by other judges, or of other prompts, left out: stages=[score] scores anew")
 
 
 def _without_overcome(records: list[Record]) -> list[Record]:

@@ -5,11 +5,11 @@ import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from datetime import MAXYEAR, UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from experiments.records import StartRecord
+from experiments.records import ScoreRunRecord, StartRecord
 
 LOCK_FILE = ".lock"
 # Settings that change a clip without showing in its condition's name, and those that change a probe's reading, with
@@ -108,22 +108,6 @@ def check_same_settings(
             raise ValueError(f"this run folder was made with other settings: {shown}; set another name or out_dir")
 
 
-def started_after(previous: Sequence[StartRecord]) -> str:
-    """Now in UTC, or a second after the newest start in the folder: another machine's clock may have been ahead."""
-    now = datetime.now(UTC)
-    newest = max(filter(None, (_moment(start.started_at) for start in previous)), default=now)
-    return (now if now >= newest else newest + timedelta(seconds=1)).isoformat(timespec="seconds")
-
-
-def _moment(text: str) -> datetime | None:
-    """A date of a record; None for one that is none, or as far ahead as no clock is."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return moment if moment.tzinfo is not None and moment.year < MAXYEAR else None
-
-
 def check_same_spelling(previous: Sequence[StartRecord], prompt_ids: Sequence[str]) -> None:
     """Raise ValueError for an id that an earlier start has in other letter case: some file systems keep one file."""
     before = {known.lower(): known for record in previous for known in record.prompt_ids}
@@ -137,11 +121,10 @@ def check_same_spelling(previous: Sequence[StartRecord], prompt_ids: Sequence[st
 
 def check_same_weights(previous: Sequence[StartRecord], weights: str) -> None:
     """Raise ValueError if the folder's clips were made with other weights, wherever they were loaded from."""
-    for record in previous:
-        if record.pipeline["weights"] != weights:
+    for before in (record.pipeline["weights"] for record in previous if not isinstance(record, ScoreRunRecord)):
+        if before != weights:
             raise ValueError(
-                f"this run folder was made with weights {record.pipeline['weights']}, now {weights}; "
-                "set another name or out_dir"
+                f"this run folder was made with weights {before}, now {weights}; set another name or out_dir"
             )
 
 

@@ -20,7 +20,7 @@ from experiments.records.types import (
     ClipRecord,
     FailureRecord,
     Record,
-    RunRecord,
+    StartRecord,
 )
 
 logger = logging.getLogger(__name__)
@@ -76,7 +76,8 @@ def _cut_partial_line(file: Any, path: Path) -> None:
 def read_records(run_dir: Path) -> list[Record]:
     """Read the records of a run, those of shards included, in the order of the starts that wrote them.
 
-    Of several about one clip (made again, failed, made at last) the newest.
+    That is the order of the starts' numbers, whatever a clock said. Starts of before they were numbered come first, by
+    date. Of several about one clip (made again, failed, made at last) the newest.
 
     Args:
         run_dir: a run folder; a folder without records gives an empty list.
@@ -90,9 +91,17 @@ def read_records(run_dir: Path) -> list[Record]:
             f"no run folder at {run_dir}; give the folder of a run, the one with its {RECORDS_FILE}"
         )
     files = [list(_parse_lines(path)) for path in record_files(run_dir)]
-    started = {run.run_id: run.started_at for records in files for run in of_kind(records, RunRecord)}
-    # A merge keeps the order within a file whatever the clocks of two machines say.
-    return _newest(list(heapq.merge(*files, key=lambda record: started.get(record.run_id, ""))))
+    starts = [start for records in files for start in of_kind(records, StartRecord)]
+    order = {start.run_id: (start.number, "" if start.number else start.started_at) for start in starts}
+    # A merge keeps the order within a file, whatever two machines say.
+    return _newest(list(heapq.merge(*files, key=lambda record: order.get(record.run_id, (0, "")))))
+
+
+def located_records(run_dir: Path) -> Iterator[tuple[str, Record]]:
+    """FILE:LINE and record of every line, file by file, those that others replace included. Raises RecordError."""
+    for path in record_files(run_dir):
+        for number, record in enumerate(_parse_lines(path), start=1):
+            yield f"{path.name}:{number}", record
 
 
 def record_files(run_dir: Path) -> list[Path]:

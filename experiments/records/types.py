@@ -17,6 +17,9 @@ class StartRecord:
         environment: commit, versions, device, threads (`experiments.system.environment.describe`).
         pipeline: name, trained flag, weights identity.
         prompt_ids: ids of the prompts asked for, in order.
+        number: 1 + the largest of the folder when it started: which of two starts came first is not the clock's to say.
+            0 in records of before it was kept.
+        overrides: the command line's, without what is private.
     """
 
     run_id: str
@@ -25,6 +28,8 @@ class StartRecord:
     environment: dict[str, Any]
     pipeline: dict[str, Any]
     prompt_ids: list[str]
+    number: int = 0
+    overrides: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,13 @@ class ProbeRunRecord(StartRecord):
     """A start of `experiments.probe`; it asks for no clips."""
 
     kind: ClassVar[str] = "probe_run"
+
+
+@dataclass(frozen=True)
+class ScoreRunRecord(StartRecord):
+    """A start of `experiments.run` that scores or reports what is there; it loads no pipeline, its weights are none."""
+
+    kind: ClassVar[str] = "score_run"
 
 
 @dataclass(frozen=True)
@@ -175,6 +187,11 @@ class MetricRecord:
         unit: what the interval resamples (for example "clip").
         baseline: the method the value is a paired difference against; empty for a plain value.
         window: window index for per-position values, -1 for the whole.
+        preset_version: of the protocol. n_references: behind the value; None where it needs none.
+        judges: role -> name and hash (weights, front end, options) of the network that the metric hears with.
+        protocol: hash of preset, version, preprocessing and seed. material: hash of the prompts, captions and seeds
+            asked for and of the references' content. Values compare where judges, protocol and material are equal.
+            These are empty in records of before they were kept.
     """
 
     kind: ClassVar[str] = "metric"
@@ -194,6 +211,11 @@ class MetricRecord:
     baseline: str = ""
     window: int = -1
     details: dict[str, Any] = field(default_factory=dict)
+    preset_version: int | None = None
+    n_references: int | None = None
+    judges: dict[str, str] = field(default_factory=dict)
+    protocol: str = ""
+    material: str = ""
 
 
 @dataclass(frozen=True)
@@ -231,5 +253,5 @@ class AttentionRecord:
 
 Benchmark = CellRecord | RoundRecord
 Measurement = ClipRecord | FailureRecord | TimingRecord | Benchmark | MetricRecord | ProbeLossRecord | AttentionRecord
-Record = RunRecord | ProbeRunRecord | Measurement
+Record = RunRecord | ProbeRunRecord | ScoreRunRecord | Measurement
 RECORD_TYPES: dict[str, type[Record]] = {cls.kind: cls for cls in get_args(Record)}

@@ -6,23 +6,21 @@ turns results into records. A trained pipeline is required: noise has no quality
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from evaluation.pairing import Clip
-from evaluation.presets import PRESETS
-from evaluation.registry import METRICS, role_of
-from evaluation.results import WHOLE, MetricResult
 from evaluation.scorer import Scorer, embed_folder, make_scorer, score_folder
 from evaluation.scoring import FolderScore, compare
 from experiments.datasets.prompts import Prompt
 from experiments.matrix.clips import Clip as PlannedClip
 from experiments.matrix.conditions import Condition
-from experiments.records import ClipRecord, FailureRecord, MetricRecord, append_record, of_kind, read_records
+from experiments.records import ClipRecord, FailureRecord, append_record, of_kind, read_records
+from experiments.records.current import scored_otherwise
+from experiments.stages.score_records import material_of, to_record, with_provenance
+from experiments.stages.setup import score_start_record
 from experiments.system.audio_files import check_content
 
 logger = logging.getLogger(__name__)
@@ -81,10 +79,16 @@ def check_scorable(config: DictConfig) -> None:
 
 
 def score_run(
-    config: DictConfig, conditions: Sequence[Condition], prompts: Sequence[Prompt], run_dir: Path, run_id: str
+    config: DictConfig,
+    conditions: Sequence[Condition],
+    prompts: Sequence[Prompt],
+    run_dir: Path,
+    run_id: str | None = None,
 ) -> None:
     """Score every generated condition, on the clips of the configured prompts and seeds, and append metric records.
 
+    Args:
+        run_id: of this start; None for one that has no record yet and gets it once the clips are known to be right.
     Raises:
         ValueError: an untrained pipeline, or a wav that is not the one that was recorded; no record is written then.
     """
@@ -94,11 +98,16 @@ def score_run(
     asked = {condition.id for condition in conditions if not condition.method.timing_only}
     check_wavs([clip for clip in clips if clip.condition in asked], run_dir)
     references = build_references(config)
+    run_id = run_id or score_start_record(config, prompts, run_dir)
+    asked_for = material_of(prompts, list(config.seeds))
     for duration in dict.fromkeys(condition.duration_s for condition in conditions):
         files, aligned = references(prompts, duration)
         for preset in presets_of(config):
             scorer = build_scorer(config, preset, duration, aligned)
-            score_duration(scorer, _at(conditions, duration), clips, files, config.timing.baseline, run_dir, run_id)
+            at = _at(conditions, duration)
+            score_duration(scorer, at, clips, files, config.timing.baseline, run_dir, run_id, asked_for)
+    if apart := len(scored_otherwise(read_records(run_dir))):
+        logger.warning("%d earlier values, by other judges or of other prompts, are kept and not shown", apart)
 
 
 def embed_clips(config: DictConfig, planned: Sequence[PlannedClip], run_dir: Path) -> None:
@@ -191,8 +200,13 @@ def score_duration(
     baseline: str,
     run_dir: Path,
     run_id: str,
+    asked_for: str = "",
 ) -> None:
-    """Score the conditions of one duration, then every pair of them on the clips that both have."""
+    """Score the conditions of one duration, then every pair of them on the clips that both have.
+
+    Args:
+        asked_for: `material_of` the prompts and seeds.
+    """
     scores: dict[str, FolderScore] = {}
     for condition in conditions:
         chosen = [clip for clip in clips if clip.condition == condition.id]
@@ -206,11 +220,11 @@ def score_duration(
     for number, name in enumerate(ordered):
         for result in scores[name].results:
             record = to_record(result, by_name[name], "", run_id, scores[name].per_clip())
-            append_record(run_dir, with_provenance(record, scores[name].provenance))
+            append_record(run_dir, with_provenance(record, scores[name].provenance, asked_for))
         for other in ordered[:number]:
             for result in compare(scores[other], scores[name], seed=scorer.seed):
                 record = to_record(result, by_name[name], other, run_id, against=by_name[other].id)
-                append_record(run_dir, with_provenance(record, scores[name].provenance))
+                append_record(run_dir, with_provenance(record, scores[name].provenance, asked_for))
 
 
 def _failure(run_id: str, condition: Condition, reason: str) -> FailureRecord:
@@ -228,61 +242,3 @@ def to_clips(records: Sequence[ClipRecord], run_dir: Path) -> list[Clip]:
         Clip(f"{record.prompt_id}_{record.seed}", run_dir / record.audio, record.prompt_id, record.caption)
         for record in ordered
     ]
-
-
-def with_provenance(record: MetricRecord, provenance: Mapping[str, Any]) -> MetricRecord:
-    """The record with the network behind a headline value, and the environment of one that ran in another.
-
-    A value of the best of several clips says of how many, and names the one that was kept in place of its prompt.
-    """
-    details = dict(record.details)
-    if record.window == WHOLE and record.metric in METRICS and (role := role_of(record.metric)) is not None:
-        details["embedder"] = provenance["embedders"][role]
-        if environment := provenance["environments"].get(role):
-            details["environment"] = environment
-    if chosen := provenance["candidates"]:
-        details["candidates"] = PRESETS[record.preset].candidates
-        if "per_clip" in details:
-            details["per_clip"] = {chosen[prompt]: value for prompt, value in details["per_clip"].items()}
-    return replace(record, details=details)
-
-
-def to_record(
-    result: MetricResult,
-    condition: Condition,
-    baseline: str,
-    run_id: str,
-    per_clip: Mapping[str, Mapping[str, float]] | None = None,
-    against: str = "",
-) -> MetricRecord:
-    """One result as a record.
-
-    Args:
-        baseline: the method that a paired difference is against; empty for a plain value.
-        per_clip: clip id -> metric -> value; a headline keeps its own clips' values, for the listening page.
-        against: the baseline's condition, so that a table can tell whether it is the one that it shows.
-    """
-    details: dict[str, Any] = dict(result.details)
-    values = {clip: scores[result.metric] for clip, scores in (per_clip or {}).items() if result.metric in scores}
-    if values and result.window == WHOLE:
-        details["per_clip"] = values
-    if against:
-        details["baseline_condition"] = against
-    return MetricRecord(
-        run_id=run_id,
-        condition=condition.id,
-        method=condition.method.name,
-        duration_s=condition.duration_s,
-        preset=result.preset,
-        metric=result.metric,
-        value=result.value,
-        low=result.low,
-        high=result.high,
-        n_scored=result.n_scored,
-        n_failed=result.n_failed,
-        unit=result.unit,
-        higher_is_better=result.higher_is_better,
-        baseline=baseline,
-        window=result.window,
-        details=details,
-    )

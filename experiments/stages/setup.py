@@ -2,10 +2,14 @@
 
 import logging
 import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -17,15 +21,15 @@ from experiments.records import (
     RECORDS_FILE,
     ProbeRunRecord,
     RunRecord,
+    ScoreRunRecord,
     StartRecord,
     append_record,
     of_kind,
     read_records,
 )
-from experiments.records.folder import started_after
 from experiments.system.environment import describe
 from experiments.system.memory import keep_freed_memory
-from experiments.system.private import publishable, without_environment
+from experiments.system.private import public_overrides, publishable, without_environment
 from litefocus.decoding import DecodingChunks
 
 logger = logging.getLogger(__name__)
@@ -84,23 +88,56 @@ class Described(Protocol):
 def start_record(
     config: DictConfig,
     pipeline: Described,
-    prompts: list[Prompt],
+    prompts: Sequence[Prompt],
     run_dir: Path,
     file_name: str = RECORDS_FILE,
-    kind: type[RunRecord] | type[ProbeRunRecord] = RunRecord,
+    kind: type[RunRecord] | type[ProbeRunRecord] | type[ScoreRunRecord] = RunRecord,
 ) -> str:
     """Append the record of this start and return its id."""
     run_id = uuid.uuid4().hex[:12]
+    public = resolved(config)
+    typed = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
     record = kind(
         run_id=run_id,
-        started_at=started_after(of_kind(read_records(run_dir), StartRecord)),
-        config=resolved(config),
+        started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        config=public,
         environment=describe(pipeline.device, pipeline.dtype),
         pipeline=pipeline.describe(),
         prompt_ids=[prompt.id for prompt in prompts],
+        number=1 + max((start.number for start in of_kind(read_records(run_dir), StartRecord)), default=0),
+        overrides=public_overrides(typed, public),
     )
     append_record(run_dir, record, file_name)
     return run_id
+
+
+@dataclass(frozen=True)
+class NotLoaded:
+    """What a start that loads no pipeline says about it: its name and whether it is trained."""
+
+    name: str
+    trained: bool
+    device: torch.device
+    dtype: torch.dtype = torch.float32
+
+    def describe(self) -> dict[str, Any]:
+        """No weights and no size: none were read."""
+        return {"name": self.name, "trained": self.trained}
+
+
+def score_start_record(
+    config: DictConfig, prompts: Sequence[Prompt], run_dir: Path, file_name: str = RECORDS_FILE
+) -> str:
+    """Append the record of a start that scores or reports what is there, and return its id.
+
+    Raises:
+        ValueError: there is nothing in the folder.
+    """
+    if not read_records(run_dir):
+        raise ValueError(f"{run_dir}: nothing to score or report; run the generate stage first")
+    device = torch.device(str(config.metrics.get("device") or "cpu"))
+    pipeline = NotLoaded(str(config.pipeline.name), bool(config.pipeline.trained), device)
+    return start_record(config, pipeline, prompts, run_dir, file_name, ScoreRunRecord)
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:

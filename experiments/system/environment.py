@@ -1,4 +1,4 @@
-"""Where a number was measured: commit, versions, device, threads. Nothing secret, no path, no host name."""
+"""Where a number was measured: commit, versions, device, CPU features, threads. No secret, no path, no host name."""
 
 import importlib.metadata
 import os
@@ -21,6 +21,8 @@ PACKAGES = (
     "hydra-core",
     "litefocus",
 )
+# What decides which kernels a matrix product takes, as Linux calls it.
+CPU_FEATURES = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_tile", "amx_bf16", "amx_int8")
 
 
 def describe(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
@@ -34,6 +36,7 @@ def describe(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
         "dtype": str(dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "cpu_count": os.cpu_count(),
+        "cpu_features": cpu_features(_cpuinfo()),
         "system": f"{platform.system()} {platform.machine()}",
     }
 
@@ -76,9 +79,27 @@ def device_name(device: torch.device) -> str:
     """The processor's or GPU's model name."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+    return _cpu_field(_cpuinfo(), "model name") or platform.processor() or platform.machine()
+
+
+def cpu_features(cpuinfo: str) -> list[str]:
+    """Which of CPU_FEATURES the text of /proc/cpuinfo names: processors of one name round and run differently by them.
+
+    Empty where the system does not say.
+    """
+    flags = set(_cpu_field(cpuinfo, "flags").split())
+    return [name for name in CPU_FEATURES if name in flags]
+
+
+def _cpuinfo() -> str:
+    path = Path("/proc/cpuinfo")
+    return path.read_text() if path.exists() else ""
+
+
+def _cpu_field(cpuinfo: str, name: str) -> str:
+    """The first processor's value of a field of /proc/cpuinfo; empty where it has none."""
+    for line in cpuinfo.splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == name:
+            return value.strip()
+    return ""

@@ -1,8 +1,9 @@
 """What stays on the machine: records travel, home folders, user names, tokens and environment variables do not."""
 
+import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
 
@@ -12,6 +13,7 @@ from omegaconf.resolvers.oc import env as oc_env
 
 HIDDEN = "***"
 ENVIRONMENT = re.compile(r"\$\{\s*oc\.env\b")
+GROUP_CHOICE = re.compile(r"[a-z0-9_]+")
 MARK = re.compile(r"OcEnv__(.*?)__End")
 SECRET_NAME = re.compile(
     r"(key|token|secret|pass(word|wd|phrase)?|credentials?|auth|cookie|_(pat|pwd|dsn|ur[il])|connection_string)$",
@@ -54,6 +56,31 @@ def _publish(value: Any, written: Any, marked: Any, secrets: list[str]) -> Any:
     if isinstance(value, str):
         return without_private(value, secrets)
     return HIDDEN if str(value) in secrets else value
+
+
+def public_overrides(overrides: Iterable[str], public: Mapping[str, Any]) -> list[str]:
+    """A command line's overrides as records keep them: each value as the published configuration has it.
+
+    A choice of a configuration group stays where it is a plain name; what is neither is masked.
+
+    Args:
+        public: the configuration of that command line, after `publishable`.
+    """
+    return [_public_override(override, public) for override in overrides]
+
+
+def _public_override(override: str, public: Mapping[str, Any]) -> str:
+    key, equals, value = override.partition("=")
+    if not equals:
+        return key
+    node: Any = public
+    *parents, last = key.lstrip("+~").split(".")
+    for part in parents:
+        node = node.get(part) if isinstance(node, Mapping) else None
+    if isinstance(node, Mapping) and last in node and not isinstance(node[last], Mapping):
+        return f"{key}={json.dumps(node[last], ensure_ascii=False)}"
+    is_group = not parents or "@" in key
+    return f"{key}={value if is_group and GROUP_CHOICE.fullmatch(value) else HIDDEN}"
 
 
 def without_environment(config: Any) -> Any:

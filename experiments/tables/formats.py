@@ -16,7 +16,7 @@ MOST_DECIMALS = 8
 class Estimate:
     """A number with its interval, nan where there is none.
 
-    `best` prints it bold, `mark` stands behind it, `sign` prints a plus.
+    `best` prints it bold, `mark` stands behind it, `sign` prints a plus; `p` is its p-value, in the csv only.
     """
 
     value: float
@@ -25,6 +25,7 @@ class Estimate:
     best: bool = False
     mark: str = ""
     sign: bool = False
+    p: float | None = None
 
 
 Cell = str | float | Estimate | None
@@ -95,22 +96,34 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def to_csv(table: ResultTable) -> str:
-    """The table as csv: three columns per estimate, full precision, empty where nothing was measured."""
-    kinds = [any(isinstance(cell, Estimate) for cell in column) for column in _columns(table)]
+    """The table as csv, full precision, empty where nothing was measured.
+
+    Three columns per estimate, and a fourth with the p-values where there are any.
+    """
+    suffixes = [_csv_suffixes(column) for column in _columns(table)]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    pairs = list(zip(table.keys, kinds, strict=True))
-    writer.writerow([name for key, wide in pairs for name in ((key, f"{key}_low", f"{key}_high") if wide else (key,))])
+    pairs = list(zip(table.keys, suffixes, strict=True))
+    writer.writerow([f"{key}{suffix}" for key, ends in pairs for suffix in ends])
     for row in table.rows:
-        writer.writerow([value for cell, (_, wide) in zip(row, pairs, strict=True) for value in _csv_cells(cell, wide)])
+        writer.writerow([v for cell, ends in zip(row, suffixes, strict=True) for v in _csv_cells(cell, len(ends))])
     return out.getvalue()
 
 
-def _csv_cells(cell: Cell, wide: bool) -> list[str | float]:
+def _csv_suffixes(column: Sequence[Cell]) -> tuple[str, ...]:
+    estimates = [cell for cell in column if isinstance(cell, Estimate)]
+    if not estimates:
+        return ("",)
+    has_p = any(cell.p is not None for cell in estimates)
+    return ("", "_low", "_high", *(("_p",) if has_p else ()))
+
+
+def _csv_cells(cell: Cell, width: int) -> list[str | float]:
     if isinstance(cell, Estimate):
-        return [cell.value, cell.low, cell.high]
+        values: list[str | float] = [cell.value, cell.low, cell.high, math.nan if cell.p is None else cell.p]
+        return values[:width]
     if cell is None:
-        return [""] * (3 if wide else 1)
+        return [""] * width
     return [safe_cell(cell) if isinstance(cell, str) else cell]
 
 

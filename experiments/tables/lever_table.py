@@ -1,8 +1,8 @@
 """The factorisation: what each lever gives alone and all of them together, speed and quality in one table.
 
 Speed is the time from text to latents (everything before decoding) of the run's own clips, paired by prompt and seed.
-Quality is non-inferior where the worse end of the paired difference's 95% interval stays within MARGINS, a share of
-the baseline's value that was fixed before the sweep was first run.
+Quality is non-inferior where the worse end of the paired difference's 95% interval stays within the metric's margin, an
+absolute loss that the configuration fixed before the clips were made (`metrics.margins`).
 """
 
 import math
@@ -14,11 +14,17 @@ from experiments.records import ClipRecord, MetricRecord, Record, RunRecord, of_
 from experiments.records.current import current, left_out
 from experiments.records.provenance import methods_of, quality_notes, settings_line
 from experiments.tables.formats import Cell, Estimate, ResultTable, range_notes, spread
-from experiments.tables.quality_rows import ARROWS, differences, metric_label, presets, quality_rows
+from experiments.tables.quality_rows import ARROWS, differences, metric_label, presets
 from experiments.tables.speed_rows import Ratio, paired_ratio
 
-# metric -> the loss of quality that counts as none, as a share of the baseline's value.
-MARGINS: Mapping[str, float] = {"clap": 0.05, "kl": 0.10, "fad": 0.10, "kad": 0.10}
+Margins = Mapping[str, float]
+# What the table shows where no margin was fixed.
+SHOWN = ("clap", "kl", "fad", "kad")
+
+
+def margins_of(run: RunRecord) -> Margins:
+    """metric -> the loss of quality that a start's configuration counts as none; empty where it fixed none."""
+    return dict(run.config.get("metrics", {}).get("margins") or {})
 
 
 def has_factors(run: RunRecord) -> bool:
@@ -37,13 +43,14 @@ def lever_table(records: list[Record]) -> ResultTable:
     nodes = {node["name"]: node for node in methods_of(run)}
     baseline = str(run.config["timing"]["baseline"])
     clips = _latest(of_kind(current(records), ClipRecord))
-    metrics = [metric for metric in MARGINS if any(m.metric == metric for m in of_kind(records, MetricRecord))]
+    margins = margins_of(run)
+    metrics = [m for m in margins or SHOWN if any(record.metric == m for record in of_kind(records, MetricRecord))]
     rows: list[list[Cell]] = []
     for duration in sorted({clip.duration_s for clip in clips}):
         here = [clip for clip in clips if clip.duration_s == duration]
         ratios = {name: speedup(here, name, baseline) for name in nodes}
         quality = _quality(records, duration)
-        rows += [_row(node, here, ratios, baseline, duration, quality, metrics) for node in nodes.values()]
+        rows += [_row(node, here, ratios, baseline, duration, quality, margins, metrics) for node in nodes.values()]
     header = ["length (s)", "method", "steps", "text to latents (s)", "speed-up ↑ [min, max]", "product of parts"]
     keys = ["duration_s", "method", "steps", "loop_s", "speedup", "product"]
     better = {m.metric: m.higher_is_better for m in of_kind(records, MetricRecord)}
@@ -55,7 +62,7 @@ def lever_table(records: list[Record]) -> ResultTable:
         [*header, *headings, "quality"],
         [*keys, *metrics, "verdict"],
         rows,
-        [_reading(), *range_notes(rows, keys.index("speedup")), *_earlier(records), *made],
+        [_reading(margins), *range_notes(rows, keys.index("speedup")), *_earlier(records), *made],
     )
 
 
@@ -63,12 +70,13 @@ def _earlier(records: list[Record]) -> list[str]:
     return [f"{name} at {duration:g} s: {text}." for (duration, name), text in left_out(records).items()]
 
 
-def _reading() -> str:
-    margins = ", ".join(f"{metric_label(metric)} {share:.0%}" for metric, share in MARGINS.items())
-    return (
-        "Speed-up: median over clips, paired by prompt and seed. Δ: paired difference to the baseline, 95% interval. "
-        f"Quality within the margin (fixed beforehand, a share of the baseline's value): {margins}."
-    )
+def _reading(margins: Margins) -> str:
+    if margins:
+        listed = ", ".join(f"{metric_label(metric)} {margin:g}" for metric, margin in margins.items())
+        rule = f"Quality within the margin (absolute, fixed in the configuration of the run): {listed}."
+    else:
+        rule = "No margin was fixed beforehand, so no quality is said to be within one."
+    return f"Speed-up: median over clips, paired by prompt and seed. Δ: paired difference to the baseline. {rule}"
 
 
 def _latest(clips: Sequence[ClipRecord]) -> list[ClipRecord]:
@@ -92,15 +100,14 @@ def speedup(clips: Sequence[ClipRecord], method: str, baseline: str) -> Ratio | 
     return paired_ratio([times[baseline][key] for key in both], [times[method][key] for key in both])
 
 
-def _quality(records: list[Record], duration: float) -> dict[tuple[str, str, str], tuple[MetricRecord, float]]:
-    """(method, baseline, metric) -> paired difference and the baseline's value, of the run's first preset."""
-    found = {}
-    for preset in presets(records)[:1]:
-        values = {row.method: row.metrics for row in quality_rows(records, preset) if row.duration_s == duration}
-        for (length, method, base, metric), difference in differences(records, preset).items():
-            if length == duration and metric in values.get(base, {}):
-                found[method, base, metric] = (difference, values[base][metric].value)
-    return found
+def _quality(records: list[Record], duration: float) -> dict[tuple[str, str, str], MetricRecord]:
+    """(method, baseline, metric) -> paired difference, of the run's first preset."""
+    return {
+        (method, base, metric): difference
+        for preset in presets(records)[:1]
+        for (length, method, base, metric), difference in differences(records, preset).items()
+        if length == duration
+    }
 
 
 def _steps(node: Mapping[str, Any], run: RunRecord) -> int:
@@ -113,7 +120,8 @@ def _row(
     ratios: Mapping[str, Ratio | None],
     baseline: str,
     duration: float,
-    quality: Mapping[tuple[str, str, str], tuple[MetricRecord, float]],
+    quality: Mapping[tuple[str, str, str], MetricRecord],
+    margins: Margins,
     metrics: Sequence[str],
 ) -> list[Cell]:
     name = node["name"]
@@ -129,20 +137,22 @@ def _row(
         float(f"{statistics.median(map(loop_s, mine)):.4g}") if mine else None,
         spread(ratio),
         float(f"{math.prod(factors):.4g}") if parts and len(factors) == len(parts) else None,
-        *(None if pair is None else Estimate(pair[0].value, pair[0].low, pair[0].high, sign=True) for pair in pairs),
-        "baseline" if name == baseline else verdict([pair for pair in pairs if pair is not None]),
+        *(None if pair is None else Estimate(pair.value, pair.low, pair.high, sign=True) for pair in pairs),
+        "baseline" if name == baseline else verdict([pair for pair in pairs if pair is not None], margins),
     ]
 
 
-def verdict(pairs: Sequence[tuple[MetricRecord, float]]) -> str:
+def verdict(differences: Sequence[MetricRecord], margins: Margins) -> str:
     """In words: within the margins, or which metrics are not shown to be."""
-    if not pairs:
+    if not differences:
         return "not scored"
-    failed = [metric_label(record.metric) for record, base in pairs if not within_margin(record, base)]
+    if not margins:
+        return "no margin"
+    failed = [metric_label(d.metric) for d in differences if not within_margin(d, margins[d.metric])]
     return f"not shown: {', '.join(failed)}" if failed else "within the margin"
 
 
-def within_margin(difference: MetricRecord, baseline_value: float) -> bool:
-    """Whether the worse end of the interval is no worse than the metric's margin; False where it is not a number."""
+def within_margin(difference: MetricRecord, margin: float) -> bool:
+    """Whether the worse end of the interval is no worse than the margin; False without an interval."""
     worst = -difference.low if difference.higher_is_better else difference.high
-    return worst <= MARGINS[difference.metric] * abs(baseline_value)
+    return worst <= margin

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from evaluation.bootstrap import fewest_clips
 from evaluation.metric import DRIFT, SLOPE
 from evaluation.registry import METRICS, OWN
 from experiments.records import ClipRecord, FailureRecord, MetricRecord, Record, RunRecord, of_kind
-from experiments.records.current import asked_conditions, current, left_out, newest_conditions
+from experiments.records.current import asked_conditions, current, left_out, newest_conditions, scored_apart
 from experiments.records.provenance import method_labels, methods_of
+from experiments.tables.intervals import FEWEST, LEVEL, Intervals, kind_of, with_family
 from experiments.tables.speed_rows import Ratio, speed_rows
 
 ARROWS = {True: "↑", False: "↓", None: ""}
@@ -81,12 +81,13 @@ def presets(records: Sequence[Record]) -> list[str]:
 
 def quality_rows(records: list[Record], preset: str) -> list[QualityRow]:
     """One row per duration and method that was asked for or scored; the newest record of a value counts."""
-    earlier, records = left_out(records), current(records)
+    earlier, apart, records = left_out(records), scored_apart(records), current(records)
     runs = of_kind(records, RunRecord)
     scored = [m for m in of_kind(records, MetricRecord) if m.preset == preset and not m.baseline and m.window < 0]
     values: dict[tuple[float, str], dict[str, MetricRecord]] = {}
+    intervals = Intervals(records, preset)
     for record in scored:
-        values.setdefault((record.duration_s, record.method), {})[record.metric] = record
+        values.setdefault((record.duration_s, record.method), {})[record.metric] = intervals.of(record)
     nodes = {node["name"]: node for run in runs for node in methods_of(run)}
     labels = method_labels(runs)
     asked = [key for run in runs for key in asked_conditions(run)]
@@ -100,7 +101,9 @@ def quality_rows(records: list[Record], preset: str) -> list[QualityRow]:
             mechanisms(nodes.get(key[1], {})),
             speedups.get(key),
             values.get(key, {}),
-            "; ".join(filter(None, [_note(key, values.get(key, {}), wanted, records), earlier.get(key)])),
+            "; ".join(
+                filter(None, [_note(key, values.get(key, {}), wanted, records), earlier.get(key), apart.get(key)])
+            ),
         )
         for key in sorted({*asked, *values}, key=lambda key: (key[0], order[key[1]]))
     ]
@@ -140,9 +143,9 @@ def _note(
     if undefined := [metric_label(m) for m, record in found.items() if math.isnan(record.value)]:
         notes.append(f"{', '.join(undefined)} undefined from {min(r.n_scored for r in found.values())} clips")
     # Some metrics never have an interval, so a missing one alone says nothing about the number of clips.
-    bare = [r.n_scored for r in found.values() if math.isnan(r.low) and not math.isnan(r.value)]
-    if few := [n for n in bare if n < fewest_clips()]:
-        notes.append(f"{min(few)} clips are too few for intervals")
+    bare = [r for r in found.values() if math.isnan(r.low) and not math.isnan(r.value)]
+    if few := [r.n_scored for r in bare if r.n_scored < FEWEST[kind_of(r.metric)]]:
+        notes.append(f"{min(few)} clips are too few for {'some ' if len(bare) < len(found) else ''}intervals")
     if ungenerated := _not_generated(key, records):
         notes.append(ungenerated)
     made = len(_recorded(key, records))
@@ -186,7 +189,9 @@ def _why_missing(key: tuple[float, str], failures: Sequence[FailureRecord], reco
 def differences(records: Sequence[Record], preset: str) -> Differences:
     """(duration, method, baseline, metric) -> paired difference method minus baseline; the newest counts.
 
-    One that does not cover every clip that either of the two has by now is left out: it is of an earlier, smaller run.
+    Of the headline metrics, as the tables show them: those of one baseline are one family of comparisons, over which
+    p-values are adjusted. One that does not cover every clip that either of the two has by now is left out: it is of an
+    earlier, smaller run.
     """
     records = current(list(records))
     made: dict[tuple[float, str], set[tuple[str, int]]] = {}
@@ -202,7 +207,14 @@ def differences(records: Sequence[Record], preset: str) -> Differences:
         either = made.get((m.duration_s, m.method), set()) | made.get((m.duration_s, m.baseline), set())
         return _clips_behind(m) >= len(either)
 
-    return {key: m for key, m in newest.items() if covers(m)}
+    intervals = Intervals(records, preset)
+    shown = set(headline(by_metric(newest.values())))
+    found = {key: intervals.of(m) for key, m in newest.items() if covers(m) and m.metric in shown}
+    families: dict[str, Differences] = {}
+    for key, m in found.items():
+        families.setdefault(m.baseline, {})[key] = m
+    adjusted = {key: m for family in families.values() for key, m in with_family(family).items()}
+    return {key: adjusted[key] for key in found}
 
 
 def _clips_behind(record: MetricRecord) -> int:
@@ -222,24 +234,24 @@ def main_baseline(paired: Differences, preferred: str) -> str:
 
 
 def beats(difference: MetricRecord | None, reverse: bool = False) -> bool:
-    """Whether a paired difference shows, its interval excluding zero, that the method is better (reverse: worse)."""
+    """Whether a paired difference shows, its adjusted p under 5%, that the method is better (reverse: worse)."""
     return difference is not None and verdict(difference) == ("worse" if reverse else "better")
 
 
 def verdict(difference: MetricRecord) -> str:
-    """Better or worse where the interval of a paired difference excludes zero, else empty.
+    """Better or worse where the p-value of a paired difference, adjusted in its family, is under 5%, else empty.
 
     A metric without a better direction differs.
     """
-    if not (difference.low > 0 or difference.high < 0):
+    if not difference.details.get("p_holm", math.nan) < LEVEL:
         return ""
     if difference.higher_is_better is None:
         return "differs"
-    return "better" if (difference.low > 0) == difference.higher_is_better else "worse"
+    return "better" if (difference.value > 0) == difference.higher_is_better else "worse"
 
 
 def is_best(row: QualityRow, metric: str, rows: Sequence[QualityRow], paired: Differences) -> bool:
-    """Whether a row beats every other row of its duration by a paired difference that excludes zero."""
+    """Whether a row beats every other row of its duration by a paired difference."""
     others = [r.method for r in rows if r.duration_s == row.duration_s and r is not row and metric in r.metrics]
 
     def wins(other: str) -> bool:

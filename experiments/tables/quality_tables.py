@@ -1,20 +1,21 @@
 """Quality tables from metric records: by duration and method, differences to a baseline, sparsity sweep, ablation.
 
-A value is bold only where it beats every other method of its duration with a paired difference whose interval excludes
-zero. What is missing stays a gap with its reason.
+A value is bold only where it beats every other method of its duration by a paired difference whose adjusted p is under
+5%. What is missing stays a gap with its reason.
 """
 
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from evaluation.metric import DRIFT, SLOPE
 from experiments.records import MetricRecord, Record, RunRecord, of_kind
 from experiments.records.current import current
 from experiments.records.provenance import quality_notes, settings_line
 from experiments.system.files import write_whole
 from experiments.tables.formats import Cell, Estimate, ResultTable, range_notes, spread, to_csv, to_markdown
+from experiments.tables.intervals import ALL_EQUAL, PERCENTILE, REFUSED, Intervals, detectable_from_interval, kind_of
 from experiments.tables.latex import to_latex
-from experiments.tables.power import detectable_from_interval
 from experiments.tables.quality_rows import (
     Differences,
     Mechanisms,
@@ -31,8 +32,21 @@ from experiments.tables.quality_rows import (
     verdict,
 )
 
-BOLD = "Bold: better than every other method of its length by a paired difference whose interval excludes zero."
-ALL_EQUAL = "all equal"
+BOLD = (
+    "Bold: better than every other method of its length by a paired difference, its p adjusted (Holm) over all "
+    "differences to the same baseline."
+)
+FAMILY = (
+    "Better, worse: p under 5% after Holm's adjustment over the {} comparisons of this table that have an interval; "
+    "the raw p are in the csv."
+)
+SAME = "all equal"
+MEANS = "Student's t over prompts for means over clips;"
+DISTANCES = "for distances between sets a jackknife by prompt, the references fixed."
+SAME_PROMPTS = (
+    "KAD: where references are of the same prompts as the clips, equal distributions give less than 0, by more the "
+    "fewer prompts; differences between methods share this."
+)
 EQUAL_NOTE = "All equal: every clip gave the same difference, so the smallest one that would be seen is not known."
 
 
@@ -70,8 +84,20 @@ def result_tables(records: list[Record]) -> list[ResultTable]:
 def _resampled(records: list[Record], preset: str) -> list[str]:
     """How intervals were made; nothing where no metric of the preset has one."""
     scored = [record for record in of_kind(records, MetricRecord) if record.preset == preset]
-    units = {record.unit for record in scored if math.isfinite(record.high - record.low)}
-    return [f"Intervals: 95%, resampled by {' or '.join(sorted(units))}."] if units else []
+    if all(math.isnan(record.high - record.low) for record in scored):
+        return []
+    intervals = Intervals(records, preset)
+    headlines = [record for record in scored if record.window < 0]
+    shown = [intervals.of(record) for record in headlines]
+    lost = [r for r, s in zip(headlines, shown, strict=True) if math.isnan(s.low) and not math.isnan(r.low)]
+    drifts = [r for r in lost if r.metric.endswith((DRIFT, SLOPE)) and kind_of(r.metric) != "distance"]
+    kinds = {kind_of(record.metric) for record in shown if not math.isnan(record.low)}
+    texts = {"mean": MEANS, "rate": MEANS, "distance": DISTANCES}
+    made = list(dict.fromkeys(texts[kind] for kind in texts if kind in kinds))
+    notes = [f"Intervals: 95%, {' '.join(made)}"] if made else []
+    notes += [REFUSED] if len(drifts) < len(lost) else []
+    notes += [PERCENTILE] if drifts else []
+    return notes + ([SAME_PROMPTS] if any(record.metric.startswith("kad") for record in scored) else [])
 
 
 def _metric_columns(rows: Sequence[QualityRow]) -> tuple[list[str], list[str]]:
@@ -117,7 +143,7 @@ def all_metrics_table(rows: Sequence[QualityRow], name: str, title: str, notes: 
 def difference_tables(
     rows: Sequence[QualityRow], paired: Differences, suffix: str, notes: Sequence[str]
 ) -> list[ResultTable]:
-    """One table per baseline: paired differences, method minus baseline, with a word where zero is excluded."""
+    """One table per baseline: paired differences, method minus baseline, with a word where the adjusted p allows it."""
     metrics, headings = _metric_columns(rows)
     labels = {row.method: row.label for row in rows}
     tables = []
@@ -125,7 +151,7 @@ def difference_tables(
         body: list[list[Cell]] = []
         for row in rows:
             found = [paired.get((row.duration_s, row.method, baseline, metric)) for metric in metrics]
-            cells = [None if d is None else Estimate(d.value, d.low, d.high, False, verdict(d), True) for d in found]
+            cells = [None if d is None else _difference(d) for d in found]
             if any(cells):
                 body.append([row.duration_s, row.label, *cells])
         tables.append(
@@ -135,10 +161,21 @@ def difference_tables(
                 ["length (s)", "method", *(f"Δ {heading}" for heading in headings)],
                 ["duration_s", "method", *metrics],
                 body,
-                notes,
+                [*_family_note(paired, baseline), *notes],
             )
         )
     return tables
+
+
+def _difference(record: MetricRecord) -> Estimate:
+    p = record.details.get("p", math.nan)
+    return Estimate(record.value, record.low, record.high, False, verdict(record), True, p)
+
+
+def _family_note(paired: Differences, baseline: str) -> list[str]:
+    """What the words of a table of differences follow from."""
+    size = next((d.details["family"] for key, d in paired.items() if key[2] == baseline), 0)
+    return [FAMILY.format(size)] if size else []
 
 
 def power_tables(
@@ -159,7 +196,7 @@ def power_tables(
     )
     if not any(cell is not None for row in body for cell in row[2:]):
         return []
-    equal = [EQUAL_NOTE] if any(ALL_EQUAL in row[2:] for row in body) else []
+    equal = [EQUAL_NOTE] if any(SAME in row[2:] for row in body) else []
     title = f"Power: smallest difference to {labels.get(baseline, baseline)} that this size shows in 80% of studies"
     header = ["length (s)", "method", *(heading.rstrip(" ↑↓") for heading in headings)]
     return [
@@ -171,10 +208,12 @@ def power_tables(
 
 def _detectable(difference: MetricRecord | None) -> Cell:
     """The smallest effect; equal differences of every clip say nothing about how much they would vary."""
-    if difference is None or not math.isfinite(difference.high - difference.low):
+    if difference is None:
         return None
-    if difference.high - difference.low <= 1e-9 * abs(difference.high):  # also what rounding leaves of no width
-        return ALL_EQUAL
+    if difference.details[ALL_EQUAL]:
+        return SAME
+    if not math.isfinite(difference.high - difference.low):
+        return None
     return float(f"{detectable_from_interval(difference.low, difference.high):.2g}")
 
 

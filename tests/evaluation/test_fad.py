@@ -12,6 +12,7 @@ from evaluation.fad import (
     Moments,
     frechet_distance,
     frechet_distance_interval,
+    frechet_influence,
     gaussian_moments,
     streamed_moments,
 )
@@ -217,3 +218,20 @@ def test_ten_thousand_by_2048_stays_under_two_gigabytes():
     value, peak_kib = map(float, printed.split())
     assert value == pytest.approx((2048 + (2048**2 + 2048) / 4) * 2 / 10000, rel=0.05)
     assert peak_kib * 1024 < 2e9
+
+
+@pytest.mark.parametrize("n", [12, 60])
+def test_influence_is_the_derivative_in_the_direction_of_a_row(n):
+    rng = np.random.default_rng(0)
+    reference, rows = rng.standard_normal((50, 8)), rng.standard_normal((n, 8)) * 1.5 + 0.3
+    moments = gaussian_moments(rows)
+    step, found = 1e-5, frechet_influence(reference, rows)
+    for row in (0, 5):
+        apart = rows[row] - moments.mean
+        # Of (1 - step) times the set and step times the row; n - 1 in the covariance cancels to first order in 1 / n.
+        covariance = (1 - step) * moments.covariance + step * (1 - step) * np.outer(apart, apart)
+        moved = Moments(moments.mean + step * apart, covariance, n)
+        slope = (frechet_distance(reference, moved) - frechet_distance(reference, moments)) / step
+        all_rows = np.mean([(r - moments.mean) @ (r - moments.mean) for r in rows])
+        assert found[row] == pytest.approx(slope, abs=0.05 * all_rows)
+    assert found.mean() == pytest.approx(0, abs=1e-9)

@@ -2,11 +2,14 @@
 
 from listen_material import METHODS, metric, run_record
 
+from experiments.tables.intervals import STUDENT
+
 DENSE, LITE, FOCUS = METHODS
 
 
 def value(method, name="fad", number=2.0, duration=10, half=0.1, **changes):
-    changes = {"higher_is_better": False, "low": number - half, "high": number + half, **changes}
+    own = {"higher_is_better": False, "n_scored": 64, "details": {"interval": STUDENT}}
+    changes = {**own, "low": number - half, "high": number + half, **changes}
     return metric("c", method, duration, name, number, **changes)
 
 

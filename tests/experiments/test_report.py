@@ -13,6 +13,7 @@ from probe_material import attention, loss, probe_run
 
 from experiments.records import append_record
 from experiments.report import report
+from experiments.tables.intervals import FEWEST, STUDENT
 
 RENDERED = {".md", ".csv", ".tex", ".svg", ".png", ".pdf", ".html"}
 
@@ -22,12 +23,22 @@ def snapshot(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
+@pytest.fixture(autouse=True, scope="module")
+def intervals_of_few_clips():
+    """How many clips an interval takes is not what is asked here."""
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in FEWEST:
+            patch.setitem(FEWEST, kind, 2)
+        yield
+
+
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     make_run(folder, {"a": "Rain", "b": "Wind"}, [0.1, 0.2])
+    by_t = {"interval": STUDENT}
     for record in (
-        metric("litefocus_0.1s_2steps_g3.5", "litefocus", 0.1, value=0.1, baseline="dense"),
+        metric("litefocus_0.1s_2steps_g3.5", "litefocus", 0.1, value=0.1, baseline="dense", details=by_t),
         timing(0.1, dense=[4.0], litefocus=[2.0], no_attention=[1.0]),
         probe_run(),
         loss("dense", [1.0, 1.1]),

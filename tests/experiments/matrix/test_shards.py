@@ -1,7 +1,7 @@
 """Shards: an exact partition, the same everywhere, balanced, and stable where the run grows."""
 
 import functools
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
 
 import pytest
 from clip_material import FakePipeline, method
@@ -13,7 +13,7 @@ from experiments.matrix.clips import plan_clips
 from experiments.matrix.conditions import Condition
 from experiments.matrix.shards import Shard, assign, group_of, predicted_flops
 from experiments.records import ClipRecord, RunRecord, append_record, of_kind, read_records, record_files
-from experiments.records.folder import locked, started_after
+from experiments.records.folder import locked
 from experiments.stages.generate import generate_clips
 from litefocus import LiteFocusConfig, TokenGrid
 from litefocus.cost import unet_step_cost
@@ -150,14 +150,14 @@ def test_records_of_all_shards_are_read_in_the_order_of_their_starts(tmp_path):
     assert [record.run_id for record in read_records(tmp_path)] == ["a", "b", "c", "e", "d"]
 
 
-def test_a_start_is_never_dated_before_one_that_it_follows(tmp_path):
+def test_numbered_starts_are_read_by_number_whatever_their_dates_and_after_older_ones(tmp_path):
     """A machine whose clock is ahead: what is made after it would count as older, and be made again for ever."""
-    assert started_after([]) <= datetime.now(UTC).isoformat(timespec="seconds")
-    ahead = run_record("ahead", "2999-01-01T00:00:00+00:00")
-    assert started_after([ahead]) == "2999-01-01T00:00:01+00:00"
-    assert started_after([run_record("odd", text) for text in ("now", "2999-01-01", "9999-12-31T23:59:59+00:00")]) < "3"
-    past = run_record("past", "2001-01-01T00:00:00+00:00")
-    assert datetime.now(UTC) - datetime.fromisoformat(started_after([past])) < timedelta(minutes=1)
+    first, second = Shard(0, 2).records_file, Shard(1, 2).records_file
+    append_record(tmp_path, run_record("old", "2999-01-01"), second)
+    append_record(tmp_path, replace(run_record("ahead", "9999-12-31"), number=1), first)
+    append_record(tmp_path, replace(run_record("late", "2026-01-01"), number=3), second)
+    append_record(tmp_path, replace(run_record("whole", "2001-01-01"), number=2))
+    assert [record.run_id for record in read_records(tmp_path)] == ["old", "ahead", "whole", "late"]
 
 
 def test_shards_share_a_folder_with_each_other_and_with_nobody_else(tmp_path):

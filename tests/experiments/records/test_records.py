@@ -54,7 +54,8 @@ def test_records_come_back_as_written_one_line_each(tmp_path, caplog):
 
 def test_records_are_not_changed_after_the_fact_and_a_value_is_the_headline_unless_said_otherwise():
     assert RECORD_TYPES.keys() == {
-        "run", "probe_run", "clip", "failure", "timing", "cell", "round", "metric", "probe_loss", "attention",
+        "run", "probe_run", "score_run", "clip", "failure", "timing", "cell", "round", "metric", "probe_loss",
+        "attention",
     }  # fmt: skip
     for cls in RECORD_TYPES.values():
         assert cls.__dataclass_params__.frozen, cls

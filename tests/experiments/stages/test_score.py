@@ -69,7 +69,9 @@ def test_level_and_its_paired_difference_are_those_of_the_tones(scored):
     assert metric(scored, "dense").value == pytest.approx(20 * math.log10(0.1 / math.sqrt(2)), abs=0.01)
     difference = metric(scored, "litefocus", baseline="dense")
     assert difference.value == pytest.approx(20 * math.log10(2), abs=0.01)
-    assert difference.low <= difference.value <= difference.high
+    # Every clip says the same, so nothing says how much others would differ.
+    assert math.isnan(difference.low)
+    assert math.isnan(difference.high)
     assert (difference.n_scored, difference.n_failed, difference.preset) == (8, 0, "strict")
     assert difference.details["baseline_condition"] == condition("dense").id
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from experiments.system import environment
-from experiments.system.environment import package_versions, source_revision
+from experiments.system.environment import cpu_features, package_versions, source_revision
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -35,3 +35,11 @@ def test_a_new_file_makes_the_tree_changed_and_an_ignored_one_does_not(tmp_path,
 def test_the_build_of_torch_is_named_where_its_metadata_leaves_it_out(monkeypatch):
     monkeypatch.setattr("torch.__version__", "9.9.9+cu130")
     assert package_versions()["torch"] == "9.9.9+cu130"
+
+
+def test_processors_of_one_name_are_told_apart_by_their_features():
+    text = "processor : 0\nmodel name\t: AMD EPYC\nflags\t\t: fpu sse2 {}\n\nprocessor : 1\nflags : amx_tile\n"
+    assert cpu_features(text.format("avx avx2")) == ["avx2"]
+    assert cpu_features(text.format("amx_bf16 avx512f avx2 amx_tile")) == ["avx2", "avx512f", "amx_tile", "amx_bf16"]
+    assert cpu_features("") == []
+    assert cpu_features("Features : asimd\n") == []

@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from experiments.stages.setup import resolved
-from experiments.system.private import publishable, without_private
+from experiments.system.private import public_overrides, publishable, without_private
 
 TOKEN = "hf_0123456789abcdef"
 
@@ -101,3 +101,17 @@ def test_the_value_of_a_secret_variable_is_masked_where_it_was_typed(monkeypatch
 
 def test_the_home_folder_is_the_one_of_this_process():
     assert without_private(str(Path.home())) == "~"
+
+
+def test_a_command_line_keeps_values_that_are_public_and_plain_choices():
+    config = {"steps": 4, "out_dir": "/home/me/runs/x", "pipeline": {"path": f"/models/{TOKEN}/y"}, "tracking": None}
+    config["tracking"] = {"name": "wandb", "key": "abcdefgh"}
+    kept = public_overrides(
+        ["steps=4", "out_dir=/home/me/runs/x", f"pipeline.path=/models/{TOKEN}/y", "pipeline=testbed", "+sweep=peers",
+         "+method@methods.dense=dense", "~data.limit", "tracking.key=abcdefgh", "+more=/home/me/secret"],
+        publishable(config, config),
+    )  # fmt: skip
+    assert kept == [
+        "steps=4", 'out_dir="x"', 'pipeline.path="y"', "pipeline=testbed", "+sweep=peers",
+        "+method@methods.dense=dense", "~data.limit", "tracking.key=***", "+more=***",
+    ]  # fmt: skip

@@ -6,7 +6,8 @@ import pytest
 
 from experiments.records import ClipRecord, MetricRecord, RunRecord
 from experiments.tables.formats import to_markdown
-from experiments.tables.lever_table import MARGINS, has_factors, lever_table, speedup, within_margin
+from experiments.tables.intervals import STUDENT
+from experiments.tables.lever_table import has_factors, lever_table, speedup, within_margin
 
 METHODS = {
     "dense": {},
@@ -29,6 +30,7 @@ def run_record(methods=METHODS):
         "timing": {"baseline": "dense"},
         "durations": [8],
         "seeds": [0],
+        "metrics": {"margins": {"clap": 0.02, "kl": 0.1}},
     }
     return RunRecord("r", "now", config, {}, {"name": "tiny", "trained": True}, ["p0", "p1"])
 
@@ -41,7 +43,10 @@ def clip(method, prompt, factor=1.0, steps=200):
 
 
 def metric(method, name, value, low, high, better, baseline=""):
-    return MetricRecord("r", method, method, 8.0, "testbed", name, value, low, high, 2, 0, "clip", better, baseline)
+    details = {"interval": STUDENT}
+    return MetricRecord(
+        "r", method, method, 8.0, "testbed", name, value, low, high, 64, 0, "clip", better, baseline, details=details
+    )
 
 
 def records():
@@ -95,11 +100,16 @@ def test_verdict_takes_the_worse_end_of_the_interval_in_each_metrics_direction()
     assert found["label thin"]["verdict"] == "not scored"
     assert found["label dense"]["verdict"] == "baseline"
     assert not within_margin(metric("x", "kl", 0.0, float("nan"), float("nan"), False, "dense"), 1.0)
+    assert within_margin(metric("x", "kl", 0.0, -1.0, 0.1, False, "dense"), 0.1)
 
 
-def test_margins_are_those_that_were_fixed():
-    assert dict(MARGINS) == {"clap": 0.05, "kl": 0.10, "fad": 0.10, "kad": 0.10}
-    assert "CLAP 5%, KL 10%, FAD 10%, KAD 10%" in to_markdown(lever_table(records()))
+def test_margins_are_those_that_the_run_fixed_and_none_are_made_up_afterwards():
+    assert "fixed in the configuration of the run): CLAP 0.02, KL 0.1." in to_markdown(lever_table(records()))
+    unfixed = records()
+    unfixed[0].config.pop("metrics")
+    table = lever_table(unfixed)
+    assert {row[-1] for row in table.rows} == {"baseline", "no margin", "not scored"}
+    assert "No margin was fixed beforehand" in to_markdown(table)
 
 
 def test_only_a_run_with_a_combination_has_the_table():

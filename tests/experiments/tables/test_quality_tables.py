@@ -43,17 +43,22 @@ def test_bold_needs_a_paired_difference_to_every_other_method():
     assert bold([*THREE, difference(LITE, DENSE, -2.0), difference(LITE, FOCUS, -0.1, half=0.1)]) == []
 
 
+def as_shown(*args, **changes):
+    """A difference as tables show it, alone in its family."""
+    (found,) = differences([run_record(["a"], [10.0]), difference(*args, **changes)], "strict").values()
+    return found
+
+
 def test_the_direction_decides_who_is_better():
-    down, up = difference(LITE, DENSE, -1.0), difference(LITE, DENSE, -1.0, higher_is_better=True)
-    assert (verdict(down), verdict(up), verdict(difference(LITE, DENSE, 0.05))) == ("better", "worse", "")
+    down, up = as_shown(LITE, DENSE, -1.0), as_shown(LITE, DENSE, -1.0, higher_is_better=True)
+    assert (verdict(down), verdict(up), verdict(as_shown(LITE, DENSE, 0.05))) == ("better", "worse", "")
     assert beats(down)
     assert not beats(up)
     assert beats(up, reverse=True)
     assert not beats(None)
-    neither = difference(LITE, DENSE, -1.0, higher_is_better=None)
+    neither = as_shown(LITE, DENSE, -1.0, higher_is_better=None)
     assert (verdict(neither), beats(neither), beats(neither, reverse=True)) == ("differs", False, False)
-    undefined = difference(LITE, DENSE, math.nan)
-    assert verdict(undefined) == ""
+    assert verdict(as_shown(LITE, DENSE, math.nan)) == ""
 
 
 def test_a_difference_of_another_length_metric_or_preset_does_not_count():

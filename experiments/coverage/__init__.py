@@ -1,0 +1,1 @@
+"""How often a nominal 95% interval holds the truth, measured: `python -m experiments.coverage`."""

@@ -1,0 +1,5 @@
+"""The command line."""
+
+from experiments.coverage.command import main
+
+main()

@@ -1,0 +1,125 @@
+"""Measure the coverage of intervals and write results/coverage: `python -m experiments.coverage [repetitions=4000]`.
+
+One thread, no network, a few minutes. The choice of the intervals that are printed (`evaluation.student`,
+`experiments.tables.intervals`) follows from this table.
+"""
+
+import itertools
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from experiments.coverage.distances import DISTANCE_METHODS, distance_coverage
+from experiments.coverage.means import METHODS, coverage
+from experiments.coverage.populations import Population, committed, distributions
+from experiments.system.cli import one_line_errors
+from experiments.system.files import write_whole
+from experiments.system.progress import progress
+from experiments.tables.formats import Cell, ResultTable, to_csv, to_markdown
+
+RESULTS = Path("results")
+# (prompts, seeds of each).
+SIZES = ((6, 1), (12, 1), (32, 1), (64, 3), (192, 1))
+SETTINGS = {"repetitions": 4000, "distance_repetitions": 400, "seed": 0}
+
+
+def populations(results: Path) -> list[Population]:
+    """Made ones, and LiteFocus minus dense at 4 and 8 times the training length."""
+    lengths = (20.48, 40.96)
+    differences = (committed(results / "testbed", "litefocus", "dense", length) for length in lengths)
+    return [*distributions(), *itertools.chain(*differences)]
+
+
+def mean_rows(results: Path, repetitions: int, seed: int) -> Iterator[list[Cell]]:
+    """A row per population and size: coverage by method, then the share of samples that have an interval."""
+    chosen = populations(results)
+    with progress(len(chosen) * len(SIZES), "means", "cell") as bar:
+        for number, population in enumerate(chosen):
+            for n, seeds in SIZES:
+                rng = np.random.default_rng([seed, number, n])
+                found = coverage(population.sample(rng, repetitions, n, seeds), population.mean, rng)
+                shares = [round(found[name][0], 3) for name in METHODS]
+                yield [population.name, size_name(n, seeds), *shares, round(found["student t"][1], 3)]
+                bar.update()
+
+
+def distance_rows(repetitions: int, seed: int) -> Iterator[list[Cell]]:
+    """A row per scenario and size: coverage and relative width by method of the FAD difference."""
+    for scenario in ("equal", "different"):
+        for n, seeds in SIZES:
+            found = distance_coverage(scenario, n, seeds, repetitions, np.random.default_rng([seed, n]))
+            yield [scenario, size_name(n, seeds), *(round(value, 3) for pair in found.values() for value in pair)]
+
+
+def size_name(n: int, seeds: int) -> str:
+    """Prompts, times seeds where there are several."""
+    return str(n) if seeds == 1 else f"{n} x {seeds}"
+
+
+def error_note(repetitions: int) -> str:
+    """How far a measured share of .95 may be off."""
+    error = (0.95 * 0.05 / repetitions) ** 0.5
+    return f"{repetitions} repetitions: one standard error of a coverage of .95 is {error:.4f}."
+
+
+def tables(results: Path, settings: dict[str, int]) -> list[ResultTable]:
+    """Both tables."""
+    repetitions, fewer, seed = settings["repetitions"], settings["distance_repetitions"], settings["seed"]
+    means = ResultTable(
+        "means",
+        "Coverage of nominal 95% intervals of a mean over prompts",
+        ["values", "prompts", *METHODS, "with an interval"],
+        ["population", "prompts", *(name.replace(" ", "_") for name in METHODS), "has_interval"],
+        list(mean_rows(results, repetitions, seed)),
+        [
+            error_note(repetitions),
+            "Where every value of a sample is equal there is no interval; coverage is of the others.",
+            "testbed: the paired differences of LiteFocus to dense that are committed, drawn with replacement.",
+        ],
+    )
+    wide = [f"{name}, {what}" for name in DISTANCE_METHODS for what in ("coverage", "width")]
+    distances = ResultTable(
+        "fad_difference",
+        "Coverage of nominal 95% intervals of a difference of two FADs to the same references",
+        ["methods", "prompts", *wide],
+        ["scenario", "prompts", *(name.replace(", ", "_").replace(" ", "_") for name in wide)],
+        list(distance_rows(fewer, seed)),
+        [
+            error_note(fewer),
+            "Width: mean half width over 1.96 standard deviations of the estimate; 1 is right for a normal estimate.",
+            "Rectified normal values in 64 dimensions; the two methods share half of their variance. equal: both of "
+            "one distribution, so that 1 - coverage is the type-I error.",
+        ],
+    )
+    return [means, distances]
+
+
+def settings_of(arguments: list[str]) -> dict[str, int]:
+    """SETTINGS with what was given as name=number.
+
+    Raises:
+        ValueError: another name, or no whole number from 1 (seed: from 0).
+    """
+    settings = dict(SETTINGS)
+    for argument in arguments:
+        name, _, text = argument.partition("=")
+        if name not in SETTINGS:
+            raise ValueError(f"got {argument!r}; accepted are {', '.join(f'{key}=N' for key in SETTINGS)}")
+        if not text.isdecimal() or int(text) < (name != "seed"):
+            raise ValueError(f"{name} must be a whole number from {int(name != 'seed')}, got {text!r}")
+        settings[name] = int(text)
+    return settings
+
+
+def main() -> None:
+    """Write the tables and print them."""
+    with one_line_errors():
+        settings = settings_of(sys.argv[1:])
+        if not (RESULTS / "testbed").is_dir():
+            raise FileNotFoundError(f"no {RESULTS / 'testbed'} here; run from the root of the checkout")
+        for table in tables(RESULTS, settings):
+            write_whole(RESULTS / "coverage" / f"{table.name}.md", to_markdown(table))
+            write_whole(RESULTS / "coverage" / f"{table.name}.csv", to_csv(table))
+            print(to_markdown(table))

@@ -1,0 +1,81 @@
+"""What is drawn from: distributions of one clip's value, and the differences that are committed under results/.
+
+Shapes: R samples, n prompts, s seeds of each.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.records import MetricRecord, of_kind, read_records
+
+Array = NDArray[np.float64]
+Draw = Callable[[np.random.Generator, tuple[int, ...]], Array]
+# Of a prompt's own effect in the variance of a clip's value.
+PROMPT_SHARE = 0.5
+METRICS = ("clap", "kl_bernoulli", "hit_rate", "exact_set_rate")
+
+
+@dataclass(frozen=True)
+class Population:
+    """A name, the true mean, and (R, n) means over s seeds of n prompts."""
+
+    name: str
+    mean: float
+    sample: Callable[[np.random.Generator, int, int, int], Array]
+
+
+def _of_distribution(name: str, mean: float, draw: Draw) -> Population:
+    """Independent draws for prompts and for seeds, weighed so that prompts hold their share of the variance."""
+    own, rest = np.sqrt(PROMPT_SHARE), np.sqrt(1 - PROMPT_SHARE)
+
+    def sample(rng: np.random.Generator, repetitions: int, n: int, seeds: int) -> Array:
+        if seeds == 1:
+            return draw(rng, (repetitions, n))
+        return own * draw(rng, (repetitions, n)) + rest * draw(rng, (repetitions, n, seeds)).mean(axis=2)
+
+    return Population(name, mean, sample)
+
+
+def _zero_inflated(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Three quarters zeros; the others around 0.5, as a rate that few prompts change."""
+    return np.where(rng.random(shape) < 0.75, 0.0, rng.normal(0.5, 0.5, shape))
+
+
+def distributions() -> Iterator[Population]:
+    """Normal; skewed (exponential); zero-inflated."""
+    yield _of_distribution("normal", 0.0, lambda rng, shape: rng.standard_normal(shape))
+    yield _of_distribution("skewed", 0.0, lambda rng, shape: rng.exponential(1.0, shape) - 1.0)
+    yield _of_distribution("zero-inflated", 0.0, lambda rng, shape: _zero_inflated(rng, shape) - 0.125)
+
+
+def committed(run_dir: Path, method: str, baseline: str, duration_s: float) -> Iterator[Population]:
+    """Paired differences of one comparison, a population by metric: prompts are drawn, then seeds of each."""
+    plain = [m for m in of_kind(read_records(run_dir), MetricRecord) if not m.baseline and m.window < 0]
+    for metric in METRICS:
+        values = {
+            m.method: m.details["per_clip"]
+            for m in plain
+            if (m.metric, m.duration_s) == (metric, duration_s) and "per_clip" in m.details
+        }
+        if method in values and baseline in values:
+            yield _of_differences(f"{run_dir.name}: {metric} at {duration_s:g} s", values[method], values[baseline])
+
+
+def _of_differences(name: str, values: dict[str, float], against: dict[str, float]) -> Population:
+    by_prompt: dict[str, list[float]] = {}
+    for clip in sorted(values.keys() & against.keys()):
+        by_prompt.setdefault(clip.rpartition("_")[0], []).append(values[clip] - against[clip])
+    table = np.array(list(by_prompt.values()))
+
+    def sample(rng: np.random.Generator, repetitions: int, n: int, seeds: int) -> Array:
+        rows = table[rng.integers(len(table), size=(repetitions, n))]
+        if seeds == table.shape[1]:
+            return rows.mean(axis=2)
+        chosen = rng.integers(table.shape[1], size=(repetitions, n, seeds))
+        return np.take_along_axis(rows, chosen, axis=2).mean(axis=2)
+
+    return Population(name, float(table.mean()), sample)

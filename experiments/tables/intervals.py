@@ -1,0 +1,162 @@
+"""Which intervals a table may print, and which differences it may call better or worse.
+
+Intervals of means over clips are Student's t over prompts, out of the values of single clips: `results/coverage` holds
+how often each kind of interval covers. Below FEWEST prompts none is printed, as its coverage was measured under 93%
+for some of the values that occur. Verdicts follow p-values that are adjusted for the number of comparisons (S. Holm,
+Scandinavian Journal of Statistics 6, 1979).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from statistics import NormalDist
+from typing import Any
+
+from scipy.special import stdtr, stdtrit
+
+from evaluation.bootstrap import JACKKNIFE_GROUPS
+from evaluation.metric import DRIFT, SLOPE
+from evaluation.student import student_interval
+from experiments.records import ClipRecord, MetricRecord, Record, of_kind
+
+CONFIDENCE = 0.95
+LEVEL = 0.05
+# Shares of clips: most differences are 0, and a mean of few of them has no normal shape.
+RATES = ("hit_rate", "exact_set_rate", "silence", "clipping")
+FEWEST = {"mean": 32, "rate": 64, "distance": 6}
+# Of a record's details, as `Intervals.of` sets it: enough prompts, and every clip said the same.
+ALL_EQUAL = "all_equal"
+STUDENT = "student t"  # what `details["interval"]` says of bounds that `evaluation.scoring` computed so
+REFUSED = (
+    f"No interval below {FEWEST['mean']} prompts ({FEWEST['rate']} of rates, {FEWEST['distance']} of distances between "
+    "sets): its coverage there was measured under 93% (results/coverage). None where all clips agree: they do not say "
+    "how much others would differ."
+)
+PERCENTILE = (
+    "No interval of a drift or slope whose record holds a percentile bootstrap only: it covers under 93%; scoring the "
+    "clips again gives one."
+)
+
+
+def kind_of(metric: str) -> str:
+    """Which of FEWEST applies: a mean over clips, a mean of shares, or a distance between sets."""
+    base = metric.removesuffix(DRIFT).removesuffix(SLOPE)
+    if base in RATES:
+        return "rate"
+    return "distance" if base.startswith(("fad", "fd", "kad", "is", "consistency", "event_order")) else "mean"
+
+
+class Intervals:
+    """Bounds as they may be printed, for the records of one preset.
+
+    Args:
+        records: all of a run folder that its tables show.
+        preset: the protocol.
+    """
+
+    def __init__(self, records: Sequence[Record], preset: str) -> None:
+        plain = [m for m in of_kind(list(records), MetricRecord) if m.preset == preset and m.window < 0]
+        self._values: dict[tuple[str, str], Mapping[str, float]] = {
+            (m.condition, m.metric): m.details["per_clip"] for m in plain if not m.baseline and "per_clip" in m.details
+        }
+        self._conditions = {(m.duration_s, m.method): m.condition for m in plain}
+        self._prompts: dict[tuple[float, str], set[str]] = {}
+        for clip in of_kind(list(records), ClipRecord):
+            self._prompts.setdefault((clip.duration_s, clip.method), set()).add(clip.prompt_id)
+
+    def of(self, record: MetricRecord) -> MetricRecord:
+        """The record with bounds that may be printed, else nan; its details get ALL_EQUAL, and `p` of a difference."""
+        values = self._per_clip(record)
+        if values:
+            names = sorted(values)
+            interval = student_interval([values[name] for name in names], clips=[prompt_of(name) for name in names])
+            low, high, n = interval.low, interval.high, interval.n
+            degrees = n - 1
+        else:
+            low, high, n = record.low, record.high, self._units(record)
+            degrees = (n if self._is_student(record) else min(n, JACKKNIFE_GROUPS)) - 1
+            if not self._is_student(record) and kind_of(record.metric) != "distance":
+                low = high = math.nan  # a percentile bootstrap
+        equal = (bool(values) and math.isnan(low)) or _is_point(record)
+        if n < FEWEST[kind_of(record.metric)] or equal:
+            low = high = math.nan
+        details = {**record.details, ALL_EQUAL: equal and n >= FEWEST[kind_of(record.metric)]}
+        if record.baseline:
+            details["p"] = p_value(record.value, (high - low) / 2, degrees)
+        return replace(record, low=low, high=high, details=details)
+
+    def _is_student(self, record: MetricRecord) -> bool:
+        return record.details.get("interval") == STUDENT
+
+    def _per_clip(self, record: MetricRecord) -> Mapping[str, float]:
+        """Clip -> value, or paired difference; empty where the records do not hold them all."""
+        own = self._values.get((record.condition, record.metric), {})
+        if not record.baseline:
+            return own if len(own) == record.n_scored else {}
+        other = self._values.get((self._baseline(record), record.metric), {})
+        both = own.keys() & other.keys()
+        return {clip: own[clip] - other[clip] for clip in both} if len(both) == record.n_scored else {}
+
+    def _baseline(self, record: MetricRecord) -> str:
+        named = record.details.get("baseline_condition")
+        return str(named or self._conditions.get((record.duration_s, record.baseline), ""))
+
+    def _units(self, record: MetricRecord) -> int:
+        if record.unit == "prompt":
+            return len(self._prompts.get((record.duration_s, record.method), ())) or record.n_scored
+        return record.n_scored
+
+
+def _is_point(record: MetricRecord) -> bool:
+    """Whether recorded bounds have no width, up to what rounding leaves of none."""
+    return record.high - record.low <= 1e-9 * abs(record.high)
+
+
+def prompt_of(clip_id: str) -> str:
+    """The prompt of a clip's id, PROMPT_SEED; a clip that was the best of several has its prompt's alone."""
+    prompt, _, seed = clip_id.rpartition("_")
+    return prompt if prompt and seed.isdecimal() else clip_id
+
+
+def p_value(value: float, half_width: float, degrees: int) -> float:
+    """Two-sided p of a value of 0, from a t interval's half width; nan without one."""
+    if not half_width > 0 or degrees < 1:
+        return math.nan
+    error = half_width / float(stdtrit(degrees, 0.5 + CONFIDENCE / 2))
+    return float(2 * stdtr(degrees, -abs(value) / error))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values adjusted for all of their number by Holm's step-down; nan stays and counts for none."""
+    known = sorted((p, index) for index, p in enumerate(p_values) if not math.isnan(p))
+    adjusted, highest = [math.nan] * len(p_values), 0.0
+    for rank, (p, index) in enumerate(known):
+        highest = max(highest, min(1.0, (len(known) - rank) * p))
+        adjusted[index] = highest
+    return adjusted
+
+
+def with_family(differences: Mapping[Any, MetricRecord]) -> dict[Any, MetricRecord]:
+    """The differences with their p-values adjusted over all of them: `details["p_holm"]` and the family's size."""
+    adjusted = holm([difference.details["p"] for difference in differences.values()])
+    size = sum(not math.isnan(p) for p in adjusted)
+    return {
+        key: replace(d, details={**d.details, "p_holm": p, "family": size})
+        for (key, d), p in zip(differences.items(), adjusted, strict=True)
+    }
+
+
+# The smallest effect that a comparison could have seen: two-sided test at 5%, power 80%, normal approximation.
+CONFIDENCE, POWER = 0.95, 0.80
+_INTERVAL = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
+_QUANTILES = _INTERVAL + NormalDist().inv_cdf(POWER)
+
+
+def detectable_effect(standard_error: float) -> float:
+    """The true difference that a paired comparison with this standard error finds in 80% of studies: 2.80 s.e."""
+    return _QUANTILES * standard_error
+
+
+def detectable_from_interval(low: float, high: float) -> float:
+    """The same from a 95% interval of the paired difference: 1.43 times its half width; nan for an undefined one."""
+    return detectable_effect((high - low) / 2 / _INTERVAL)

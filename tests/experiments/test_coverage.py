@@ -1,0 +1,74 @@
+"""Measured coverage: each interval equals an independent one, and the measure finds what is known of it."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from evaluation.student import student_interval
+from experiments.coverage import means
+from experiments.coverage.command import settings_of
+from experiments.coverage.distances import made_sets
+from experiments.coverage.means import bca, coverage, percentile, resampling_weights, student, studentised
+from experiments.coverage.populations import _of_differences, distributions
+
+SAMPLE = np.random.default_rng(3).exponential(1.0, (1, 24))
+
+
+def test_intervals_are_those_of_other_implementations(monkeypatch):
+    monkeypatch.setattr(means, "RESAMPLES", 20_000)
+    weights = resampling_weights(24, np.random.default_rng(0))
+    low, high = student(SAMPLE, weights)
+    assert (low[0], high[0]) == pytest.approx(tuple(stats.ttest_1samp(SAMPLE[0], 0).confidence_interval(0.95)))
+    assert (low[0], high[0]) == pytest.approx(student_interval(SAMPLE[0])[1:3])
+    for ours, name in ((percentile, "percentile"), (bca, "BCa")):
+        other = stats.bootstrap(SAMPLE, np.mean, n_resamples=20_000, method=name, rng=np.random.default_rng(1))
+        low, high = ours(SAMPLE, weights)
+        assert (low[0], high[0]) == pytest.approx(tuple(other.confidence_interval), abs=0.02)
+    # Of a skewed sample the studentised interval reaches further to the side of the tail than Student's.
+    low, high = studentised(SAMPLE, weights)
+    assert high[0] > student(SAMPLE, weights)[1][0] > low[0] > student(SAMPLE, weights)[0][0] - 0.2
+
+
+def test_student_t_covers_normal_means_and_the_percentile_bootstrap_of_six_does_not():
+    normal = next(distributions())
+    rng = np.random.default_rng(0)
+    found = coverage(normal.sample(rng, 2000, 6, 1), normal.mean, rng)
+    assert found["student t"][0] == pytest.approx(0.95, abs=0.015)
+    assert found["percentile"][0] == pytest.approx(0.86, abs=0.03)
+    assert found["student t"][1] == 1.0
+
+
+def test_samples_of_equal_values_have_no_interval():
+    rng = np.random.default_rng(0)
+    samples = np.concatenate([np.zeros((30, 8)), rng.standard_normal((10, 8))])
+    assert coverage(samples, 0.0, rng)["student t"][1] == 0.25
+
+
+@pytest.mark.parametrize("population", list(distributions()), ids=lambda population: population.name)
+def test_made_populations_have_the_mean_that_they_say(population):
+    sample = population.sample(np.random.default_rng(0), 200, 500, 3)
+    assert sample.shape == (200, 500)
+    assert sample.mean() == pytest.approx(population.mean, abs=0.01)
+
+
+def test_committed_differences_are_drawn_by_prompt():
+    values = {f"p{p}_{s}": float(10 * p + s) for p in range(4) for s in range(3)}
+    population = _of_differences("x", values, dict.fromkeys(values, 0.0))
+    assert population.mean == pytest.approx(16.0)
+    drawn = population.sample(np.random.default_rng(0), 50, 64, 3)
+    assert set(np.unique(drawn)) == {1.0, 11.0, 21.0, 31.0}
+    one = population.sample(np.random.default_rng(0), 50, 64, 1)
+    assert set(np.unique(one)) == {10.0 * p + s for p in range(4) for s in range(3)}
+
+
+def test_made_embeddings_are_paired():
+    first, second = made_sets("equal", 500, 2, np.random.default_rng(0))
+    assert first.shape == (1000, 64)
+    assert 0.3 < np.corrcoef(first[:, 0], second[:, 0])[0, 1] < 0.6
+
+
+def test_settings():
+    assert settings_of(["repetitions=5"])["repetitions"] == 5
+    for wrong, message in (("clips=5", "got 'clips=5'; accepted"), ("repetitions=0", "must be a whole number from 1")):
+        with pytest.raises(ValueError, match=message):
+            settings_of([wrong])

@@ -1,0 +1,103 @@
+"""From a cell back to what made it: every record, start and wav, at its line of the file."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from listen_material import make_run, metric, timing
+
+from experiments.records import ClipRecord, ScoreRunRecord, append_record, of_kind, read_records
+from experiments.trace import main, trace
+
+ENVIRONMENT = {"commit": "c" * 40, "dirty": True, "device": "cpu", "dtype": "float32", "threads": 1, "packages": {}}
+
+
+@pytest.fixture
+def scored(tmp_path):
+    make_run(tmp_path, {"a": "Rain", "b": "Wind"}, [0.1, 0.2])
+    clips = of_kind(read_records(tmp_path), ClipRecord)
+    lite, dense = (next(c for c in clips if (c.method, c.duration_s) == (name, 0.1)) for name in ("litefocus", "dense"))
+    config = {"stages": ["score"]}
+    append_record(tmp_path, ScoreRunRecord("scores", "2026-02-02", config, ENVIRONMENT, {}, [], 7, ["stages=[score]"]))
+    for value, changes in ((0.3, {}), (0.4, {}), (-0.1, {"baseline": "dense"})):
+        record = metric(lite.condition, "litefocus", 0.1, value=value, **changes)
+        append_record(tmp_path, replace(record, run_id="scores", judges={"text": "clap 1f2e"}, preset_version=3))
+    append_record(tmp_path, replace(metric(dense.condition, "dense", 0.1), run_id="scores"))
+    timed = timing(0.1, dense=[4.0], litefocus=[2.0], no_attention=[1.0])
+    append_record(tmp_path, replace(timed, labels={name: f"{name} step" for name in timed.latencies_s}))
+    return tmp_path
+
+
+def line(run_dir, place):
+    name, _, number = place.partition(":")
+    return json.loads((run_dir / name).read_text().splitlines()[int(number) - 1])
+
+
+def lines_of(found, what):
+    return [text.split(maxsplit=1)[1] for text in found if text.startswith(f"{what}: ")]
+
+
+def test_a_score_comes_of_its_newest_record_its_start_and_the_wavs_of_its_condition(scored):
+    found = trace(scored, "quality", "0.1 litefocus", "clap")
+    assert found[0].startswith("cell: quality, 0.1 litefocus, clap: 0.4")
+    (record,) = lines_of(found, "record")
+    assert line(scored, record.split()[0])["value"] == 0.4
+    assert "preset strict version 3" in record
+    assert "judges text: clap 1f2e, start scores" in record
+    told = {text.split()[1]: text for text in lines_of(found, "start")}
+    assert told.keys() == {"scores", "r"}
+    assert "commit cccccccccccc-dirty, stages score, typed stages=[score]" in told["scores"]
+    wavs = lines_of(found, "wav")
+    expected = {
+        c.audio for c in of_kind(read_records(scored), ClipRecord) if (c.method, c.duration_s) == ("litefocus", 0.1)
+    }
+    assert {text.split()[1] for text in wavs} == expected
+    for text in wavs:
+        place, audio, _, sha256 = text.split()[:4]
+        assert (line(scored, place)["audio"], line(scored, place)["sha256"]) == (audio, sha256)
+
+
+def test_a_difference_comes_of_the_wavs_of_both_and_a_label_names_the_row_too(scored):
+    found = trace(scored, "difference_dense", "0.1 LiteFocus", "clap")
+    (record,) = lines_of(found, "record")
+    assert line(scored, record.split()[0])["baseline"] == "dense"
+    assert {text.split()[1].split("/")[1].split("_")[0] for text in lines_of(found, "wav")} == {"dense", "litefocus"}
+
+
+def test_a_step_time_comes_of_its_timing_and_of_no_wav(scored):
+    found = trace(scored, "speed", "0.1 litefocus", "speedup")
+    assert line(scored, lines_of(found, "record")[0].split()[0])["kind"] == "timing"
+    assert lines_of(found, "wav") == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("nowhere", "0.1 dense", "clap"), r"no table 'nowhere' in .*; accepted: all_metrics, difference_dense"),
+        (("quality", "9 dense", "clap"), r"no row 9 dense in quality; accepted: 0.1 "),
+        (("quality", "dense", "clap"), r"row 'dense': give length and method"),
+        (("quality", "0.1 dense", "fad"), r"no column 'fad' in quality; accepted: clap, note"),
+        (("quality", "0.1 dense", "note"), r"note of quality comes of no score or timing"),
+    ],
+)
+def test_what_is_not_there_is_said_with_what_is(scored, words, message):
+    with pytest.raises(ValueError, match=message):
+        trace(scored, *words)
+
+
+def test_the_command_says_how_it_is_used(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["trace", "results/testbed"])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert (stop.value.code, capsys.readouterr().err.splitlines()) == (
+        2,
+        ['error: got 1 arguments; give RUN_FOLDER TABLE "LENGTH METHOD" COLUMN, like results/testbed quality '
+         '"40.96 litefocus" fad'],
+    )  # fmt: skip
+
+
+def test_a_committed_score_of_before_scoring_starts_were_recorded_says_that_its_start_is_unknown():
+    found = trace(Path(__file__).resolve().parents[2] / "results/peers", "quality", "20.48 dense", "fad")
+    assert any("it did not score: the start that did is older" in text for text in lines_of(found, "start"))
