@@ -147,7 +147,7 @@ def with_family(differences: Mapping[Any, MetricRecord]) -> dict[Any, MetricReco
 
 
 # The smallest effect that a comparison could have seen: two-sided test at 5%, power 80%, normal approximation.
-CONFIDENCE, POWER = 0.95, 0.80
+POWER = 0.80
 _INTERVAL = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
 _QUANTILES = _INTERVAL + NormalDist().inv_cdf(POWER)
 
