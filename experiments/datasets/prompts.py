@@ -65,11 +65,14 @@ def take(prompts: list[Prompt], limit: int | None, where: str) -> list[Prompt]:
         raise ValueError(f"data.limit {limit!r}: accepted are whole numbers from 1, or null for all")
     if not prompts:
         raise ValueError(f"{where}: no captions found; give at least one")
-    seen: dict[str, str] = {}
-    for prompt in prompts:
+    seen: dict[str, tuple[int, Prompt]] = {}
+    for number, prompt in enumerate(prompts, start=1):
         if (other := seen.get(prompt.id.lower())) is not None:
-            raise ValueError(f"{where}: the id {other!r} occurs twice; ids (or captions without ids) must differ")
-        seen[prompt.id.lower()] = prompt.id
+            raise ValueError(
+                f"{where}: the id {other[1].id!r} occurs twice, captions {other[0]} and {number} "
+                f"({prompt.text[:60]!r}); delete one, or name a column of ids that differ (data.id_column)"
+            )
+        seen[prompt.id.lower()] = (number, prompt)
     return prompts[:limit]
 
 

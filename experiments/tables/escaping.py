@@ -1,5 +1,6 @@
 """Text that shows as it stands in markdown, csv and LaTeX: a label or a caption is never read as markup or formula."""
 
+import re
 import unicodedata
 
 LATEX = {
@@ -26,6 +27,13 @@ LATEX = {
     "Δ": r"$\Delta$",
     "∞": r"$\infty$",
 }
+
+INPUTENC = "‘’“”—…•ŒœŠšŽžŁłČčĘęĄąĆćŃńŚśŹźŻżĞğİıŐőŰűŘřŤťŮůĎďĚě"
+GREEK = (
+    *("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu"),
+    *("xi", "pi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega"),
+)
+GREEK_CAPITALS = ("gamma", "delta", "theta", "lambda", "xi", "pi", "sigma", "upsilon", "phi", "psi", "omega")
 
 
 def markdown_cell(cell: str) -> str:
@@ -56,4 +64,21 @@ def safe_cell(text: str) -> str:
 
 def latex_escape(text: str) -> str:
     """One line of text that LaTeX prints as it stands."""
-    return "".join(LATEX.get(character, character) for character in one_line(text))
+    return "".join(LATEX.get(character) or _latex_character(character) for character in one_line(text))
+
+
+def _latex_character(character: str) -> str:
+    """A character that every pdflatex knows as it is; a Greek letter by its name; of others the code point.
+
+    XeTeX and LuaTeX, which know the primitive asked for, print the others themselves.
+    """
+    if character in INPUTENC or ord(character) < 0x100:
+        return character
+    name = unicodedata.name(character, "")
+    if found := re.fullmatch(r"GREEK (SMALL|CAPITAL) LETTER (\w+)", name):
+        letter = found[2].lower().replace("lamda", "lambda")
+        if letter in GREEK:
+            capital = found[1] == "CAPITAL"
+            if not capital or letter in GREEK_CAPITALS:
+                return rf"$\{letter.capitalize() if capital else letter}$"
+    return rf"\ifdefined\Umathchardef {character}\else{{[}}U+{ord(character):04X}{{]}}\fi\allowbreak{{}}"

@@ -1,4 +1,4 @@
-"""One table, three formats: GitHub markdown, csv with one column per number, LaTeX (booktabs)."""
+"""One table as GitHub markdown and as csv with one column per number; as LaTeX in latex."""
 
 import csv
 import io
@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from experiments.tables.escaping import latex_escape, markdown_cell, plain_line, safe_cell
+from experiments.tables.escaping import markdown_cell, plain_line, safe_cell
 
 MISSING = "–"
 MOST_DECIMALS = 8
@@ -71,8 +71,8 @@ class ResultTable:
 def to_markdown(table: ResultTable) -> str:
     """The table with its title and notes as GitHub markdown."""
     rows = [
-        [_plain(cell, d, "**", "**") for cell, d in zip(row, digits, strict=True)]
-        for row, digits in zip(table.rows, _digits(table), strict=True)
+        [plain_cell(cell, d, "**", "**") for cell, d in zip(row, digits, strict=True)]
+        for row, digits in zip(table.rows, digits_of(table), strict=True)
     ]
     notes = "".join(f"\n{plain_line(note)}\n" for note in table.notes)
     return f"**{plain_line(table.title)}**\n\n{markdown_table(table.header, rows)}{notes}"
@@ -127,44 +127,8 @@ def _csv_cells(cell: Cell, width: int) -> list[str | float]:
     return [safe_cell(cell) if isinstance(cell, str) else cell]
 
 
-def to_latex(table: ResultTable) -> str:
-    """The table as a LaTeX table environment; needs the package booktabs. All text is escaped."""
-    body = [
-        " & ".join(_latex_cell(cell, d) for cell, d in zip(row, digits, strict=True)) + r" \\"
-        for row, digits in zip(table.rows, _digits(table), strict=True)
-    ]
-    notes = " ".join(latex_escape(note) for note in table.notes)
-    caption = latex_escape(table.title) + (f". {notes}" if notes else ".")
-    lines = [
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{caption}}}",
-        rf"\label{{tab:{table.name}}}",
-        rf"\begin{{tabular}}{{{'l' * len(table.header)}}}",
-        r"\toprule",
-        " & ".join(latex_escape(column) for column in table.header) + r" \\",
-        r"\midrule",
-        *body,
-        r"\bottomrule",
-        r"\end{tabular}",
-        r"\end{table}",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _latex_cell(cell: Cell, digits: int) -> str:
-    if isinstance(cell, str):
-        return latex_escape(cell)
-    return _plain(cell, digits, r"\textbf{", "}").replace(MISSING, "--").replace("-", "$-$", _negatives(cell))
-
-
-def _negatives(cell: Cell) -> int:
-    """How many minus signs a number's text holds, so that each is set as one."""
-    parts = (cell.value, cell.low, cell.high) if isinstance(cell, Estimate) else (cell,)
-    return sum(isinstance(part, float | int) and part < 0 for part in parts)
-
-
-def _plain(cell: Cell, digits: int, bold_on: str, bold_off: str) -> str:
+def plain_cell(cell: Cell, digits: int, bold_on: str, bold_off: str) -> str:
+    """A cell as text: its number with so many digits, its interval in brackets."""
     if cell is None:
         return MISSING
     if isinstance(cell, str):
@@ -190,7 +154,7 @@ def _at(value: float, digits: int, most: int) -> int:
     return min(max(digits - 1 - math.floor(math.log10(value)), 0), most)
 
 
-def _digits(table: ResultTable) -> list[list[int]]:
+def digits_of(table: ResultTable) -> list[list[int]]:
     """Decimals of every cell, row by row."""
     if table.own_decimals:
         return [[_own_decimals(cell, table.max_decimals) for cell in row] for row in table.rows]

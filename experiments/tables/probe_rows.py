@@ -14,7 +14,7 @@ from scipy.special import stdtrit
 
 from experiments.records import AttentionRecord, ProbeLossRecord, ProbeRunRecord, Record, of_kind
 from experiments.records.site_structure import SiteStructure, uniform_offsets
-from experiments.tables.power import detectable_effect
+from experiments.tables.intervals import detectable_effect
 
 BASELINE = "dense"
 FRESH_KEYS = "_fresh_keys"

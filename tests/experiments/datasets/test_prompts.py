@@ -77,7 +77,7 @@ def test_csv_with_commas_quotes_and_ids(tmp_path):
         ("e.csv", b"caption\n   \n", "the caption is empty"),
         ("e.txt", b"\xff\xfe\x00", "not UTF-8 text"),
         ("e.txt", b"Rain\nrain\x07\n", "holds a control character"),
-        ("e.txt", b"Rain\nRain\n", "occurs twice"),
+        ("e.txt", b"Rain\nRain\n", "occurs twice, captions 1 and 2 \\('Rain'\\); delete one, or name a column of ids"),
         ("e.txt", b"x" * 2001, "2001 characters, accepted are up to 2000"),
     ],
 )

@@ -5,7 +5,7 @@ from statistics import NormalDist
 
 import pytest
 
-from experiments.tables.power import detectable_effect, detectable_from_interval
+from experiments.tables.intervals import detectable_effect, detectable_from_interval
 
 
 def test_the_effect_is_found_in_four_of_five_studies():

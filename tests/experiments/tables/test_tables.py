@@ -8,7 +8,8 @@ import pytest
 
 from experiments.records import ClipRecord, FailureRecord, RunRecord, TimingRecord
 from experiments.tables.escaping import latex_escape, safe_cell
-from experiments.tables.formats import ResultTable, markdown_table, to_csv, to_latex
+from experiments.tables.formats import ResultTable, markdown_table, to_csv
+from experiments.tables.latex import to_latex
 from experiments.tables.speed_rows import (
     paired_ratio,
     share_of_limit,
