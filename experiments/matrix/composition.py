@@ -22,7 +22,7 @@ def with_composed_methods(config: DictConfig) -> DictConfig:
     places += [(found.timing.arms, name) for name in found.timing.arms] if "timing" in found else []
     with open_dict(found):
         for group, key in places:
-            if group[key] and group[key].get("of"):
+            if (method := group.get(key)) and method.get("of"):
                 group[key] = composed(group[key])
     return found
 

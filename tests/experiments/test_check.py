@@ -164,7 +164,8 @@ def test_no_cuda_is_one_line_and_exit_2(tmp_path, folder, monkeypatch, capsys):
 
 
 def test_too_little_memory_is_one_line_and_exit_2(tmp_path, folder, monkeypatch, capsys):
-    """A million seconds: what the two-step clip of one second takes, a million times."""
+    """A million seconds: what the two-step clip of one second takes, here a mebibyte, a million times."""
+    monkeypatch.setattr(clips_module, "working_memory_gib", lambda call, device: 2.0**-10)
     monkeypatch.setattr(cost.shutil, "disk_usage", lambda folder: SimpleNamespace(free=2**50))
     longer = ("durations=[1,1000000]", "pipeline.max_duration_s=1000000", "device=cpu")
     code, out = run_main(monkeypatch, capsys, overrides(tmp_path, f"pipeline.path={folder}", *longer))
