@@ -43,6 +43,7 @@ _OPTIONS = (
 )  # fmt: skip
 _PATHS = (*_FOLDERS, "out", "config", "cache_dir")
 _ACCEPTED = (*_FOLDERS, *_OPTIONS, "out", "config")
+_OF_OTHERS = ("margins",)  # keys of conf/metrics that tables read, not metrics
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,6 +72,8 @@ def parse(words: Sequence[str]) -> DictConfig:
         raise ValueError(f"{bad[0]!r} is not key=value; keys are {', '.join(_ACCEPTED)}")
     given = _given(words)
     base = _load(Path(given.config)) if "config" in given else OmegaConf.create()
+    for key in _OF_OTHERS:
+        base.pop(key, None)
     merged = OmegaConf.merge(base, given)
     assert isinstance(merged, DictConfig)
     if unknown := sorted({str(key) for key in merged} - set(_ACCEPTED)):

@@ -107,7 +107,8 @@ def test_two_folders_on_the_classifier_and_on_any_other_network(root):
         assert found.value(what) == found.value(f"{what}_on_ears") == pytest.approx(value)
         row = next(r for r in found.results if r.metric == what)
         assert (row.n_scored, row.n_references, row.details["nearest"]) == (12, 14, 5)
-        assert row.low <= row.value <= row.high
+        # A value that leaving a clip out does not change has no interval.
+        assert np.isnan([row.low, row.high]).all() or row.low <= row.value <= row.high
     alone = run(root, ("fad", "kad"), embedders=dict.fromkeys(("frames", "classifier"), BandEmbedder()))
     for metric in ("fad", "kad"):
         assert found.value(f"{metric}_on_ears") == pytest.approx(alone.value(metric), rel=1e-9)
