@@ -33,7 +33,7 @@ def tables_of(run_dir: Path) -> dict[str, ResultTable]:
     if not of_kind(records, StartRecord):
         raise ValueError(f"{run_dir}: no records to make tables from; run the experiment or fetch its results first")
     tables = [*result_tables(records), *probe_tables(records)]
-    if runs and has_factors(runs[-1]) and any(isinstance(record, ClipRecord) for record in records):
+    if any(isinstance(record, ClipRecord) for record in records) and runs and has_factors(runs[-1]):
         tables.append(lever_table(records))
     if timings := of_kind(records, TimingRecord):
         notes = [*provenance(starts_of(timings, runs)).replace("`", "").splitlines(), settings_line(current(records))]
