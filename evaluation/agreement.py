@@ -114,9 +114,10 @@ def _read(path: Path) -> Any:
         raise FileNotFoundError(f"{path}: no such record; out=DIR writes them")
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        if all(isinstance(record[key], kind) for key, kind in (("results", list), ("provenance", dict))):
-            record["folders"]["generated"].strip()
-            return record
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        pass
-    raise ValueError(f"{path}: no record of python -m evaluation out=DIR; give the json files that it wrote")
+        lists = isinstance(record["results"], list) and isinstance(record["provenance"], dict)
+        named = isinstance(record["folders"]["generated"], str)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        lists = named = False
+    if not (lists and named):
+        raise ValueError(f"{path}: no record of python -m evaluation out=DIR; give the json files that it wrote")
+    return record

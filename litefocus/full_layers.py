@@ -22,6 +22,7 @@ from torch.overrides import TorchFunctionMode
 from litefocus.band import band_attention
 from litefocus.context import entered_context
 from litefocus.replace import replaced
+from litefocus.windows import parts_of
 
 _ATTENTIONS = ("StableAudio3SelfAttention", "AceStepAttention")
 
@@ -61,13 +62,9 @@ def approximate_full_layers(
 
 def _full_attentions(model_or_pipe: Any) -> list[tuple[nn.Module, int]]:
     """Every full self-attention with the number of memory tokens before its sequence."""
-    parts = (
-        [model_or_pipe] if isinstance(model_or_pipe, nn.Module) else getattr(model_or_pipe, "components", {}).values()
-    )
     found = [
         (module, int(getattr(getattr(part, "config", None), "num_memory_tokens", 0)))
-        for part in parts
-        if isinstance(part, nn.Module)
+        for part in parts_of(model_or_pipe)
         for module in part.modules()
         if type(module).__name__ in _ATTENTIONS
         and not getattr(module, "is_cross_attention", False)

@@ -194,13 +194,17 @@ def _disable(module: nn.Module) -> None:
             setattr(module, name, before)
 
 
-def _modules(model_or_pipe: Any) -> Iterator[nn.Module]:
+def parts_of(model_or_pipe: Any) -> list[nn.Module]:
+    """The model itself, or the networks among a pipeline's components."""
     parts = (
         [model_or_pipe] if isinstance(model_or_pipe, nn.Module) else getattr(model_or_pipe, "components", {}).values()
     )
-    for part in parts:
-        if isinstance(part, nn.Module):
-            yield from part.modules()
+    return [part for part in parts if isinstance(part, nn.Module)]
+
+
+def _modules(model_or_pipe: Any) -> Iterator[nn.Module]:
+    for part in parts_of(model_or_pipe):
+        yield from part.modules()
 
 
 def _windowed_modules(model_or_pipe: Any) -> list[nn.Module]:

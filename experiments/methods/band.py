@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
+from experiments.methods.baselines import patched_sites
 from litefocus import TokenGrid, band_attention
 from litefocus.keys import KeySource
-from litefocus.patch import Config, SitePatch, as_config, patched
+from litefocus.patch import Config, as_config
 from litefocus.processor import LiteFocusSite
-from litefocus.sites import find_sites, find_unet
 
 
 @contextmanager
@@ -32,8 +32,8 @@ def band_focus(pipe_or_unet: Any, config: Config = None) -> Iterator[int]:
     config = as_config(config)
     if config.window_frames is None:
         raise ValueError("window_frames=None: band_focus accepts whole numbers from 1")
-    unet, source = find_unet(pipe_or_unet), KeySource(config)
-    with patched(SitePatch(unet, find_sites(unet, config.levels), partial(BandSite, source), source)) as sites:
+    source = KeySource(config)
+    with patched_sites(pipe_or_unet, partial(BandSite, source), config, source) as sites:
         yield sites
 
 

@@ -24,7 +24,7 @@ def naive_attention(pipe_or_unet: Any) -> Iterator[int]:
     Raises:
         TypeError: a model without a UNet over (time, frequency) latents.
     """
-    with _patched_sites(pipe_or_unet, lambda number: NaiveSite()) as sites:
+    with patched_sites(pipe_or_unet, lambda number: NaiveSite()) as sites:
         yield sites
 
 
@@ -42,7 +42,7 @@ def authors_attention(pipe_or_unet: Any, config: Config = None) -> Iterator[int]
     if config.window_frames is not None:
         raise ValueError(f"window_frames={config.window_frames}: the authors' arithmetic has no window, use None")
     source = KeySource(config)
-    with _patched_sites(pipe_or_unet, partial(AuthorsSite, source), config, source) as sites:
+    with patched_sites(pipe_or_unet, partial(AuthorsSite, source), config, source) as sites:
         yield sites
 
 
@@ -55,7 +55,7 @@ def no_attention(pipe_or_unet: Any) -> Iterator[int]:
     Raises:
         TypeError: a model without a UNet over (time, frequency) latents.
     """
-    with _patched_sites(pipe_or_unet, lambda number: ValueSite()) as sites:
+    with patched_sites(pipe_or_unet, lambda number: ValueSite()) as sites:
         yield sites
 
 
@@ -66,14 +66,15 @@ def deleted_sites(pipe_or_unet: Any) -> Iterator[int]:
     Raises:
         TypeError: a model without a UNet over (time, frequency) latents.
     """
-    with _patched_sites(pipe_or_unet, lambda number: deleted_site) as sites:
+    with patched_sites(pipe_or_unet, lambda number: deleted_site) as sites:
         yield sites
 
 
 @contextmanager
-def _patched_sites(
+def patched_sites(
     pipe_or_unet: Any, build: BuildSite, config: Config = None, source: KeySource | None = None
 ) -> Iterator[int]:
+    """The functions that `build` makes, at the sites that the config names; yields the site count."""
     unet, config = find_unet(pipe_or_unet), as_config(config)
     patch = SitePatch(unet, find_sites(unet, config.levels, config.blocks), build, source, config.frequency_axis)
     with patched(patch) as sites:

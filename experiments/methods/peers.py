@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
+from experiments.methods.baselines import patched_sites
 from litefocus.config import as_config
 from litefocus.grid import TokenGrid
 from litefocus.keys import KeySource
-from litefocus.patch import Config, SitePatch, patched
+from litefocus.patch import Config
 from litefocus.processor import LiteFocusSite
-from litefocus.sites import find_sites, find_unet
 
 
 def _package(name: str) -> Any:
@@ -81,11 +81,9 @@ def flex_lite_focus(pipe_or_unet: Any, config: Config = None) -> Iterator[int]:
     config = as_config(config)
     if config.duplicates != "count_twice" or not config.same_frequency:
         raise ValueError("flex_lite_focus: accepted are duplicates='count_twice' and same_frequency=True")
-    unet, source = find_unet(pipe_or_unet), KeySource(config)
-    sites = find_sites(unet, config.levels, config.blocks)
-    patch = SitePatch(unet, sites, partial(FlexSite, source), source, config.frequency_axis)
-    with patched(patch) as count:
-        yield count
+    source = KeySource(config)
+    with patched_sites(pipe_or_unet, partial(FlexSite, source), config, source) as sites:
+        yield sites
 
 
 class FlexSite(LiteFocusSite):

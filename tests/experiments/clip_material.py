@@ -1,4 +1,4 @@
-"""Methods that do nothing and a pipeline that makes no audio worth hearing, for the tests of clips and shards."""
+"""Methods that do nothing, a pipeline that makes no audio worth hearing, and ways to damage a wav."""
 
 import contextlib
 import functools
@@ -36,3 +36,20 @@ class FakePipeline:
                 samples[3] = np.nan
             clips.append(GeneratedClip(samples, 1.0, 0.25, 0.1))
         return clips
+
+
+def swap(path, other):
+    kept = path.read_bytes()
+    path.write_bytes(other.read_bytes())
+    other.write_bytes(kept)
+
+
+def replace(path, other):
+    path.write_bytes(other.read_bytes())
+
+
+def truncate(path, other):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+DAMAGES = [swap, replace, truncate]

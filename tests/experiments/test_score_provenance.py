@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from clip_material import DAMAGES
 from hydra import compose, initialize_config_dir
 
 from experiments.datasets.prompts import Prompt
@@ -79,21 +80,7 @@ def content(run_dir):
     return {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file() and path.name not in logs}
 
 
-def swap(path, other):
-    kept = path.read_bytes()
-    path.write_bytes(other.read_bytes())
-    other.write_bytes(kept)
-
-
-def replace(path, other):
-    path.write_bytes(other.read_bytes())
-
-
-def truncate(path, other):
-    path.write_bytes(path.read_bytes()[:-100])
-
-
-@pytest.mark.parametrize("damage", [swap, replace, truncate])
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_wav_that_is_not_the_recorded_one_stops_the_command_before_a_byte_is_written(
     made, damage, monkeypatch, capsys
 ):

@@ -55,6 +55,19 @@ def test_a_window_over_the_whole_clip_is_litefocus() -> None:
     assert torch.equal(run(), dense)
 
 
+def test_it_reaches_the_blocks_that_the_config_names() -> None:
+    with torch.random.fork_rng():
+        unet: Any = AudioLDM2UNet2DConditionModel(**TINY_UNET | {"transformer_layers_per_block": 2}).eval()
+    counts = {}
+    for blocks in ("all", "first"):
+        config = LiteFocusConfig(window_frames=33, blocks=blocks)
+        with lite_focus(unet, config) as wanted:
+            pass
+        with band_focus(unet, config) as counts[blocks]:
+            assert counts[blocks] == wanted
+    assert counts["first"] < counts["all"]
+
+
 def test_a_config_without_a_window_is_refused() -> None:
     with pytest.raises(ValueError, match="window_frames=None: band_focus accepts"), band_focus(None):
         pass

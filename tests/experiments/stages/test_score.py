@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from clip_material import DAMAGES, swap, truncate
 from omegaconf import OmegaConf
 
 from evaluation.scorer import embed_folder, make_scorer
@@ -115,21 +116,7 @@ def test_only_clips_of_the_configured_prompts_and_seeds_are_scored(tmp_path):
     assert read_records(tmp_path)[-1].reason == "no clips were generated"
 
 
-def swap(path, other):
-    kept = path.read_bytes()
-    path.write_bytes(other.read_bytes())
-    other.write_bytes(kept)
-
-
-def replace(path, other):
-    path.write_bytes(other.read_bytes())
-
-
-def truncate(path, other):
-    path.write_bytes(path.read_bytes()[:-100])
-
-
-@pytest.mark.parametrize("damage", [swap, replace, truncate])
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_wavs_that_are_not_the_recorded_ones_are_refused_before_anything_is_written(tmp_path, damage):
     dense, lite = condition("dense"), condition("litefocus")
     for prompt in PROMPTS:
