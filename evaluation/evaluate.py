@@ -80,8 +80,7 @@ def evaluate(
     score, material, not_computed = score_with_material(scorer, name, *asked)
     differences: list[MetricResult] = []
     if other_folder is not None and other is not None:
-        before = score_folder(scorer, title_of(other_folder, folder), other.clips, other.references, other.left_out)
-        differences = compare(before, score, seed=scorer.seed)
+        differences = _differences(scorer, other, title_of(other_folder, folder), score)
     found = _floors(scorer, material, pairing, score) if floors and pairing.references else []
     return Evaluation(
         name=name,
@@ -96,6 +95,12 @@ def evaluate(
         folders=_folders(generated=folder, reference=reference_dir, baseline=other_folder, captions=source),
         provenance=score.provenance,
     )
+
+
+def _differences(scorer: Scorer, baseline: Pairing, name: str, score: FolderScore) -> list[MetricResult]:
+    """Paired differences of a scored folder against a baseline's clips."""
+    before = score_folder(scorer, name, baseline.clips, baseline.references, baseline.left_out)
+    return compare(before, score, seed=scorer.seed)
 
 
 def _folders(**paths: object) -> dict[str, str | None]:

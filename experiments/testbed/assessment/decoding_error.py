@@ -19,8 +19,7 @@ from experiments.system.files import write_whole
 from experiments.system.settings import parse_settings
 from experiments.tables.formats import ResultTable, to_csv, to_markdown
 from experiments.testbed.assessment.linear_sweep import heldout_clips
-from experiments.testbed.corpus.scenes import TRAIN_DURATION_S
-from experiments.testbed.plugin.load import load_pipeline
+from experiments.testbed.plugin.load import load_on_cpu
 from experiments.testbed.training.train_state import append_record
 from litefocus.decoding import DecodingChunks, decoding_in_chunks
 
@@ -58,14 +57,7 @@ def decoding_errors(pipe: Any, latents: torch.Tensor, chunks: DecodingChunks) ->
 def run(settings: ErrorSettings) -> str:
     """Measure every overlap, append records, write the table; returns it as markdown."""
     torch.set_num_threads(settings.threads)
-    pipeline = load_pipeline(
-        torch.device("cpu"),
-        torch.float32,
-        name="testbed",
-        path=settings.folder or None,
-        trained=True,
-        training_length_s=TRAIN_DURATION_S,
-    )
+    pipeline = load_on_cpu(settings.folder)
     latents = heldout_clips(pipeline.pipe, settings.clips, settings.length).latents
     out, rows = Path(settings.out), []
     for overlap in (overlap for overlap in OVERLAPS if overlap <= settings.chunk):

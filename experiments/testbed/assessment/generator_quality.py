@@ -40,7 +40,7 @@ from experiments.testbed.models.judges_data import event_labels
 from experiments.testbed.models.mel import log_mel
 from experiments.testbed.models.unet import export_unet, make_unet
 from experiments.testbed.models.vocoder import reconstruct
-from experiments.testbed.plugin.load import CLAP, CLASSIFIER, WEIGHTS, judge_hashes, load_judges, load_pipeline
+from experiments.testbed.plugin.load import CLAP, CLASSIFIER, WEIGHTS, judge_hashes, load_judges, load_on_cpu
 
 SEEDS_PER_RELATION = 1_000_000
 REFERENCE_FIRST_SEED = 45_000_000
@@ -224,10 +224,7 @@ def untrained_pipeline(pipeline: Pipeline, settings: GeneratorSettings) -> Pipel
 
 def measure(settings: GeneratorSettings) -> dict[str, Any]:
     """Everything above, as written to `out`."""
-    pipeline = load_pipeline(
-        torch.device("cpu"), torch.float32,
-        name="testbed", path=settings.weights, trained=True, training_length_s=TRAIN_DURATION_S,
-    )  # fmt: skip
+    pipeline = load_on_cpu(settings.weights)
     root = Path(settings.weights)
     classifier, clap = load_judges(root)
     results: dict[str, Any] = {

@@ -35,7 +35,7 @@ from experiments.testbed.assessment.gate import heldout_scenes
 from experiments.testbed.corpus.scenes import TRAIN_DURATION_S, render_scene
 from experiments.testbed.models.mel import log_mel
 from experiments.testbed.models.vae import encode_mel
-from experiments.testbed.plugin.load import load_pipeline
+from experiments.testbed.plugin.load import load_on_cpu
 from experiments.testbed.training.train_state import append_record
 from litefocus import LiteFocusConfig, TokenGrid
 from litefocus.cost import keys_per_query
@@ -213,14 +213,7 @@ def run(settings: SweepSettings) -> str:
     """Run what is missing, append records, write tables; returns the table as markdown."""
     torch.set_num_threads(settings.threads)
     lengths = [int(word) for word in settings.lengths.split(",")]
-    pipeline = load_pipeline(
-        torch.device("cpu"),
-        torch.float32,
-        name="testbed",
-        path=settings.folder or None,
-        trained=True,
-        training_length_s=TRAIN_DURATION_S,
-    )
+    pipeline = load_on_cpu(settings.folder)
     out = Path(settings.out)
     done = {record["length"] for record in select_records(out / RECORDS, pipeline.weights, settings.clips)}
     for length in (length for length in lengths if length not in done):

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from experiments.system.files import sha256_file, whole_file
+from experiments.system.files import whole_file
 from experiments.testbed.corpus.scenes import EVENT_NAMES, TRAIN_DURATION_S, Scene, render_scene, sample_scene
 from experiments.testbed.models.mel import log_mel
 from experiments.testbed.models.vocoder import load_vae, load_vocoder, reconstruct
@@ -133,15 +133,6 @@ def round_trip_digest(vocoder: str, vae: str) -> str:
 def round_trip_settings(vocoder: str, vae: str, count: int) -> dict[str, int | str]:
     """What a training on `with_round_trips` depends on besides its clips: how many there are, and who made them."""
     return {"round_trips": count, "round_trip_by": round_trip_digest(vocoder, vae)} if vocoder else {"round_trips": 0}
-
-
-def data_settings(
-    *, clips: int, batch_size: int, vocoder: str, vae: str, round_trips: int, start: Path | None
-) -> dict[str, int | str]:
-    """What a judge's training depends on besides its schedule; `start` is the file of weights that it starts from."""
-    data: dict[str, int | str] = {"corpus": corpus_version(), "clips": clips, "batch_size": batch_size}
-    data |= round_trip_settings(vocoder, vae, round_trips)
-    return data | ({"start": sha256_file(start)[:12]} if start else {})
 
 
 def _cached_chunks(

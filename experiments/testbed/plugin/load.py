@@ -18,6 +18,7 @@ from transformers import ClapModel, RobertaTokenizer
 
 from experiments.pipelines.pipeline import Pipeline, prepare
 from experiments.system.files import sha256_file, write_whole
+from experiments.testbed.corpus.scenes import TRAIN_DURATION_S
 from experiments.testbed.models.classifier import EventClassifier
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
@@ -61,6 +62,14 @@ def load_pipeline(
     root = Path(path).expanduser() if path is not None else WEIGHTS
     pipe = prepare(load_testbed_pipeline(root), device, dtype)
     return Pipeline(name, pipe, trained, training_length_s, f"sha256:{_identity(root)}", load_gate(root))
+
+
+def load_on_cpu(folder: str) -> Pipeline:
+    """A testbed pipeline for assessment: on the CPU in float32; empty for the shipped one."""
+    name, cpu = "testbed", torch.device("cpu")
+    return load_pipeline(
+        cpu, torch.float32, name=name, path=folder or None, trained=True, training_length_s=TRAIN_DURATION_S
+    )
 
 
 def load_gate(root: Path) -> tuple[dict[str, Any], ...]:

@@ -12,7 +12,7 @@ import logging
 import math
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,7 +24,15 @@ from safetensors.torch import save
 from torch import nn
 from tqdm import tqdm
 
-from experiments.system.files import write_whole
+from experiments.system.files import sha256_file, write_whole
+from experiments.testbed.models.judges_data import (
+    TRAIN_FIRST_SEED,
+    ClipSet,
+    corpus_version,
+    render_clips,
+    round_trip_settings,
+    with_round_trips,
+)
 from experiments.testbed.training.train_state import (
     check_fingerprint,
     fingerprint_of,
@@ -64,6 +72,46 @@ class Schedule:
         warmup = min(1.0, (step + 1) / max(1, self.warmup_steps))
         decay = 0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * step / self.steps))
         return self.learning_rate * warmup * decay
+
+
+@dataclass(frozen=True)
+class JudgeSettings:
+    """What the trainings of the judges share.
+
+    Attributes:
+        run: receives checkpoint, record and weights. cache: rendered clips.
+        vocoder, vae: folders, or empty; with them `round_trips` clips are added as they come back from the two.
+        start: weights to start from, empty for random ones.
+    """
+
+    run: str = ""
+    cache: str = "runs/testbed/clips"
+    vocoder: str = ""
+    vae: str = ""
+    clips: int = 12288
+    round_trips: int = 2048
+    steps: int = 600
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    start: str = ""
+    seed: int = 0
+    checkpoint_every: int = 100
+
+    def schedule(self) -> Schedule:
+        """How long and how fast."""
+        return Schedule(self.steps, self.learning_rate, self.seed, checkpoint_every=self.checkpoint_every)
+
+    def sources(self) -> Sequence[ClipSet]:
+        """The training clips, then, where there are any, those that come back from VAE and vocoder."""
+        root = Path(self.cache)
+        clips = render_clips(root, "train", self.clips, TRAIN_FIRST_SEED)
+        return with_round_trips(root, clips, self.vocoder, self.vae, self.round_trips)
+
+    def data(self, start: Path | None) -> dict[str, int | str]:
+        """What the training depends on besides its schedule; `start` is the file of weights that it starts from."""
+        data: dict[str, int | str] = {"corpus": corpus_version(), "clips": self.clips, "batch_size": self.batch_size}
+        data |= round_trip_settings(self.vocoder, self.vae, self.round_trips)
+        return data | ({"start": sha256_file(start)[:12]} if start else {})
 
 
 def seeded(build: Callable[[], Module], seed: int) -> Module:

@@ -27,35 +27,21 @@ from experiments.testbed.models.clap import (
 from experiments.testbed.models.judges_data import (
     TRAIN_FIRST_SEED,
     ClipSet,
-    data_settings,
-    render_clips,
-    with_round_trips,
 )
 from experiments.testbed.models.text import make_roberta_tokenizer
 from experiments.testbed.plugin.load import load_clap
-from experiments.testbed.training.judges_training import Schedule, save_half, seeded, train
+from experiments.testbed.training.judges_training import JudgeSettings, save_half, seeded, train
 
 VOCABULARY_CAPTIONS = 10_000
 
 
 @dataclass(frozen=True)
-class ClapSettings:
-    """`run` receives checkpoint, record and weights; `vocoder` and `vae` (folders, or empty) add round-tripped clips.
-
-    `start` is a folder with a CLAP of this form to start from (empty: random weights); its read-out starts anew.
-    """
+class ClapSettings(JudgeSettings):
+    """`start` is a folder with a CLAP of this form; its read-out starts anew."""
 
     run: str = "runs/testbed/clap"
-    cache: str = "runs/testbed/clips"
-    vocoder: str = ""
-    vae: str = ""
-    clips: int = 12288
-    round_trips: int = 2048
     steps: int = 600
-    batch_size: int = 32
     learning_rate: float = 1.5e-3
-    start: str = ""
-    seed: int = 0
     checkpoint_every: int = 50
 
 
@@ -77,9 +63,7 @@ def new_caption(scene: Scene, generator: torch.Generator) -> str:
 
 def train_clap(settings: ClapSettings) -> ClapModel:
     """Train (or resume) the CLAP judge; writes `clap/` (transformers layout, half precision) into the run folder."""
-    root = Path(settings.cache)
-    clips = render_clips(root, "train", settings.clips, TRAIN_FIRST_SEED)
-    sources = with_round_trips(root, clips, settings.vocoder, settings.vae, settings.round_trips)
+    sources = settings.sources()
     tokenizer = clap_tokenizer()
     model = seeded(lambda: TrainedClap(tokenizer), settings.seed)
     if settings.start:
@@ -95,18 +79,8 @@ def train_clap(settings: ClapSettings) -> ClapModel:
         text = embed_text(model.clap, tokenizer, captions)
         return clap_losses(embed_audio(model.clap, audio), text, scale, scenes, model.head)
 
-    schedule = Schedule(
-        settings.steps, settings.learning_rate, settings.seed, checkpoint_every=settings.checkpoint_every
-    )
-    data = data_settings(
-        clips=settings.clips,
-        batch_size=settings.batch_size,
-        vocoder=settings.vocoder,
-        vae=settings.vae,
-        round_trips=settings.round_trips,
-        start=Path(settings.start) / "model.safetensors" if settings.start else None,
-    )
-    train(model, losses, schedule, Path(settings.run), data)
+    data = settings.data(Path(settings.start) / "model.safetensors" if settings.start else None)
+    train(model, losses, settings.schedule(), Path(settings.run), data)
     save_clap(model.clap, tokenizer, Path(settings.run) / "clap")
     return model.clap
 

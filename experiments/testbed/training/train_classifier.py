@@ -14,15 +14,11 @@ from experiments.system.settings import parse_settings
 from experiments.testbed.corpus.scenes import EVENT_NAMES
 from experiments.testbed.models.classifier import EventClassifier, smear
 from experiments.testbed.models.judges_data import (
-    TRAIN_FIRST_SEED,
     ClipSet,
-    data_settings,
-    render_clips,
-    with_round_trips,
 )
 from experiments.testbed.models.mel import log_mel
 from experiments.testbed.plugin.load import load_classifier
-from experiments.testbed.training.judges_training import Schedule, save_half, seeded, train
+from experiments.testbed.training.judges_training import JudgeSettings, save_half, seeded, train
 
 SHORTEST_CROP_FRAMES = 240
 LEVEL_NAT = 0.5
@@ -30,24 +26,12 @@ ROUND_TRIP_SHARE = 0.25
 
 
 @dataclass(frozen=True)
-class ClassifierSettings:
-    """`run` receives checkpoint, record and weights; `vocoder` and `vae` (folders, or empty) add round-tripped clips.
-
-    `start` is a classifier file to start from (empty: random weights), for a second run with a lower rate.
-    """
+class ClassifierSettings(JudgeSettings):
+    """`start` is a classifier file, for a second run with a lower rate."""
 
     run: str = "runs/testbed/classifier"
-    cache: str = "runs/testbed/clips"
-    vocoder: str = ""
-    vae: str = ""
-    clips: int = 12288
-    round_trips: int = 2048
     steps: int = 900
-    batch_size: int = 32
     learning_rate: float = 3e-3
-    start: str = ""
-    seed: int = 0
-    checkpoint_every: int = 100
 
 
 def draw_crops(clips: ClipSet, batch_size: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
@@ -75,30 +59,18 @@ def augment(mels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 def train_classifier(settings: ClassifierSettings) -> EventClassifier:
     """Train (or resume) the classifier; writes `classifier.safetensors` (half precision) into the run folder."""
-    root = Path(settings.cache)
-    clips = render_clips(root, "train", settings.clips, TRAIN_FIRST_SEED)
-    sources = with_round_trips(root, clips, settings.vocoder, settings.vae, settings.round_trips)
+    sources = settings.sources()
     model = load_classifier(settings.start) if settings.start else seeded(EventClassifier, settings.seed)
 
     def losses(generator: torch.Generator) -> dict[str, torch.Tensor]:
-        source = sources[-1] if torch.rand((), generator=generator) < ROUND_TRIP_SHARE else clips
+        source = sources[-1] if torch.rand((), generator=generator) < ROUND_TRIP_SHARE else sources[0]
         mels, labels = draw_crops(source, settings.batch_size, generator)
         logits = model(augment(mels, generator)).logits
         loss = nn.functional.binary_cross_entropy_with_logits(logits, labels) * len(EVENT_NAMES)
         return {"total": loss}
 
-    schedule = Schedule(
-        settings.steps, settings.learning_rate, settings.seed, checkpoint_every=settings.checkpoint_every
-    )
-    data = data_settings(
-        clips=settings.clips,
-        batch_size=settings.batch_size,
-        vocoder=settings.vocoder,
-        vae=settings.vae,
-        round_trips=settings.round_trips,
-        start=Path(settings.start) if settings.start else None,
-    )
-    train(model, losses, schedule, Path(settings.run), data)
+    data = settings.data(Path(settings.start) if settings.start else None)
+    train(model, losses, settings.schedule(), Path(settings.run), data)
     save_half(model, Path(settings.run) / "classifier.safetensors")
     return model
 
