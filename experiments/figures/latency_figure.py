@@ -6,7 +6,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from experiments.figures.style import RC, save, style_of
+from experiments.figures.style import RC, save, style_of, titled
 from experiments.records import AA_SUFFIX
 from experiments.tables.benchmark_tables import LEVEL_TITLES, ArmRow, by_level, comparable
 
@@ -17,8 +17,7 @@ def latency_figures(rows: Sequence[ArmRow], folder: Path, place: str) -> None:
         with plt.rc_context(RC):
             figure, ax = plt.subplots()
             plot_latency(group, ax)
-            ax.set_title(f"{LEVEL_TITLES[level]}, {regime}\n", loc="left", fontweight="bold")
-            ax.text(0, 1.02, place, transform=ax.transAxes, fontsize=7.5, color="#555555", va="bottom")
+            titled(ax, f"{LEVEL_TITLES[level]}, {regime}", place)
             save(figure, folder / f"latency_{level}_{regime}")
 
 

@@ -17,6 +17,7 @@ from experiments.figures.sweep_figures import is_sweep, sweep_figures
 from experiments.records import ClipRecord, MetricRecord, Record, RunRecord, of_kind
 from experiments.records.current import current
 from experiments.records.provenance import methods_of, places, quality_notes, settings_line, starts_of
+from experiments.tables.intervals import Intervals
 from experiments.tables.quality_rows import (
     Differences,
     QualityRow,
@@ -135,7 +136,7 @@ def _window_s(start: RunRecord, duration_s: float, windows: int) -> float:
 
 
 def _profile_figure(records: list[Record], preset: str, path: Path, subtitle: str) -> list[Path]:
-    """The longest length's curve over time of every metric that has one."""
+    """The longest length's curve over time of every metric that has one, with the bands that may be shown."""
     curves = [
         m for m in of_kind(current(records), MetricRecord) if m.preset == preset and m.window >= 0 and not m.baseline
     ]
@@ -143,7 +144,8 @@ def _profile_figure(records: list[Record], preset: str, path: Path, subtitle: st
     if not curves or not runs:
         return []
     longest = max(record.duration_s for record in curves)
-    here = [record for record in curves if record.duration_s == longest]
+    bounds = Intervals(records, preset)
+    here = [bounds.of(record) for record in curves if record.duration_s == longest]
     metrics = headline(by_metric(here))
     window_s = _window_s(starts_of(here, runs)[-1], longest, max(record.window for record in here) + 1)
     labels = {node["name"]: node["label"] for run in runs for node in methods_of(run)}

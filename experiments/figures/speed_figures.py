@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from experiments.figures.style import RC, save, style_of
+from experiments.figures.style import RC, save, style_of, titled
 from experiments.records import AA_SUFFIX
 from experiments.tables.speed_rows import SpeedRow
 
@@ -89,7 +89,6 @@ def speed_figures(rows: Sequence[SpeedRow], folder: Path, subtitle: str) -> list
         with plt.rc_context(RC):
             figure, ax = plt.subplots()
             plot(rows, ax)
-            ax.set_title(f"{title}\n", loc="left", fontweight="bold")
-            ax.text(0, 1.02, subtitle, transform=ax.transAxes, fontsize=7.5, color="#555555", va="bottom")
+            titled(ax, title, subtitle)
             written += save(figure, folder / name)
     return written

@@ -11,6 +11,7 @@ from experiments.system.files import whole_file
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 # Okabe and Ito's palette: distinguishable with any colour vision. A method keeps its colour and marker in every figure.
@@ -61,6 +62,12 @@ def style_of(method: str, names: Sequence[str]) -> tuple[str, str]:
         return STYLES[method]
     others = [name for name in names if name not in STYLES]
     return SPARE_STYLES[others.index(method) % len(SPARE_STYLES)]
+
+
+def titled(ax: Axes, title: str, subtitle: str) -> None:
+    """A title above the axes with small lines under it, one or more."""
+    ax.set_title(title + "\n" * (1 + subtitle.count("\n")), loc="left", fontweight="bold")
+    ax.text(0, 1.02, subtitle, transform=ax.transAxes, fontsize=7.5, color="#555555", va="bottom")
 
 
 def save(figure: Figure, path: Path) -> list[Path]:

@@ -89,7 +89,9 @@ class Intervals:
         return record.details.get("interval") == STUDENT
 
     def _per_clip(self, record: MetricRecord) -> Mapping[str, float]:
-        """Clip -> value, or paired difference; empty where the records do not hold them all."""
+        """Clip -> value, or paired difference; empty where the records do not hold them all, as those of a window."""
+        if record.window >= 0:
+            return {}
         own = self._values.get((record.condition, record.metric), {})
         if not record.baseline:
             return own if len(own) == record.n_scored else {}

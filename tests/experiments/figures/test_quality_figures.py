@@ -211,3 +211,13 @@ def test_spectrograms_of_a_folder_without_audio_are_not_drawn(tmp_path):
 def test_nan_intervals_still_show_the_value(ax):
     plot_quality(quality_rows([value(DENSE, low=np.nan, high=np.nan)], "strict"), "fad", ax)
     assert lines(ax)["dense"][1] == [2.0]
+
+
+@pytest.mark.parametrize(("clips", "shown"), [(2, False), (40, True)])
+def test_a_profile_of_few_clips_has_no_band(tmp_path, monkeypatch, clips, shown):
+    """Two clips of equal hits gave a band of hit rates from -2 to 4."""
+    seen = []
+    monkeypatch.setattr(quality_module, "plot_profile", lambda records, window, labels, ax: seen.extend(records))
+    records = [value(DENSE, "clap", duration=12.8, window=k, n_scored=clips) for k in (0, 1)]
+    quality_figures([run_record(["a"], [12.8]), value(DENSE, duration=12.8), *records], tmp_path)
+    assert [not math.isnan(record.low) for record in seen] == [shown, shown]
