@@ -7,14 +7,12 @@ Shapes: B batch, H heads, N = T * F tokens, T time frames, F frequency bins, D h
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import torch
 
-from experiments.methods.baselines import patched_sites
+from experiments.methods.baselines import sites_with_keys
 from litefocus import TokenGrid, band_attention
-from litefocus.keys import KeySource
 from litefocus.patch import Config, as_config
 from litefocus.processor import LiteFocusSite
 
@@ -32,8 +30,7 @@ def band_focus(pipe_or_unet: Any, config: Config = None) -> Iterator[int]:
     config = as_config(config)
     if config.window_frames is None:
         raise ValueError("window_frames=None: band_focus accepts whole numbers from 1")
-    source = KeySource(config)
-    with patched_sites(pipe_or_unet, partial(BandSite, source), config, source) as sites:
+    with sites_with_keys(pipe_or_unet, BandSite, config) as sites:
         yield sites
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from litefocus.config import LiteFocusConfig
 from litefocus.grid import TokenGrid
 from litefocus.keys import KeySource
 from litefocus.patch import BuildSite, Config, SitePatch, as_config, patched
@@ -41,8 +42,7 @@ def authors_attention(pipe_or_unet: Any, config: Config = None) -> Iterator[int]
         raise ValueError(f"duplicates={config.duplicates!r}: the authors' arithmetic accepts 'count_twice' only")
     if config.window_frames is not None:
         raise ValueError(f"window_frames={config.window_frames}: the authors' arithmetic has no window, use None")
-    source = KeySource(config)
-    with patched_sites(pipe_or_unet, partial(AuthorsSite, source), config, source) as sites:
+    with sites_with_keys(pipe_or_unet, AuthorsSite, config) as sites:
         yield sites
 
 
@@ -67,6 +67,14 @@ def deleted_sites(pipe_or_unet: Any) -> Iterator[int]:
         TypeError: a model without a UNet over (time, frequency) latents.
     """
     with patched_sites(pipe_or_unet, lambda number: deleted_site) as sites:
+        yield sites
+
+
+@contextmanager
+def sites_with_keys(pipe_or_unet: Any, site: type[LiteFocusSite], config: LiteFocusConfig) -> Iterator[int]:
+    """Sites of a class that share one source of sampled keys; yields the site count."""
+    source = KeySource(config)
+    with patched_sites(pipe_or_unet, partial(site, source), config, source) as sites:
         yield sites
 
 

@@ -10,16 +10,15 @@ Shapes: B batch, H heads, N = T * F tokens, T time frames, F frequency bins, D h
 import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import torch
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
-from experiments.methods.baselines import patched_sites
+from experiments.methods.baselines import sites_with_keys
 from litefocus.config import as_config
 from litefocus.grid import TokenGrid
-from litefocus.keys import KeySource
 from litefocus.patch import Config
 from litefocus.processor import LiteFocusSite
 
@@ -81,8 +80,7 @@ def flex_lite_focus(pipe_or_unet: Any, config: Config = None) -> Iterator[int]:
     config = as_config(config)
     if config.duplicates != "count_twice" or not config.same_frequency:
         raise ValueError("flex_lite_focus: accepted are duplicates='count_twice' and same_frequency=True")
-    source = KeySource(config)
-    with patched_sites(pipe_or_unet, partial(FlexSite, source), config, source) as sites:
+    with sites_with_keys(pipe_or_unet, FlexSite, config) as sites:
         yield sites
 
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import AceStepTransformer1DModel, AutoencoderSAME, UNet2DConditionModel
+from diffusers import AutoencoderSAME, UNet2DConditionModel
 from diffusers.models.autoencoders import autoencoder_same
 from diffusers.models.transformers import ace_step_transformer
+from windowed_models import ace_step, denoise
 
 from litefocus import disable_exact_windows, exact_windows, inject_exact_windows
 from litefocus.windows import BandMask, rebound
@@ -26,12 +27,7 @@ def autoencoder() -> Any:
 
 @pytest.fixture
 def transformer() -> Any:
-    torch.manual_seed(0)
-    model = AceStepTransformer1DModel(
-        hidden_size=32, intermediate_size=64, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=2,
-        head_dim=8, in_channels=24, audio_acoustic_hidden_dim=8, sliding_window=6,
-    ).eval()  # fmt: skip
-    return with_all_layers_at_work(model)
+    return with_all_layers_at_work(ace_step())
 
 
 def with_all_layers_at_work(model: Any) -> Any:
@@ -47,18 +43,6 @@ def decode(model: Any, latents: int = 60) -> Any:
     z = torch.randn(2, 8, latents, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         return model.decode(z).sample
-
-
-def denoise(model: Any, length: int = 100) -> Any:
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        return model(
-            torch.randn(2, length, 8, generator=generator),
-            torch.tensor([0.7, 0.3]),
-            torch.tensor([0.7, 0.3]),
-            torch.randn(2, 5, 32, generator=generator),
-            torch.randn(2, length, 16, generator=generator),
-        ).sample
 
 
 @pytest.mark.parametrize(("name", "run", "count"), [("autoencoder", decode, 2), ("transformer", denoise, 1)])

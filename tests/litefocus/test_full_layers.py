@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import AceStepTransformer1DModel, AutoencoderSAME, StableAudio3DiTModel
+from diffusers import AutoencoderSAME, StableAudio3DiTModel
+from windowed_models import ace_step, denoise
 
 from litefocus import approximate_full_layers, exact_windows
 from litefocus.full_layers import _Rule
@@ -34,32 +35,12 @@ def test_a_query_sees_its_window_the_sample_and_the_memory_tokens(memory: int) -
     assert (output - dense(query, key, value, count)).abs().max() < 2e-6
 
 
-def ace_step() -> Any:
-    torch.manual_seed(0)
-    return AceStepTransformer1DModel(
-        hidden_size=32, intermediate_size=64, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=2,
-        head_dim=8, in_channels=24, audio_acoustic_hidden_dim=8, sliding_window=6,
-    ).eval()  # fmt: skip
-
-
 def stable_audio() -> Any:
     torch.manual_seed(0)
     return StableAudio3DiTModel(
         io_channels=8, embed_dim=32, depth=2, num_heads=4, cond_token_dim=12, global_cond_dim=12,
         local_add_cond_dim=9, timestep_features_dim=16, num_memory_tokens=5,
     ).eval()  # fmt: skip
-
-
-def run_ace_step(model: Any) -> Any:
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        return model(
-            torch.randn(2, 100, 8, generator=generator),
-            torch.tensor([0.7, 0.3]),
-            torch.tensor([0.7, 0.3]),
-            torch.randn(2, 5, 32, generator=generator),
-            torch.randn(2, 100, 16, generator=generator),
-        ).sample
 
 
 def run_stable_audio(model: Any) -> Any:
@@ -73,7 +54,7 @@ def run_stable_audio(model: Any) -> Any:
         ).sample
 
 
-MODELS = {"ace-step": (ace_step, run_ace_step, 2), "stable-audio": (stable_audio, run_stable_audio, 2)}
+MODELS = {"ace-step": (ace_step, denoise, 2), "stable-audio": (stable_audio, run_stable_audio, 2)}
 
 
 @pytest.mark.parametrize(("build", "run", "count"), MODELS.values(), ids=MODELS)
@@ -96,9 +77,9 @@ def test_a_window_over_everything_changes_nothing_and_a_narrow_one_does(build: A
 def test_it_works_beside_exact_windows() -> None:
     model = ace_step()
     with approximate_full_layers(model, half_width=8):
-        alone = run_ace_step(model)
+        alone = denoise(model)
         with exact_windows(model):
-            both = run_ace_step(model)
+            both = denoise(model)
     assert (both - alone).abs().max() <= 1e-5 * alone.abs().max()
 
 
@@ -110,7 +91,7 @@ def test_an_attention_that_it_would_not_reach_is_an_error() -> None:
         approximate_full_layers(model, half_width=8),
         pytest.raises(RuntimeError, match="native attention backend alone"),
     ):
-        run_ace_step(model)
+        denoise(model)
 
 
 def test_what_it_does_not_serve_is_one_line() -> None:
