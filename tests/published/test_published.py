@@ -304,6 +304,6 @@ def test_the_main_environment_scores_a_run_as_this_one_does(folders, vggish, cla
     per_clip = {name: scores["clap"] for name, scores in inside.per_clip.items()}
     assert found["clap"]["details"]["per_clip"] == pytest.approx(per_clip, rel=1e-6)
     made_with = found["clap"]["details"]
-    assert made_with["embedder"] == inside.provenance["embedders"]["text"]
+    assert found["clap"]["judges"] == {"text": inside.provenance["embedders"]["text"]}
     assert made_with["environment"]["packages"]["laion-clap"] == "1.1.7"
     assert made_with["environment"]["packages"]["torch"] == torch.__version__.split("+")[0]
