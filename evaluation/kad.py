@@ -9,7 +9,7 @@ everything scored against it. The estimate has no bias at any N and may be negat
 come from one clip, i and j run over rows of different clips: rows of one clip are alike, and counting their pairs
 would raise the distance of clips with more windows.
 
-Shapes: m reference rows, n generated rows, d embedding size, G jackknife groups, P permutations.
+Shapes: m reference rows, n generated rows, d embedding size, G jackknife groups.
 """
 
 from __future__ import annotations
@@ -26,21 +26,19 @@ from evaluation.bootstrap import (
     Seed,
     deal_groups,
     jackknife_bounds,
+    n_groups,
 )
 from evaluation.fad import check_embeddings
 from evaluation.kernels import (
-    SCALE,
-    ClipSet,
     Kernel,
     clip_sets,
-    group_sums,
     kernel_blocks,
     kernel_values,
-    labelled_distances,
-    leave_out,
     numbered,
+    pair_sums,
     squared_distances,
     unbiased,
+    without_each,
 )
 
 _MAX_ROWS = 6000
@@ -145,43 +143,15 @@ def kernel_audio_distance_interval(
         return KernelDistance(none, np.nan if bandwidth is None else float(bandwidth), kernel)
     width = resolve_bandwidth(reference, generated, bandwidth, compat)
     dealt = deal_groups(n_clips, groups, seed)
-    value, replicates = leave_out(*group_sums(sets, dealt, width, kernel))
+    counts = (n_groups(dealt),) * 2
+    of_pairs = [
+        pair_sums(sets[a], sets[b], (dealt[a], dealt[b]), counts, width, kernel) for a, b in ((0, 0), (1, 1), (0, 1))
+    ]
+    value = float(unbiased(*(total.sum() / pairs.sum() for total, pairs in of_pairs)))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        replicates = unbiased(*(without_each(total) / without_each(pairs) for total, pairs in of_pairs))
     bounds = jackknife_bounds(value, replicates, confidence)
     return KernelDistance(Interval(value, *bounds, n_clips[1], "clip"), width, kernel)
-
-
-def kernel_audio_distance_p_value(
-    reference: ArrayLike,
-    generated: ArrayLike,
-    *,
-    seed: Seed,
-    bandwidth: float | None = None,
-    kernel: Kernel = "gaussian",
-    reference_clips: ArrayLike | None = None,
-    generated_clips: ArrayLike | None = None,
-    permutations: int = 999,
-) -> float:
-    """Permutation p-value of equal distributions: clips change sets, the bandwidth stays.
-
-    Returns (1 + hits) / (1 + permutations), or nan with fewer than two clips on a side. The kernel matrix of the
-    pooled rows is built in blocks, once for all permutations.
-    """
-    first, second = clip_sets(reference, generated, reference_clips, generated_clips)
-    if min(first.n_clips, second.n_clips) < 2:
-        return np.nan
-    width = resolve_bandwidth(reference, generated, bandwidth, None)
-    pooled = ClipSet(
-        np.concatenate([first.rows, second.rows]), np.concatenate([first.clip, second.clip + first.n_clips])
-    )
-    labels = np.zeros((pooled.n_clips, permutations + 1))
-    labels[: first.n_clips] = 1
-    generator = np.random.default_rng(seed)
-    for column in range(1, permutations + 1):
-        generator.shuffle(labels[:, column])
-    distances = labelled_distances(pooled, labels, width, kernel)
-    # A permutation that only swaps like with like sums the same numbers in another order.
-    hits = int(np.sum(distances[1:] >= distances[0] - 1e-12 * SCALE))
-    return (1 + hits) / (1 + permutations)
 
 
 def resolve_bandwidth(
@@ -245,9 +215,8 @@ class FixedReference:
             generated_clips: (n,) clip id of every row; None means each row is a clip.
         """
         pairs, counts, across, sizes = self._sums(generated, generated_clips, np.asarray(groups))
-        kept = [x.sum() - x.sum(axis=0) - x.sum(axis=1) + np.diag(x) for x in (pairs, counts)]
         with np.errstate(divide="ignore", invalid="ignore"):
-            yy, xy = kept[0] / kept[1], (across.sum() - across) / (sizes.sum() - sizes)
+            yy, xy = without_each(pairs) / without_each(counts), (across.sum() - across) / (sizes.sum() - sizes)
             return np.asarray(unbiased(self._within, yy, xy))
 
     def _sums(
@@ -256,16 +225,11 @@ class FixedReference:
         """Between groups (G, G): the kernel's sum and the pairs; to the reference (G,): the kernel's sum and pairs."""
         rows = check_embeddings(generated, "generated", len(self._mean)).astype(np.float64)
         found = numbered(rows - self._mean, clips)
-        group = np.zeros(len(rows), np.int64) if groups is None else groups
-        members = np.eye(int(group.max()) + 1)[group]
-        pairs, across = np.zeros((members.shape[1],) * 2), np.zeros(members.shape[1])
-        for block, values in kernel_blocks(found, found, self.bandwidth, "gaussian"):
-            pairs += members[block].T @ (values @ members)
-        for block, values in kernel_blocks(found, self._set, self.bandwidth, "gaussian"):
-            across += members[block].T @ values.sum(axis=1)
-        sizes = members.sum(axis=0)
-        per_clip = np.bincount(found.clip)
-        group_of_clip = np.zeros(found.n_clips, np.int64)
-        group_of_clip[found.clip] = group
-        counts = np.outer(sizes, sizes) - np.diag(np.bincount(group_of_clip, per_clip**2, len(sizes)))
-        return pairs, counts, across, sizes * len(self._set.rows)
+        group = np.zeros(found.n_clips, np.int64)
+        if groups is not None:
+            group[found.clip] = groups
+        n = int(group.max()) + 1
+        one = np.zeros(self._set.n_clips, np.int64)
+        within = pair_sums(found, found, (group, group), (n, n), self.bandwidth, "gaussian")
+        across = pair_sums(found, self._set, (group, one), (n, 1), self.bandwidth, "gaussian")
+        return *within, across[0][:, 0], across[1][:, 0]
