@@ -22,8 +22,9 @@ from urllib.parse import quote
 from experiments.figures.style import style_of
 from experiments.listen.data import Grid, gather
 from experiments.listen.spectrograms import image_name, write_spectrograms
-from experiments.records import ClipRecord, RunRecord, of_kind, read_records
+from experiments.records import ClipRecord, RunRecord
 from experiments.records.provenance import provenance, quality_notes, settings_line, starts_of
+from experiments.records.run import Run
 from experiments.system.cli import one_folder, one_line_errors
 from experiments.system.files import write_whole
 from experiments.tables.quality_rows import metric_label
@@ -43,14 +44,13 @@ def write_listening_page(run_dir: Path) -> Path:
     Raises:
         ValueError: the folder holds no records, or audio that is not what was recorded.
     """
-    records = read_records(run_dir)
-    runs = of_kind(records, RunRecord)
-    if not runs:
+    run = Run.load(run_dir)
+    if not run.runs:
         raise ValueError(f"{run_dir}: no records to show; run the generate stage first")
-    grid = gather(records, run_dir)
+    grid = gather(run)
     write_spectrograms(run_dir, list(grid.clips.values()))
     path = run_dir / PAGE
-    write_whole(path, render_page(page_data(grid, starts_of(of_kind(records, ClipRecord), runs), run_dir.name)))
+    write_whole(path, render_page(page_data(grid, starts_of(run.of_kind(ClipRecord), run.runs), run_dir.name)))
     logger.info("%s: %d clips, %d gaps", path, len(grid.clips), len(grid.gaps))
     return path
 
