@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 
 from experiments.tables.formats import to_markdown
 from experiments.testbed.assessment import linear_sweep
@@ -112,8 +111,7 @@ def test_a_run_writes_its_records_and_resumes(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(linear_sweep, "WINDOWS", (10,))
     monkeypatch.setattr(linear_sweep, "BUDGETS", (8,))
     monkeypatch.setattr(linear_sweep, "NOISE_LEVELS", (700,))
-    threads = torch.get_num_threads()
-    settings = SweepSettings(clips=2, lengths="2", out=str(tmp_path), threads=threads)
+    settings = SweepSettings(clips=2, lengths="2", out=str(tmp_path))
     text = run(settings)
     (line,) = (tmp_path / "records.jsonl").read_text().splitlines()
     losses = json.loads(line)["losses"]

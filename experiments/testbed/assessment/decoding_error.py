@@ -6,17 +6,15 @@ On latents of held-out testbed scenes; evidence about the testbed's VAE, which h
 one has, and group normalisation over the whole clip besides). Appends one record per overlap and prints a table.
 """
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from experiments.system.cli import one_line_errors
 from experiments.system.environment import describe
 from experiments.system.files import write_whole
-from experiments.system.settings import parse_settings
+from experiments.system.settings import program
 from experiments.tables.formats import ResultTable, to_csv, to_markdown
 from experiments.testbed.assessment.linear_sweep import heldout_clips
 from experiments.testbed.plugin.load import load_on_cpu
@@ -56,7 +54,6 @@ def decoding_errors(pipe: Any, latents: torch.Tensor, chunks: DecodingChunks) ->
 
 def run(settings: ErrorSettings) -> str:
     """Measure every overlap, append records, write the table; returns it as markdown."""
-    torch.set_num_threads(settings.threads)
     pipeline = load_on_cpu(settings.folder)
     latents = heldout_clips(pipeline.pipe, settings.clips, settings.length).latents
     out, rows = Path(settings.out), []
@@ -85,12 +82,5 @@ def run(settings: ErrorSettings) -> str:
     return to_markdown(table)
 
 
-def main() -> None:
-    """The command line: key=value words."""
-    with one_line_errors():
-        settings = parse_settings(ErrorSettings, sys.argv[1:])
-        print(f"{run(settings)}\nresults: {settings.out}")
-
-
 if __name__ == "__main__":
-    main()
+    program(ErrorSettings, lambda settings: f"{run(settings)}\nresults: {settings.out}", __doc__)

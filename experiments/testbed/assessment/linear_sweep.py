@@ -12,7 +12,6 @@ same weights and number of clips is not run again.
 """
 
 import json
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -25,11 +24,10 @@ import torch
 from scipy import stats
 
 from experiments.stages.probes import Method, ProbeClips, condition, denoising_loss, lite_focus_method
-from experiments.system.cli import one_line_errors
 from experiments.system.environment import describe
 from experiments.system.files import write_whole
 from experiments.system.progress import progress
-from experiments.system.settings import parse_settings
+from experiments.system.settings import program
 from experiments.tables.formats import Cell, Estimate, ResultTable, to_csv, to_markdown
 from experiments.testbed.assessment.gate import heldout_scenes
 from experiments.testbed.corpus.scenes import TRAIN_DURATION_S, render_scene
@@ -211,7 +209,6 @@ def select_records(path: Path, weights: str, clips: int) -> list[dict[str, Any]]
 
 def run(settings: SweepSettings) -> str:
     """Run what is missing, append records, write tables; returns the table as markdown."""
-    torch.set_num_threads(settings.threads)
     lengths = [int(word) for word in settings.lengths.split(",")]
     pipeline = load_on_cpu(settings.folder)
     out = Path(settings.out)
@@ -239,12 +236,5 @@ def run(settings: SweepSettings) -> str:
     return to_markdown(table)
 
 
-def main() -> None:
-    """The command line: key=value words."""
-    with one_line_errors():
-        settings = parse_settings(SweepSettings, sys.argv[1:])
-        print(f"{run(settings)}\nresults: {settings.out}")
-
-
 if __name__ == "__main__":
-    main()
+    program(SweepSettings, lambda settings: f"{run(settings)}\nresults: {settings.out}", __doc__)
