@@ -16,7 +16,10 @@ from experiments.system.environment import describe
 from experiments.system.files import write_whole
 from experiments.system.settings import program
 from experiments.tables.formats import ResultTable, to_csv, to_markdown
-from experiments.testbed.assessment.linear_sweep import heldout_clips
+from experiments.testbed.assessment.gate import heldout_scenes
+from experiments.testbed.corpus.scenes import TRAIN_DURATION_S, render_scene
+from experiments.testbed.models.mel import log_mel
+from experiments.testbed.models.vae import encode_mel
 from experiments.testbed.plugin.load import load_on_cpu
 from experiments.testbed.training.train_state import append_record
 from litefocus.decoding import DecodingChunks, decoding_in_chunks
@@ -34,6 +37,13 @@ class ErrorSettings:
     chunk: int = 128
     out: str = "results/decoding"
     threads: int = 1
+
+
+@torch.no_grad()
+def heldout_latents(vae: Any, count: int, length: int) -> torch.Tensor:
+    """The gate's held-out scenes, `length` x 5.12 s long, as the VAE encodes them: (B, C, T, F)."""
+    audio = (render_scene(scene, length * TRAIN_DURATION_S) for scene in heldout_scenes(count))
+    return torch.cat([encode_mel(vae, log_mel(torch.from_numpy(samples)[None])) for samples in audio])
 
 
 @torch.no_grad()
@@ -55,11 +65,11 @@ def decoding_errors(pipe: Any, latents: torch.Tensor, chunks: DecodingChunks) ->
 def run(settings: ErrorSettings) -> str:
     """Measure every overlap, append records, write the table; returns it as markdown."""
     pipeline = load_on_cpu(settings.folder)
-    latents = heldout_clips(pipeline.pipe, settings.clips, settings.length).latents
+    latents = heldout_latents(pipeline.pipe.vae, settings.clips, settings.length)
     out, rows = Path(settings.out), []
     for overlap in (overlap for overlap in OVERLAPS if overlap <= settings.chunk):
         chunks = DecodingChunks(settings.chunk, settings.chunk, overlap)
-        errors = decoding_errors(pipeline.pipe, latents / pipeline.pipe.vae.config.scaling_factor, chunks)
+        errors = decoding_errors(pipeline.pipe, latents, chunks)
         rows.append([float(overlap), *(float(f"{value:.3g}") for value in errors.values())])
         record = {"kind": "decoding_error", "chunk": settings.chunk, "overlap": overlap, "length": settings.length}
         about = {"weights": pipeline.weights, "environment": describe(pipeline.device, pipeline.dtype)}
