@@ -10,6 +10,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import hydra
@@ -136,8 +137,10 @@ def _run_pipeline(
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")
 def hydra_main(config: DictConfig) -> None:
     """Hydra's entry point: configuration in, files out, the report on the terminal."""
-    text = run(config)
-    if text and HydraConfig.get().mode == RunMode.RUN:
+    alone = HydraConfig.get().mode == RunMode.RUN  # of several jobs Hydra says which one failed, on a line of its own
+    with one_line_errors() if alone else nullcontext():
+        text = run(config)
+    if text and alone:
         print(f"\n{text}\nresults: {Path(config.out_dir)}")
 
 

@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from experiments import run
 from experiments.benchmark import metrics as benchmark_metrics
 from experiments.system.cli import one_line_errors
 from experiments.testbed.assessment import linear_sweep
@@ -18,6 +19,15 @@ def test_unknown_settings(program, word, message, monkeypatch, capsys):
     assert stop.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
+
+
+def test_what_a_run_finds_once_it_has_started_is_one_line_too(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(sys, "argv", ["run", "+sweep=smoke", "stages=[score]", f"out_dir={tmp_path}"])
+    with pytest.raises(SystemExit) as stop:
+        run.main()
+    (line,) = capfd.readouterr().err.splitlines()
+    assert stop.value.code == 2
+    assert line.startswith("error: stage score: pipeline tiny_untrained has random weights")
 
 
 @pytest.mark.parametrize("error", [ImportError, FloatingPointError, ValueError, OSError])
