@@ -18,6 +18,7 @@ from evaluation.scorer import Scorer, computable
 from evaluation.weights import WeightsError, check_weights, find_weights
 from experiments.datasets.prompts import Prompt
 from experiments.stages.score import build_scorer, check_scorable, folder_references, presets_of
+from experiments.system.alphabet import not_latin
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +42,21 @@ def check_scoring(config: DictConfig, prompts: Sequence[Prompt]) -> None:
         for duration, scorers in planned.items():
             for scorer in scorers:
                 check_windows(scorer, duration)
+        for scorer in next(iter(planned.values())):
+            say_what_is_lacking(config, scorer, prompts)
         for source in dict.fromkeys(s for embedder in embedders for s in getattr(embedder, "sources", ())):
             find_weights(source)
+
+
+def say_what_is_lacking(config: DictConfig, scorer: Scorer, prompts: Sequence[Prompt]) -> None:
+    """Log which of a preset's metrics these prompts do not allow, and captions that its text encoder does not know."""
+    if lacking := [name for name in scorer.preset.metrics if name not in scorer.metrics and not config.metrics.metrics]:
+        logger.warning(
+            "preset %s without %s: they need what is not given (reference audio: data.references; metrics.labels)",
+            scorer.preset.name, ", ".join(lacking),
+        )  # fmt: skip
+    if "text" in scorer.all_embedders() and (text := not_latin([prompt.text for prompt in prompts])):
+        logger.warning("%s", text)
 
 
 @contextmanager
