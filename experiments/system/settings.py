@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 S = TypeVar("S")
 
@@ -40,4 +41,6 @@ def _convert(text: str, default: Any) -> Any:
 
 def pick_device(name: str) -> torch.device:
     """The device of that name; "auto" is the GPU where there is one, else the CPU."""
+    import torch  # not every program with settings needs it
+
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
