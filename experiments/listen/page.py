@@ -98,17 +98,24 @@ def _finite(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(f"{value:.6g}")
 
 
-def render_page(data: dict[str, Any]) -> str:
-    """The html: data, style and script in one file, the policy naming their hashes."""
+def render_page(data: dict[str, Any], report: str = "", embedded: bool = False) -> str:
+    """The html: data, style and script in one file, the policy naming their hashes.
+
+    Args:
+        report: html to stand above the clips, its pictures inside it.
+        embedded: audio and pictures are in the page itself, and no other file may be asked for.
+    """
     folder = resources.files("experiments.listen") / "assets"
     style = (folder / "page.css").read_text(encoding="utf-8")
     script = "\n".join((folder / name).read_text(encoding="utf-8") for name in ("player.js", "grid.js", "main.js"))
+    beside = "" if embedded else " 'self' file:"
     return Template((folder / "page.html").read_text(encoding="utf-8")).substitute(
         policy=(
             f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; "
-            "img-src 'self' file:; media-src 'self' file:; base-uri 'none'; form-action 'none'"
+            f"img-src{beside} data:; media-src{beside} data:; base-uri 'none'; form-action 'none'"
         ),
         data=json_for_html(data),
+        report=report,
         style=style,
         script=script,
     )
