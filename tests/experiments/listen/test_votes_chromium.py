@@ -1,12 +1,19 @@
 """Blind votes in a real headless Chromium: how pairs are drawn, what keys do, what is kept and saved."""
 
+import itertools
 import json
+import math
 from collections import Counter
 
+import numpy as np
 import pytest
 from chromium import EXECUTABLE, Chromium
 from listen_material import METHODS, make_run
+from scipy.stats import norm
 
+from evaluation.listening.preference import metric_agreement, win_rates
+from evaluation.listening.scores import read_scores
+from evaluation.listening.votes import read_votes
 from experiments.listen.page import write_listening_page
 
 pytestmark = [
@@ -177,3 +184,47 @@ def test_the_votes_are_saved_as_a_file_by_a_key(page, run_dir, tmp_path):
     for side in ("a", "b"):
         assert (run_dir / only[side]["clip"]).is_file()
         assert only[side]["method"] == METHODS[only[side]["clip"].split("/")[1].rsplit("_", 3)[0]]
+
+
+def test_a_panel_of_twenty_listeners_recovers_the_rates_that_it_was_drawn_from(chromium, tmp_path):
+    """Probit listeners: over Gaussian effects of listeners and prompts the win rate is known exactly."""
+    run, votes = tmp_path / "run", tmp_path / "votes"
+    run.mkdir()
+    make_run(run, {f"p{number}": f"Sound {number}" for number in range(12)}, [0.4, 0.6])
+    write_listening_page(run)
+    chromium.open(run / "listen.html")
+    chromium.run("localStorage.clear()")
+    chromium.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(votes))
+    strengths, spread = (0.0, -0.6, -1.4), 0.4
+    generator = np.random.default_rng(7)
+    of_prompt = generator.normal(0, spread, 12)
+    for number in range(20):
+        begin(chromium, f"listener {number}")
+        of_listener = generator.normal(0, spread)
+        for _ in range(12):
+            (a, prompt), (b, _) = chromium.run("ballot.pair.map((clip) => [clip.arm, clip.prompt])")
+            first, second = sorted((a, b))
+            margin = strengths[first] - strengths[second] + of_listener + of_prompt[prompt] + generator.normal()
+            vote(chromium, "ArrowLeft" if (margin > 0) == (a == first) else "ArrowRight")
+        chromium.key("s")
+        chromium.wait("ballot.store.unsaved.size === 0")
+        chromium.key("Escape")
+    chromium.wait_for(lambda: len(list(votes.glob("*.json"))) == 20)
+
+    ballots = read_votes([votes])
+    assert (ballots.run, len(ballots.votes)) == ("synthetic", 240)
+    labels = list(METHODS.values())
+    rates = {frozenset((row.first, row.second)): row for row in win_rates(ballots.votes) if row.duration_s is None}
+    for first, second in itertools.combinations(range(3), 2):
+        row = rates[frozenset((labels[first], labels[second]))]
+        truth = norm.cdf((strengths[first] - strengths[second]) / math.sqrt(1 + 2 * spread**2))
+        truth = truth if row.first == labels[first] else 1 - truth
+        assert row.votes == 80
+        assert row.rate.low < truth < row.rate.high
+        assert row.rate.high - row.rate.low < 0.4
+    # The metric of these records grows from the first method to the last: it agrees where a later one won.
+    scores = read_scores(run / "listen_scores.csv")
+    (found,) = metric_agreement(ballots.votes, scores)
+    place = {label: number for number, label in enumerate(labels)}
+    later = [(place[v.a.method] > place[v.b.method]) == (v.winner == "a") for v in ballots.votes]
+    assert (found.metric, found.votes, found.share.value) == ("clap", 240, pytest.approx(np.mean(later)))
