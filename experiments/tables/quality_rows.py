@@ -5,12 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from evaluation.interval_floors import FEWEST, kind_of
 from evaluation.metric import DRIFT, SLOPE
 from evaluation.registry import METRICS, OWN
 from experiments.records import ClipRecord, FailureRecord, MetricRecord, Record, RunRecord, of_kind
 from experiments.records.current import asked_conditions, current, left_out, newest_conditions, scored_apart
 from experiments.records.provenance import method_labels, methods_of
-from experiments.tables.intervals import FEWEST, LEVEL, Intervals, kind_of, with_family
+from experiments.tables.intervals import LEVEL, Intervals, with_family
 from experiments.tables.speed_rows import Ratio, speed_rows
 
 ARROWS = {True: "↑", False: "↓", None: ""}

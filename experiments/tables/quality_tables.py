@@ -8,13 +8,14 @@ import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from evaluation.interval_floors import REFUSED, kind_of
 from evaluation.metric import DRIFT, SLOPE
 from experiments.records import MetricRecord, Record, RunRecord, of_kind
 from experiments.records.current import current
 from experiments.records.provenance import quality_notes, settings_line
 from experiments.system.files import write_whole
 from experiments.tables.formats import Cell, Estimate, ResultTable, range_notes, spread, to_csv, to_markdown
-from experiments.tables.intervals import ALL_EQUAL, PERCENTILE, REFUSED, Intervals, detectable_from_interval, kind_of
+from experiments.tables.intervals import ALL_EQUAL, PERCENTILE, Intervals, detectable_from_interval
 from experiments.tables.latex import to_latex
 from experiments.tables.quality_rows import (
     Differences,
