@@ -27,8 +27,8 @@ _REFERENCE: frozenset[Need] = frozenset({"reference"})
 _BOTH = ("", DRIFT)
 AXES = ("CE", "CU", "PC", "PQ")
 """Of audiobox-aesthetics: content enjoyment and usefulness, production complexity and quality."""
-_ON = re.compile(f"(fad|kad|{'|'.join(NEIGHBOURHOODS)})_on_([a-z][a-z0-9_]*)")
-_ON_ANY = "fad, kad, precision, recall, density, coverage on any network, like kad_on_ast"
+_ON = re.compile(f"(fad|kad|clap|{'|'.join(NEIGHBOURHOODS)})_on_([a-z][a-z0-9_]*)")
+_ON_ANY = "fad, kad, clap, precision, recall, density, coverage on any network, like kad_on_ast"
 
 
 def _neighbourhood(name: str, what: Neighbourhood, role: Role) -> Metric:
@@ -60,6 +60,8 @@ def _on(kind: str, role: Role) -> Metric:
             uneven="first", shown=(), fewest=2, lacking=measure.without_bandwidth(role),
             floor=floors.kernel_halves(role),
         )  # fmt: skip
+    if kind == "clap":
+        return Metric(name, measure.clap_on(role), role, True, frozenset({"captions"}), f"CLAP on {role}", shown=())
     return next(_neighbourhood(name, what, role) for what in NEIGHBOURHOODS if what == kind)
 
 
