@@ -79,5 +79,5 @@ test-published: install-published $(VENV)/.installed
 $(PUBLISHED)/.installed: constraints-published.txt
 	$(PYTHON) -m venv $(PUBLISHED)
 	$(PUBLISHED)/bin/pip install -q -c constraints-published.txt torch torchvision torchaudio
-	$(PUBLISHED)/bin/pip install -q -c constraints-published.txt laion-clap frechet-audio-distance torchvggish hear21passt hydra-core soxr pytest
+	$(PUBLISHED)/bin/pip install -q -c constraints-published.txt laion-clap frechet-audio-distance torchvggish hear21passt audiobox-aesthetics hydra-core soxr pytest
 	touch $@

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from evaluation.interval_floors import FEWEST, kind_of
 from evaluation.metric import DRIFT, SLOPE, Need
 from evaluation.presets import PRESETS
 from evaluation.registry import METRICS, OWN
@@ -12,7 +13,7 @@ from experiments.records import ClipRecord, FailureRecord, MetricRecord
 from experiments.records.current import asked_conditions, scored_apart
 from experiments.records.run import Run
 from experiments.system.alphabet import not_latin
-from experiments.tables.intervals import FEWEST, LEVEL, Intervals, kind_of, with_family
+from experiments.tables.intervals import LEVEL, Intervals, with_family
 from experiments.tables.speed_rows import Ratio, speed_rows
 
 ARROWS = {True: "↑", False: "↓", None: ""}
