@@ -42,7 +42,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/pip install -q -c constraints.txt -e '.[dev,wandb,docs,devices]'
+	$(BIN)/pip install -q -c constraints.txt -e '.[dev,wandb,docs,app,devices]'
 	touch $@
 
 # A real SLURM on this machine (Debian, root): a sharded run on a one-node cluster, preempted and killed, against a plain run.
