@@ -105,7 +105,8 @@ def kernel_audio_distance(
         bandwidth: s of the kernel; None takes :func:`median_bandwidth` of the reference.
         kernel: k of the squared distance D: exp(-D / 2s²), 1 / (1 + D / 2s²) or its square root.
         compat: "kadtk" takes the bandwidth from the generated set, as that tool does against its own paper.
-        reference_clips, generated_clips: clip id of every row; None means each row is a clip.
+        reference_clips: clip id of every row; None means each row is a clip.
+        generated_clips: the same of the generated rows.
 
     Returns:
         100 times the unbiased squared MMD: 0 in expectation for equal distributions, so often negative there;
