@@ -83,7 +83,8 @@ def bootstrap_interval(
         seed: integer or generator; the same seed gives the same bounds, the global RNG is not used.
         clips: (n,) clip id of every row; None means each row is a clip.
         resamples: number of bootstrap samples.
-        confidence, unit: coverage aimed at, between 0 and 1; name of the resampling unit, for the record.
+        confidence: coverage aimed at, between 0 and 1.
+        unit: name of the resampling unit, for the record.
 
     Raises:
         ValueError: no rows, ``clips`` of the wrong shape, or ``confidence`` or ``resamples`` out of range.

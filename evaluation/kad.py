@@ -14,6 +14,7 @@ Shapes: m reference rows, n generated rows, d embedding size, G jackknife groups
 
 from __future__ import annotations
 
+import hashlib
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -30,13 +31,14 @@ from evaluation.bootstrap import (
 )
 from evaluation.fad import check_embeddings
 from evaluation.kernels import (
+    ClipSet,
     Kernel,
     clip_sets,
-    kernel_blocks,
+    distances_from,
     kernel_values,
     numbered,
     pair_sums,
-    squared_distances,
+    row_sums,
     unbiased,
     without_each,
 )
@@ -72,10 +74,10 @@ def median_bandwidth(embeddings: ArrayLike, *, seed: Seed = 0) -> float:
 
 def _pairs(rows: Array) -> Array:
     """(m (m - 1) / 2,) squared distances between different rows of centred (m, d) rows."""
-    number = np.arange(len(rows))
-    return np.concatenate(
-        [squared[number > start + np.arange(len(squared))[:, None]] for start, squared in squared_distances(rows, rows)]
-    )
+    parts = [
+        squared[np.arange(squared.shape[1]) > np.arange(len(squared))[:, None]] for _, squared in distances_from(rows)
+    ]
+    return np.concatenate(parts)
 
 
 def _median_distance(squared: Array) -> float:
@@ -103,7 +105,8 @@ def kernel_audio_distance(
         bandwidth: s of the kernel; None takes :func:`median_bandwidth` of the reference.
         kernel: k of the squared distance D: exp(-D / 2s²), 1 / (1 + D / 2s²) or its square root.
         compat: "kadtk" takes the bandwidth from the generated set, as that tool does against its own paper.
-        reference_clips, generated_clips: clip id of every row; None means each row is a clip.
+        reference_clips: clip id of every row; None means each row is a clip.
+        generated_clips: the same of the generated rows.
 
     Returns:
         100 times the unbiased squared MMD: 0 in expectation for equal distributions, so often negative there;
@@ -191,20 +194,22 @@ class FixedReference:
         else:
             self.bandwidth = resolve_bandwidth(rows, rows, bandwidth, None)
         self._within = self._mean_within(pairs)
+        self._sums: dict[bytes, tuple[Array, Array]] = {}
 
     def _mean_within(self, pairs: Array | None) -> float:
         """Mean kernel between different rows, out of their squared distances where they are held."""
         m = len(self._set.rows)
         if pairs is not None:
             return float(kernel_values(pairs, self.bandwidth, "gaussian").mean())
-        total = sum(block.sum() for _, block in kernel_blocks(self._set, self._set, self.bandwidth, "gaussian"))
-        return float(total / (m * (m - 1))) if m > 1 else np.nan
+        return float(self._row_sums(self._set, self._set).sum() / (m * (m - 1))) if m > 1 else np.nan
 
     def distance(self, generated: ArrayLike, generated_clips: ArrayLike | None = None) -> float:
         """As :func:`kernel_audio_distance` of (n, d) embeddings; nan where a set has fewer than two clips."""
-        pairs, counts, across, sizes = self._sums(generated, generated_clips, None)
+        rows, within, across = self._of(generated, generated_clips)
+        n, per_clip = len(rows.rows), np.bincount(rows.clip)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return float(unbiased(self._within, pairs.sum() / counts.sum(), across.sum() / sizes.sum()))
+            yy = within.sum() / (n**2 - per_clip @ per_clip)
+            return float(unbiased(self._within, yy, across.sum() / (n * len(self._set.rows))))
 
     def without_groups(self, generated: ArrayLike, groups: Array, generated_clips: ArrayLike | None = None) -> Array:
         """(G,) distances of the generated rows without each group, from one pass over the kernel.
@@ -214,22 +219,33 @@ class FixedReference:
             groups: (n,) number of each row's group, from 0; a clip lies in one.
             generated_clips: (n,) clip id of every row; None means each row is a clip.
         """
-        pairs, counts, across, sizes = self._sums(generated, generated_clips, np.asarray(groups))
+        rows, within, across = self._of(generated, generated_clips)
+        members = np.eye(int(np.max(groups)) + 1)[groups]
+        per_clip = np.bincount(rows.clip)
+        group_of_clip = np.zeros(rows.n_clips, np.int64)
+        group_of_clip[rows.clip] = groups
+        sizes = members.sum(axis=0)
+        squares = np.bincount(group_of_clip, per_clip**2, len(sizes))
+        # What leaves with a group: its pairs with everything, of which those inside the group were counted twice.
+        inside = np.empty(len(sizes))
+        for group in range(len(sizes)):
+            own = ClipSet(rows.rows[groups == group], rows.clip[groups == group])
+            inside[group] = self._row_sums(own, own).sum()
+        pairs = within.sum() - 2 * within @ members + inside
+        n = len(rows.rows)
+        counts = n**2 - per_clip @ per_clip - 2 * (n * sizes - squares) + sizes**2 - squares
         with np.errstate(divide="ignore", invalid="ignore"):
-            yy, xy = without_each(pairs) / without_each(counts), (across.sum() - across) / (sizes.sum() - sizes)
-            return np.asarray(unbiased(self._within, yy, xy))
+            xy = (across.sum() - across @ members) / ((n - sizes) * len(self._set.rows))
+            return np.asarray(unbiased(self._within, pairs / counts, xy))
 
-    def _sums(
-        self, generated: ArrayLike, clips: ArrayLike | None, groups: Array | None
-    ) -> tuple[Array, Array, Array, Array]:
-        """Between groups (G, G): the kernel's sum and the pairs; to the reference (G,): the kernel's sum and pairs."""
+    def _of(self, generated: ArrayLike, clips: ArrayLike | None) -> tuple[ClipSet, Array, Array]:
+        """The rows, and the sums of their kernels with each other and with the reference: computed once for a set."""
         rows = check_embeddings(generated, "generated", len(self._mean)).astype(np.float64)
         found = numbered(rows - self._mean, clips)
-        group = np.zeros(found.n_clips, np.int64)
-        if groups is not None:
-            group[found.clip] = groups
-        n = int(group.max()) + 1
-        one = np.zeros(self._set.n_clips, np.int64)
-        within = pair_sums(found, found, (group, group), (n, n), self.bandwidth, "gaussian")
-        across = pair_sums(found, self._set, (group, one), (n, 1), self.bandwidth, "gaussian")
-        return *within, across[0][:, 0], across[1][:, 0]
+        key = hashlib.blake2b(found.rows.data).digest() + hashlib.blake2b(found.clip.data).digest()
+        if key not in self._sums:
+            self._sums[key] = self._row_sums(found, found), self._row_sums(found, self._set)
+        return found, *self._sums[key]
+
+    def _row_sums(self, a: ClipSet, b: ClipSet) -> Array:
+        return row_sums(a, b, self.bandwidth, "gaussian")

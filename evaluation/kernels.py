@@ -56,16 +56,29 @@ def squared_distances(first: Array, second: Array) -> Iterator[tuple[int, Array]
     """Blocks (start row, (b, n) squared distances), never negative."""
     norms = np.sum(second**2, axis=1)
     for start in range(0, len(first), _BLOCK_ROWS):
-        block = first[start : start + _BLOCK_ROWS]
-        squared = np.sum(block**2, axis=1)[:, None] + norms - 2 * block @ second.T
-        yield start, np.maximum(squared, 0, out=squared)
+        yield start, _squared(first[start : start + _BLOCK_ROWS], second, norms)
+
+
+def distances_from(rows: Array) -> Iterator[tuple[int, Array]]:
+    """Blocks (start row, (b, n - start) squared distances to the rows from there on): every pair, hardly one twice."""
+    norms = np.sum(rows**2, axis=1)
+    for start in range(0, len(rows), _BLOCK_ROWS):
+        yield start, _squared(rows[start : start + _BLOCK_ROWS], rows[start:], norms[start:])
+
+
+def _squared(block: Array, rows: Array, norms: Array) -> Array:
+    squared = block @ rows.T
+    squared *= -2
+    squared += norms
+    squared += np.sum(block**2, axis=1)[:, None]
+    return np.asarray(np.maximum(squared, 0, out=squared))
 
 
 def kernel_values(squared: Array, bandwidth: float, kernel: Kernel) -> Array:
     """The kernel of squared distances. ValueError for an unknown one."""
     ratio = squared / (2 * bandwidth**2)
     if kernel == "gaussian":
-        return np.exp(-ratio)
+        return np.asarray(np.exp(np.negative(ratio, out=ratio), out=ratio))
     if kernel == "inverse_quadratic":
         return 1 / (1 + ratio)
     if kernel == "inverse_multiquadric":
@@ -99,6 +112,22 @@ def pair_sums(
     if a is b:
         pairs -= np.diag(np.bincount(dealt[0], np.bincount(a.clip) ** 2, counts[0]))
     return total, pairs
+
+
+def row_sums(a: ClipSet, b: ClipSet, bandwidth: float, kernel: Kernel) -> Array:
+    """Sum of each row of the kernel matrix of :func:`kernel_blocks`; within a set out of half of the matrix."""
+    sums = np.zeros(len(a.rows))
+    if a is not b:
+        for block, values in kernel_blocks(a, b, bandwidth, kernel):
+            sums[block] = values.sum(axis=1)
+        return sums
+    for start, squared in distances_from(a.rows):
+        values = kernel_values(squared, bandwidth, kernel)
+        stop = start + len(values)
+        values[a.clip[start:stop, None] == a.clip[start:]] = 0
+        sums[start:stop] += values.sum(axis=1)
+        sums[stop:] += values[:, len(values) :].sum(axis=0)
+    return sums
 
 
 def without_each(sums: Array) -> Array:

@@ -4,7 +4,7 @@ Every plot_* function draws into given axes; `quality_figures` writes the files 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
 from experiments.figures.panels import finish, interval_line, metric_axis, panel_grid, panels
-from experiments.figures.style import RC, style_of
+from experiments.figures.style import RC, length_axis, style_of
 from experiments.figures.sweep_figures import is_sweep, sweep_figures
 from experiments.records import ClipRecord, MetricRecord, RunRecord
 from experiments.records.provenance import places, starts_of
@@ -51,7 +51,9 @@ def quality_figures(run: Run, folder: Path) -> list[Path]:
         if is_sweep(rows):
             written += sweep_figures(folder, suffix, subtitle, baseline, shown, against)
         if not is_sweep(rows) or len(durations) > 1:
-            title = "Quality against length"
+            title = "Quality against length" + ", 95% intervals" * any(
+                _has_interval(row.metrics.values()) for row in rows
+            )
             written += panels(folder / f"quality{suffix}", title, subtitle, metrics, rows, plot_quality)
             title = f"Difference to {baseline}: same prompts, seeds and noise, paired 95% intervals"
             written += panels(folder / f"difference{suffix}", title, subtitle, shown, against, plot_difference)
@@ -76,6 +78,10 @@ def against_baseline(
     return label, [row for row in against if row.metrics]
 
 
+def _has_interval(records: Iterable[MetricRecord]) -> bool:
+    return any(math.isfinite(record.high - record.low) for record in records)
+
+
 def _key(row: QualityRow, baseline: str, metric: str) -> tuple[float, str, str, str]:
     return row.duration_s, row.method, baseline, metric
 
@@ -89,11 +95,7 @@ def plot_quality(rows: Sequence[QualityRow], metric: str, ax: Axes) -> Axes:
             shift = 1 + 0.025 * (index - (len(names) - 1) / 2)
             points = [row.metrics[metric] for row in arm]
             interval_line([row.duration_s * shift for row in arm], points, name, arm[0].label, names, ax)
-    durations = sorted({row.duration_s for row in rows})
-    ax.set_xscale("log")
-    ax.set_xticks(durations, [f"{duration:g}" for duration in durations])
-    ax.set_xticks([], minor=True)
-    ax.set(xlabel="clip length (s)")
+    length_axis([row.duration_s for row in rows], ax)
     return metric_axis(rows, metric, ax)
 
 
@@ -147,4 +149,5 @@ def _profile_figure(run: Run, preset: str, path: Path, subtitle: str) -> list[Pa
         figure, axes = panel_grid(len(metrics))
         for metric, ax in zip(metrics, axes, strict=True):
             plot_profile([record for record in here if record.metric == metric], window_s, run.labels, ax)
-        return finish(figure, axes, f"Quality over time within {longest:g} s clips", subtitle, path)
+        title = f"Quality over time within {longest:g} s clips" + ", 95% bands" * _has_interval(here)
+        return finish(figure, axes, title, subtitle, path)

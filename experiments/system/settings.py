@@ -83,6 +83,6 @@ def _convert(text: str, default: Any) -> Any:
 
 def pick_device(name: str) -> torch.device:
     """The device of that name; "auto" is the GPU where there is one, else the CPU."""
-    import torch
+    import torch  # not every program with settings needs it
 
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)

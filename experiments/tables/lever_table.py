@@ -14,8 +14,8 @@ from experiments.records import ClipRecord, MetricRecord, RunRecord
 from experiments.records.provenance import methods_of
 from experiments.records.run import Run
 from experiments.tables.formats import Cell, Estimate, ResultTable, range_notes, spread
+from experiments.tables.intervals import interval_notes
 from experiments.tables.quality_rows import ARROWS, differences, metric_label, presets
-from experiments.tables.quality_tables import interval_notes
 from experiments.tables.speed_rows import Ratio, paired_ratio
 
 Margins = Mapping[str, float]

@@ -5,12 +5,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from evaluation.metric import DRIFT, SLOPE
+from evaluation.interval_floors import FEWEST, kind_of
+from evaluation.metric import DRIFT, SLOPE, Need
+from evaluation.presets import PRESETS
 from evaluation.registry import METRICS, OWN
 from experiments.records import ClipRecord, FailureRecord, MetricRecord
 from experiments.records.current import asked_conditions, scored_apart
 from experiments.records.run import Run
-from experiments.tables.intervals import FEWEST, LEVEL, Intervals, kind_of, with_family
+from experiments.system.alphabet import not_latin
+from experiments.tables.intervals import LEVEL, Intervals, with_family
 from experiments.tables.speed_rows import Ratio, speed_rows
 
 ARROWS = {True: "↑", False: "↓", None: ""}
@@ -22,6 +25,11 @@ WORDS = {
     for name in OWN
     for word, label in zip(name.split("_"), METRICS[name].label.split(" "), strict=True)
 }  # fmt: skip
+# What a metric needs and a run can give: need -> (its name, the setting).
+GIVEN: dict[Need, tuple[str, str]] = {
+    "reference": ("reference audio", "data.references"),
+    "labels": ("labels of these prompts", "metrics.labels"),
+}
 Differences = dict[tuple[float, str, str, str], MetricRecord]
 
 
@@ -77,6 +85,33 @@ def presets(run: Run) -> list[str]:
     """The presets that scored something, in order."""
     plain = [record for record in run.of_kind(MetricRecord) if not record.baseline and record.window < 0]
     return list(dict.fromkeys(record.preset for record in plain))
+
+
+def left_out_notes(run: Run, preset: str) -> list[str]:
+    """The preset's metrics that were not computed for want of something that can be given; none if they were chosen."""
+    scored = {record.metric for record in run.current_of(MetricRecord) if record.preset == preset}
+    configs = [start.config for start in run.runs]
+    if preset not in PRESETS or any((config.get("metrics") or {}).get("metrics") for config in configs):
+        return []
+    references = any((config.get("data") or {}).get("references") for config in configs)
+    missing = [METRICS[name] for name in PRESETS[preset].metrics if name not in scored]
+    notes = []
+    for need, (what, setting) in GIVEN.items():
+        if need == "reference" and references:
+            continue
+        if lacking := [metric_label(metric.name) for metric in missing if need in metric.needs]:
+            notes.append(f"Not computed without {what} ({setting}): {', '.join(lacking)}.")
+            missing = [metric for metric in missing if need not in metric.needs]
+    return notes
+
+
+def language_notes(run: Run, preset: str) -> list[str]:
+    """A word on captions that the text side of every preset's CLAP does not know, where one was scored."""
+    scored = {record.metric for record in run.current_of(MetricRecord) if record.preset == preset}
+    if not any("captions" in METRICS[metric].needs for metric in scored & METRICS.keys()):
+        return []
+    captions = {clip.prompt_id: clip.caption for clip in run.current_of(ClipRecord)}
+    return list(filter(None, [not_latin(list(captions.values()))]))
 
 
 def quality_rows(run: Run, preset: str) -> list[QualityRow]:

@@ -203,7 +203,8 @@ def test_a_collapsed_reference_has_no_bandwidth():
 
 
 @pytest.mark.parametrize("windows", [1, 3])
-def test_a_fixed_reference_gives_the_same_distances_with_and_without_groups(windows):
+def test_a_fixed_reference_gives_the_same_distances_with_and_without_groups(windows, monkeypatch):
+    monkeypatch.setattr("evaluation.kernels._BLOCK_ROWS", 16)
     generator = np.random.default_rng(5)
     reference, generated = generator.normal(size=(40, 6)), generator.normal(0.3, size=(30 * windows, 6)) + 100
     clips = np.repeat(np.arange(30), windows)
@@ -218,6 +219,9 @@ def test_a_fixed_reference_gives_the_same_distances_with_and_without_groups(wind
         for g in range(7)
     ]
     np.testing.assert_allclose(fixed.without_groups(generated, groups, clips), expected, rtol=1e-9)
+    apart = kernel_audio_distance(reference + 100, generated, **options)
+    assert fixed.distance(generated) == pytest.approx(apart, rel=1e-9), "the same rows, each a clip of its own"
+    assert (fixed.distance(generated) == fixed.distance(generated, clips)) is (windows == 1)
 
 
 def test_a_fixed_reference_of_one_clip_or_against_one_has_no_distance():

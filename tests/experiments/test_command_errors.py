@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments import run
 from experiments.system.cli import one_line_errors
 from experiments.system.settings import program
 
@@ -84,6 +85,15 @@ def test_the_help_of_every_program_fits_a_screen():
     shown = [line.split() for line in done.stdout.splitlines()]
     assert [name for name, _, _ in shown] == PROGRAMS
     assert [name for name, lines, options in shown if int(lines) > 60 or options != "True"] == []
+
+
+def test_what_a_run_finds_once_it_has_started_is_one_line_too(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(sys, "argv", ["run", "+sweep=smoke", "stages=[score]", f"out_dir={tmp_path}"])
+    with pytest.raises(SystemExit) as stop:
+        run.main()
+    (line,) = capfd.readouterr().err.splitlines()
+    assert stop.value.code == 2
+    assert line.startswith("error: stage score: pipeline tiny_untrained has random weights")
 
 
 @pytest.mark.parametrize("error", [ImportError, FloatingPointError, ValueError, OSError])

@@ -102,6 +102,7 @@ def test_pareto_sets_the_differences_against_speed(ax):
     plot_pareto(sweep_rows(), "fad", ax)
     assert lines(ax) == {"With the own frequency bin": ([4.0, 2.0, 1.25], [1.0, -1.5, -2.0])}
     assert [text.get_text() for text in ax.texts] == ["0", "0.1", "0.4"]
+    assert ax.get_legend_handles_labels()[0][0][0].get_linestyle() == "None"
 
 
 def test_a_profile_stands_at_the_middle_of_its_windows(ax):
@@ -181,7 +182,11 @@ def test_nothing_is_drawn_from_nothing(tmp_path):
 
 def test_only_a_sweep_of_one_length_goes_without_figures_against_length(tmp_path):
     plain = [run_record(["a"], [10.0]), value(DENSE), value(LITE), difference(LITE, DENSE, -0.5)]
-    assert [path.stem for path in quality_figures(Run(plain), tmp_path)][::3] == ["quality", "difference"]
+    written = quality_figures(Run(plain), tmp_path)
+    assert [path.stem for path in written][::3] == ["quality", "difference"]
+    assert "Quality against length, 95% intervals" in written[0].read_text()
+    bare = quality_figures(Run([plain[0], value(DENSE, half=math.nan)]), tmp_path / "bare")
+    assert "95%" not in bare[0].read_text()
     longer = [*everything(), value(DENSE, duration=20)]
     names = [path.stem for path in quality_figures(Run(longer), tmp_path)][::3]
     assert names == ["sparsity_10s", "pareto_10s", "quality", "difference", "profile"]

@@ -12,7 +12,7 @@ import pytest
 from listen_material import METHODS, clip, failure, make_run, metric, run_record, tone_wav
 
 from experiments.listen.data import UNFINISHED, Arm, Cell, gather
-from experiments.listen.page import json_for_html, page_data, render_page, write_listening_page
+from experiments.listen.page import SCORES, json_for_html, material, page_data, render_page, write_listening_page
 from experiments.listen.spectrograms import (
     MEL_ROWS,
     WIDTH,
@@ -22,7 +22,7 @@ from experiments.listen.spectrograms import (
     spectrogram_image,
     write_spectrograms,
 )
-from experiments.records import ClipRecord, of_kind, read_records
+from experiments.records import ClipRecord, append_record, of_kind, read_records
 from experiments.records.run import Run
 from experiments.tables.quality_rows import metric_label
 
@@ -185,6 +185,32 @@ def test_awkward_file_names_become_addresses(tmp_path):
     records = [run_record([], []), clip("c", "dense", 0.1, "a", "Rain", 0, name, wav)]
     (entry,) = page_data(gather(Run(records, tmp_path)), records[:1], "x")["clips"]
     assert entry["audio"] == "a%231%3Fx%2520%20%C3%BC.wav"
+
+
+def test_scores_of_clips_stand_in_a_table_by_path_with_the_direction_of_their_metric(tmp_path):
+    make_run(tmp_path, {"a": "Rain", "b": "Wind"}, [1.0], {"dense": "Dense"}, scores=False)
+    where = ("dense_1s_2steps_g3.5", "dense", 1.0)
+    append_record(tmp_path, metric(*where, "clap", per_clip={"a_0": 0.25, "b_0": float("nan")}))
+    append_record(tmp_path, metric(*where, "kl", per_clip={"a_0": 1.5}, higher_is_better=False))
+    append_record(tmp_path, metric(*where, "repetition", per_clip={"b_0": 2.0}, higher_is_better=None))
+    write_listening_page(tmp_path)
+    assert (tmp_path / SCORES).read_text() == (
+        "clip,metric,higher_is_better,value\n"
+        "audio/dense_1s_2steps_g3.5/a_0.wav,kl,false,1.5\n"
+        "audio/dense_1s_2steps_g3.5/a_0.wav,clap,true,0.25\n"
+        "audio/dense_1s_2steps_g3.5/b_0.wav,repetition,,2.0\n"
+    )
+
+
+def test_votes_on_other_audio_or_under_other_labels_are_told_apart(tmp_path):
+    make_run(tmp_path, {"a": "Rain", "b": "Wind"}, [1.0])
+    grid = gather(Run.load(tmp_path))
+    first = next(iter(grid.clips))
+    other_audio = replace(grid, clips={**grid.clips, first: replace(grid.clips[first], sha256="0" * 64)})
+    other_label = replace(grid, labels={**grid.labels, first.arm: "Renamed"})
+    other_order = replace(grid, clips=dict(reversed(grid.clips.items())))
+    assert len({material(each) for each in (grid, other_audio, other_label)}) == 3
+    assert material(other_order) == material(grid)
 
 
 def test_a_folder_without_records_is_an_error(tmp_path):

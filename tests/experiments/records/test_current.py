@@ -6,10 +6,10 @@ import pytest
 from listen_material import METHODS, clip, run_record, timing
 from quality_material import DENSE, LITE, value
 
+from evaluation.interval_floors import FEWEST
 from experiments.records import ClipRecord, FailureRecord, MetricRecord
 from experiments.records.current import current, left_out
 from experiments.records.run import Run
-from experiments.tables.intervals import FEWEST
 from experiments.tables.lever_table import lever_table
 from experiments.tables.quality_rows import differences, is_best, quality_rows
 from experiments.tables.quality_tables import result_tables

@@ -195,7 +195,11 @@ def test_mechanisms_come_from_the_configuration():
 def test_sparsity_and_ablation_tables_appear_where_the_methods_make_them():
     timed = timing(dense=[4.0, 4.0], litefocus=[2.0, 1.0])
     records = [sweep_record(), timed, *(value(name) for name in (DENSE, LITE, FOCUS, "more", "rest"))]
-    assert [t.name for t in result_tables(Run(records))] == ["quality", "all_metrics", "sparsity", "ablation"]
+    # A sweep's own table comes first, and no second one repeats its rows.
+    assert [t.name for t in result_tables(Run(records))] == ["sparsity", "quality", "all_metrics"]
+    one_share = [sweep_record(), *(value(name) for name in (LITE, FOCUS, "rest"))]
+    del one_share[0].config["methods"]["more"]
+    assert [t.name for t in result_tables(Run(one_share))] == ["quality", "all_metrics", "ablation"]
     assert [t.name for t in result_tables(Run(THREE))] == ["quality", "all_metrics"]
     rows = {row["method"]: row for row in cells(records, "sparsity")}
     assert [rows[name]["sparse_ratio"] for name in (LITE, FOCUS, "more")] == [0.1, 0.0, 0.4]
@@ -393,3 +397,19 @@ def test_a_metric_of_a_users_own_is_shown_with_its_label_unit_and_direction():
     assert not any("drift" in heading for heading in tables["quality"].header if "Brightness" in heading)
     assert "Brightness drift (Hz)" in [row[2] for row in tables["all_metrics"].rows]
     assert any("Brightness (Hz)" in heading for heading in tables[f"difference_{DENSE}"].header)
+
+
+def test_what_a_preset_could_not_compute_and_whom_its_judge_does_not_know_is_said():
+    own = [run_record(["a"], [10.0]), *(clip("c", DENSE, 10.0, p, c, 0, "", b"") for p, c in CAPTIONS.items())]
+    clap = value(DENSE, "clap", higher_is_better=True)
+    notes = table([*own, clap]).notes
+    assert "Not computed without reference audio (data.references): FAD, FAD pooled, FD, KAD, KL." in notes
+    assert any(note.startswith("1 of 2 captions hold letters that are not Latin, first '犬が吠える'") for note in notes)
+    # Nothing is missing where the metrics were chosen or are there, and no judge reads captions without CLAP.
+    own[0].config["metrics"] = {"metrics": ["level"]}
+    notes = " ".join(table([*own, value(DENSE, "level")]).notes)
+    assert "Not computed" not in notes
+    assert "Latin" not in notes
+
+
+CAPTIONS = {"a": "Ein Hund bellt – über 2 Höfe", "b": "犬が吠える"}
