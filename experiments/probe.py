@@ -230,7 +230,7 @@ def token_rate(pipeline: Pipeline, duration_s: float) -> float:
 
 def main() -> None:
     """The command line."""
-    harness_program("probe", probe)
+    harness_program("probe", probe, __doc__)
 
 
 if __name__ == "__main__":

@@ -244,7 +244,7 @@ def attention_backend(device: torch.device) -> str:
 
 def main() -> None:
     """The command line."""
-    harness_program("benchmark", benchmark)
+    harness_program("benchmark", benchmark, __doc__)
 
 
 if __name__ == "__main__":

@@ -216,7 +216,7 @@ def benchmark_windows(config: DictConfig) -> str:
 
 def main() -> None:
     """The command line."""
-    harness_program("windows", benchmark_windows)
+    harness_program("windows", benchmark_windows, __doc__)
 
 
 if __name__ == "__main__":

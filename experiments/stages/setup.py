@@ -31,7 +31,7 @@ from experiments.records import (
     read_records,
 )
 from experiments.records.folder import check_writable
-from experiments.system.cli import CONF_DIR, check_overrides, one_line_errors, with_method_lists
+from experiments.system.cli import CONF_DIR, check_overrides, one_line_errors, print_help_if_asked, with_method_lists
 from experiments.system.environment import describe
 from experiments.system.memory import keep_freed_memory
 from experiments.system.private import public_overrides, publishable, without_environment
@@ -42,13 +42,13 @@ logger = logging.getLogger(__name__)
 PIPELINE_SETTINGS = ("licence", "stages", "durations", "steps", "guidance", "timing_rounds", "max_duration_s")
 
 
-def harness_program(config_name: str, work: Callable[[DictConfig], str]) -> None:
+def harness_program(config_name: str, work: Callable[[DictConfig], str], help_text: str | None) -> None:
     """The command line of a program that takes Hydra's overrides; what it returns is printed with its folder.
 
     A mistake in the words, or a folder that cannot be written, is one line and exit code 2 before anything starts.
 
     Args:
-        config_name: of conf/, the file whose keys the words set.
+        config_name: of conf/, the file whose keys the words set. help_text: the program's docstring.
     """
 
     def entry(config: DictConfig) -> None:
@@ -58,6 +58,7 @@ def harness_program(config_name: str, work: Callable[[DictConfig], str]) -> None
             print(f"\n{text}\nresults: {Path(config.out_dir)} ({time.perf_counter() - start:.0f} s)")
 
     with one_line_errors():
+        print_help_if_asked(sys.argv[1:], help_text, config_name)
         sys.argv[1:] = with_method_lists(sys.argv[1:])
         config = check_overrides(sys.argv[1:], config_name)
         if config is not None:
