@@ -137,6 +137,7 @@ def summarise(measured: Measured, preset: str, n_failed: int, seed: int) -> list
     else:
         bounds = _jackknife(measured, values, seed)
     details = {**measured.details, "interval": "jackknife" if measured.statistic else "student t"}
+    details["units"] = len(set(measured.units))
     if not measured.positions and measured.rows.shape[1] > 1:
         curve = measured.curve(measured.rows)
         details |= {"sd_over_seeds": float(curve.std(ddof=1)), "n_seeds": len(curve)}
@@ -190,7 +191,7 @@ def _differences(
         first, second = _without_curve(first, second)
     if first.rows.shape != second.rows.shape:
         raise ValueError(f"{first.metric}: rows {first.rows.shape} and {second.rows.shape}; compare equal durations")
-    details: dict[str, Any] = {"interval": "student t"}
+    details: dict[str, Any] = {"interval": "student t", "units": len(set(first.units))}
     headline: dict[str, float] = {}
     names, before = _numbers(first, first.curve(first.rows))
     values = _numbers(second, second.curve(second.rows))[1] - before

@@ -22,8 +22,9 @@ import soundfile
 from experiments.listen.data import Grid, gather
 from experiments.listen.page import PAGE, page_data, render_page
 from experiments.listen.spectrograms import image_name
-from experiments.records import ClipRecord, RunRecord, of_kind, read_records
+from experiments.records import ClipRecord
 from experiments.records.provenance import starts_of
+from experiments.records.run import Run
 from experiments.records.store import record_files
 from experiments.report import DETAIL, report
 from experiments.system.audio_files import check_content
@@ -65,11 +66,11 @@ def share(run_dir: Path, most_mb: float = Options.most_mb, prompts: int = Option
     if not most_mb > 0 or prompts < 0:
         raise ValueError(f"got most_mb={most_mb:g} prompts={prompts}; accepted are above 0, and from 0 (all prompts)")
     report(run_dir)
-    records = read_records(run_dir)
-    if not (runs := of_kind(records, RunRecord)):
+    run = Run.load(run_dir)
+    if not run.runs:
         raise ValueError(f"{run_dir}: no run to share; give a folder of experiments.run")
-    grid = _of_prompts(gather(records, run_dir), prompts)
-    data = page_data(grid, starts_of(list(grid.clips.values()), runs) or runs, run_dir.name)
+    grid = _of_prompts(gather(run), prompts)
+    data = page_data(grid, starts_of(list(grid.clips.values()), run.runs) or run.runs, run_dir.name)
     shown = report_html(run_dir)
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", data["name"])[:64] or "run"
     embedded = _embedded(grid, run_dir, most_mb * MB - len(shown))

@@ -62,7 +62,9 @@ def build_embedders(
 # Made beside the packages of this repository; see docs/published-tools.md.
 PUBLISHED_ENVIRONMENT = Path(__file__).resolve().parents[2] / ".venv-published"
 MAKE_PUBLISHED = "make install-published (about 7 GB; in the repository's folder)"
-WEIGHT_OPTIONS = ("vggish", "cnn14_16k", "cnn14_32k", "ast", "passt", "clap", "clap_music_speech", "tokenizer")
+WEIGHT_OPTIONS = (
+    "vggish", "cnn14_16k", "cnn14_32k", "ast", "passt", "clap", "clap_music_speech", "tokenizer", "aesthetics",
+)  # fmt: skip
 
 
 def _source(weights: Mapping[str, str], option: str, default: WeightSource) -> WeightSource | Path:
@@ -134,6 +136,13 @@ def _package_clap(weights: Mapping[str, str], options: dict[str, Any]) -> Embedd
     return _of_package(PackageClapEmbedder, _source(weights, "clap", published.CLAP_630K), options)
 
 
+def _aesthetics(weights: Mapping[str, str], options: dict[str, Any]) -> Embedder:
+    from evaluation.embedders.packages import PackageAestheticsEmbedder
+
+    source = _source(weights, "aesthetics", published.AUDIOBOX_AESTHETICS)
+    return _of_package(PackageAestheticsEmbedder, source, options)
+
+
 def _of_package(embedder: Any, source: WeightSource | Path, options: dict[str, Any]) -> Embedder:
     """In this process where its packages are installed, else in a process of the environment that has them."""
     if _installed(embedder.distributions):
@@ -186,4 +195,5 @@ BUILDERS: dict[str, Builder] = {
     "package_passt": _package_passt,
     "package_vggish": _package_vggish,
     "package_clap": _package_clap,
+    "aesthetics": _aesthetics,
 }

@@ -15,23 +15,17 @@ from typing import Any
 from scipy.special import stdtr, stdtrit
 
 from evaluation.bootstrap import JACKKNIFE_GROUPS
+from evaluation.interval_floors import FEWEST, REFUSED, kind_of
 from evaluation.metric import DRIFT, SLOPE
 from evaluation.student import student_interval
 from experiments.records import ClipRecord, MetricRecord, Record, of_kind
+from experiments.records.run import Run
 
 CONFIDENCE = 0.95
 LEVEL = 0.05
-# Shares of clips: most differences are 0, and a mean of few of them has no normal shape.
-RATES = ("hit_rate", "exact_set_rate", "silence", "clipping")
-FEWEST = {"mean": 32, "rate": 64, "distance": 6}
 # Of a record's details, as `Intervals.of` sets it: enough prompts, and every clip said the same.
 ALL_EQUAL = "all_equal"
 STUDENT = "student t"  # what `details["interval"]` says of bounds that `evaluation.scoring` computed so
-REFUSED = (
-    f"No interval below {FEWEST['mean']} prompts ({FEWEST['rate']} of rates, {FEWEST['distance']} of distances between "
-    "sets): its coverage there was measured under 93% (results/coverage). None where all clips agree: they do not say "
-    "how much others would differ."
-)
 PERCENTILE = (
     "No interval of a drift or slope whose record holds a percentile bootstrap only: it covers under 93%; scoring the "
     "clips again gives one."
@@ -43,14 +37,6 @@ SAME_PROMPTS = (
     "KAD: where references are of the same prompts as the clips, equal distributions give less than 0, by more the "
     "fewer prompts; differences between methods share this."
 )
-
-
-def kind_of(metric: str) -> str:
-    """Which of FEWEST applies: a mean over clips, a mean of shares, or a distance between sets."""
-    base = metric.removesuffix(DRIFT).removesuffix(SLOPE)
-    if base in RATES:
-        return "rate"
-    return "distance" if base.startswith(("fad", "fd", "kad", "is", "consistency", "event_order")) else "mean"
 
 
 class Intervals:
@@ -116,12 +102,12 @@ class Intervals:
         return record.n_scored
 
 
-def interval_notes(records: list[Record], preset: str) -> list[str]:
+def interval_notes(run: Run, preset: str) -> list[str]:
     """How intervals were made; nothing where no metric of the preset has one."""
-    scored = [record for record in of_kind(records, MetricRecord) if record.preset == preset]
+    scored = [record for record in run.current_of(MetricRecord) if record.preset == preset]
     if all(math.isnan(record.high - record.low) for record in scored):
         return []
-    intervals = Intervals(records, preset)
+    intervals = Intervals(run.current, preset)
     headlines = [record for record in scored if record.window < 0]
     shown = [intervals.of(record) for record in headlines]
     lost = [r for r, s in zip(headlines, shown, strict=True) if math.isnan(s.low) and not math.isnan(r.low)]

@@ -8,9 +8,8 @@ import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from experiments.records import MetricRecord, Record, RunRecord, of_kind
-from experiments.records.current import current
-from experiments.records.provenance import quality_notes, settings_line
+from experiments.records import MetricRecord
+from experiments.records.run import Run
 from experiments.system.files import write_whole
 from experiments.tables.formats import Cell, Estimate, ResultTable, range_notes, spread, to_csv, to_markdown
 from experiments.tables.intervals import ALL_EQUAL, detectable_from_interval, interval_notes
@@ -29,7 +28,6 @@ from experiments.tables.quality_rows import (
     main_baseline,
     presets,
     quality_rows,
-    timing_baseline,
     verdict,
 )
 
@@ -51,23 +49,22 @@ def _estimate(record: MetricRecord | None, best: bool = False) -> Estimate | Non
     return Estimate(record.value, record.low, record.high, best)
 
 
-def result_tables(records: list[Record]) -> list[ResultTable]:
-    """Every quality table that the records can fill, each with the notes that must stand beside it."""
-    runs = of_kind(records, RunRecord)
-    found = presets(records)
+def result_tables(run: Run) -> list[ResultTable]:
+    """Every quality table that a run's records can fill, each with the notes that must stand beside it."""
+    found = presets(run)
     tables = []
     for preset in found:
-        rows = quality_rows(records, preset)
-        paired = differences(records, preset)
+        rows = quality_rows(run, preset)
+        paired = differences(run, preset)
         suffix = f"_{preset.replace('-', '_')}" if len(found) > 1 else ""
-        made = [settings_line(current(records), preset), *quality_notes(runs)] if runs else []
-        resampled = interval_notes(records, preset) + left_out_notes(records, preset) + language_notes(records, preset)
+        made = run.quality_notes(preset)
+        resampled = interval_notes(run, preset) + left_out_notes(run, preset) + language_notes(run, preset)
         notes = [*resampled, *made]
         bold = [*resampled, BOLD, *made]
         tables += [quality_table(rows, paired, f"quality{suffix}", f"Quality, preset {preset}", bold)]
         tables.append(all_metrics_table(rows, f"all_metrics{suffix}", f"Every metric, preset {preset}", notes))
         tables += difference_tables(rows, paired, suffix, notes)
-        tables += power_tables(rows, paired, suffix, made, timing_baseline(runs))
+        tables += power_tables(rows, paired, suffix, made, run.baseline)
         forms = [row.mechanisms for row in rows if row.mechanisms]
         if len({form.sparse_ratio for form in forms if form.cross_frequency}) > 1:  # what such a sweep is for: first
             tables.insert(0, sparsity_table(rows, paired, f"sparsity{suffix}", bold))

@@ -178,7 +178,7 @@ def test_a_full_disk_under_the_cache(tmp_path, monkeypatch):
 def test_a_full_disk_under_the_records_and_the_report(tmp_path, monkeypatch):
     record = RunRecord("r", "2026-01-01T00:00:00+00:00", {"name": "n"}, {}, {"weights": "w"}, [])
     append_record(tmp_path, record)
-    monkeypatch.setattr(report_module, "tables_of", full)
+    monkeypatch.setattr(report_module, "all_tables", full)
     with pytest.raises(OSError, match=rf"{tmp_path}: No space left on device while writing the report"):
         report_module.report(tmp_path)
     monkeypatch.setattr(os, "fsync", full)

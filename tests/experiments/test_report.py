@@ -11,9 +11,10 @@ import pytest
 from listen_material import clip, make_run, metric, run_record, timing
 from probe_material import attention, loss, probe_run
 
+from evaluation.interval_floors import FEWEST
 from experiments.records import append_record
 from experiments.report import report
-from experiments.tables.intervals import FEWEST, STUDENT
+from experiments.tables.intervals import STUDENT
 
 RENDERED = {".md", ".csv", ".tex", ".svg", ".png", ".pdf", ".html"}
 
