@@ -170,7 +170,7 @@ def numbers(recorded: Run) -> Iterator[Number]:
 
 
 def summary(recorded: Run) -> dict[str, float]:
-    """Name -> number: `speedup/litefocus/10s`, `fad/litefocus/10s`, its `.low` and `.high`, `fad/litefocus-dense/10s`."""
+    """Name -> number: `speedup/litefocus/10s`, `kl/litefocus/10s`, its `.low` and `.high`, `kl/litefocus-dense/10s`."""
     found = {f"{n.name}/{n.duration_s:g}s{n.bound}": n.value for n in numbers(recorded)}
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
