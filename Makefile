@@ -42,7 +42,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/pip install -q -c constraints.txt -e '.[dev,wandb,notebooks,devices]'
+	$(BIN)/pip install -q -c constraints.txt -e '.[dev,wandb,docs,app,devices]'
 	touch $@
 
 # A real SLURM on this machine (Debian, root): a sharded run on a one-node cluster, preempted and killed, against a plain run.
@@ -65,8 +65,26 @@ gpu: $(VENV)/.installed
 mutation: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python tests/mutation/mutate.py
 
+# The documentation site in site/. First what its pages show and git does not hold: the notebooks with their outputs and
+# clips to listen to, made by the commands that the pages name. A second time only the site is built: rm -rf .cache/docs
+.PHONY: docs
+docs: $(VENV)/.installed-docs .cache/docs/.notebooks .cache/docs/samples/listen.html
+	$(BIN)/mkdocs build --strict
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(BIN)/pip install -q -c constraints.txt -e '.[docs]'
+	touch $@
+
+.cache/docs/.notebooks: $(wildcard notebooks/*.ipynb) | $(VENV)/.installed-docs
+	mkdir -p .cache/docs/notebooks && cp notebooks/*.ipynb .cache/docs/notebooks
+	$(BIN)/jupyter-execute --inplace .cache/docs/notebooks/*.ipynb
+	touch $@
+
+.cache/docs/samples/listen.html: | $(VENV)/.installed-docs
+	$(BIN)/python -m experiments.run +sweep=durations 'durations=[5.12,20.48]' 'stages=[generate,score,report]' out_dir=.cache/docs/samples
+
 clean:
-	rm -rf $(VENV) .venv-published runs
+	rm -rf $(VENV) .venv-published runs site .cache/docs
 
 # The real packages of published papers, in an environment of their own: laion-clap needs numpy 1, this project numpy 2.
 PUBLISHED := .venv-published

@@ -52,7 +52,8 @@ def evaluate(
         preset: the protocol, see ``evaluation.presets``.
         baseline: another folder of generated clips with the same names; adds paired differences against it. With
             ``strict=False`` both folders are scored on the clips that both have.
-        id_pattern, strict: see :func:`evaluation.pairing.pair_folders`.
+        id_pattern: see :func:`evaluation.pairing.pair_folders`.
+        strict: see :func:`evaluation.pairing.pair_folders`.
         paired: False compares the folder with a background set: every reference counts, whatever the files are
             called, and metrics that need a reference for each clip are left out.
         floors: whether to compute floors too (they embed nothing but references).

@@ -17,13 +17,10 @@ from experiments.records import (
     FailureRecord,
     MetricRecord,
     RoundRecord,
-    RunRecord,
     TimingRecord,
     of_kind,
-    read_records,
 )
-from experiments.records.current import current
-from experiments.records.provenance import method_labels
+from experiments.records.run import Run
 from experiments.tables.quality_rows import differences, presets
 
 CONDITION = ("duration_s", "method", "label")
@@ -65,19 +62,17 @@ class Frames(NamedTuple):
 
 def frames_of(run_dir: str | os.PathLike[str]) -> Frames:
     """As `experiments.frames`."""
-    records = read_records(Path(run_dir))
-    if not records:
+    run = Run.load(Path(run_dir))
+    if not run.records:
         raise ValueError(f"{run_dir}: no records; give the folder of a run, the one with its records.jsonl")
-    runs = of_kind(records, RunRecord)
-    if rounds := of_kind(records, RoundRecord):  # a benchmark: its starts ask for no clips
-        cells = of_kind(records, CellRecord)
-        labels = {arm: label for cell in cells for arm, label in cell.labels.items()}
+    if rounds := run.of_kind(RoundRecord):  # a benchmark: its starts ask for no clips
+        records = run.records
+        labels = {arm: label for cell in run.of_kind(CellRecord) for arm, label in cell.labels.items()}
     else:
-        records = current(records)
-        labels = method_labels(runs)
+        records, labels = run.current, run.labels
     plain = [record for record in of_kind(records, MetricRecord) if not record.baseline]
     whole = _newest(record for record in plain if record.window < 0)
-    paired = [record for preset in presets(records) for record in differences(records, preset).values()]
+    paired = [record for preset in presets(run) for record in differences(run, preset).values()]
     clips = of_kind(records, ClipRecord)
     rows: dict[str, Iterable[dict[str, Any]]] = {
         "clips": map(vars, clips),

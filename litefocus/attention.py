@@ -34,8 +34,10 @@ def lite_focus_attention(
     Source: LiteFocus (arXiv 2407.10468), equations of section 3; `count_twice` is the arithmetic of the authors' code.
 
     Args:
-        query, key, value: (B, H, N, D), time-major tokens. Fastest as transposed views of (B, N, H, D), as
-            projections give them: then no query is copied. Other layouts cost one copy.
+        query: (B, H, N, D), time-major tokens. Fastest as a transposed view of (B, N, H, D), as projections give it:
+            then it is not copied. Other layouts cost one copy.
+        key: (B, H, N, D), as `query`.
+        value: (B, H, N, D), as `query`.
         grid: T and F with N == T * F.
         cross_keys: int64 (S,) tokens in [0, N) that every query also attends to, from `sample_cross_keys`; None or
             empty for no compensation.

@@ -83,7 +83,9 @@ def window_focus_attention(
     as in the authors' LiteFocus.
 
     Args:
-        query, key, value: (B, H, N, D), time-major tokens. Fastest as transposed views of (B, N, H, D).
+        query: (B, H, N, D), time-major tokens. Fastest as a transposed view of (B, N, H, D).
+        key: (B, H, N, D), as `query`.
+        value: (B, H, N, D), as `query`.
         grid: T and F with N == T * F.
         cross_keys: int64 (S,) tokens in [0, N) that every query also attends to; None or empty for none.
         window_frames: W; a query sees its block of W frames and both neighbours (see the module's text).

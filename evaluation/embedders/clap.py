@@ -31,12 +31,6 @@ INDEX_BUFFERS = ("position_ids", "token_type_ids", "relative_position_index", "a
 HTSAT_UNFUSED = WeightSource(
     "weights.clap", "clap-htsat-unfused", "the Hugging Face hub, laion/clap-htsat-unfused", "Apache-2.0"
 )
-LARGER_MUSIC_AND_SPEECH = WeightSource(
-    "weights.clap",
-    "larger_clap_music_and_speech",
-    "the Hugging Face hub, laion/larger_clap_music_and_speech",
-    "Apache-2.0",
-)
 
 
 class ClapEmbedder(NetworkEmbedder):

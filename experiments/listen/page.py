@@ -27,8 +27,9 @@ from urllib.parse import quote
 from experiments.figures.style import style_of
 from experiments.listen.data import Grid, gather
 from experiments.listen.spectrograms import image_name, write_spectrograms
-from experiments.records import ClipRecord, RunRecord, of_kind, read_records
+from experiments.records import ClipRecord, RunRecord
 from experiments.records.provenance import provenance, quality_notes, settings_line, starts_of
+from experiments.records.run import Run
 from experiments.system.cli import one_folder, one_line_errors
 from experiments.system.files import write_whole
 from experiments.tables.quality_rows import metric_label
@@ -50,14 +51,13 @@ def write_listening_page(run_dir: Path) -> Path:
     Raises:
         ValueError: the folder holds no records, or audio that is not what was recorded.
     """
-    records = read_records(run_dir)
-    runs = of_kind(records, RunRecord)
-    if not runs:
+    run = Run.load(run_dir)
+    if not run.runs:
         raise ValueError(f"{run_dir}: no records to show; run the generate stage first")
-    grid = gather(records, run_dir)
+    grid = gather(run)
     write_spectrograms(run_dir, list(grid.clips.values()))
     path = run_dir / PAGE
-    write_whole(path, render_page(page_data(grid, starts_of(of_kind(records, ClipRecord), runs), run_dir.name)))
+    write_whole(path, render_page(page_data(grid, starts_of(run.of_kind(ClipRecord), run.runs), run_dir.name)))
     write_whole(run_dir / SCORES, scores_csv(grid))
     logger.info("%s: %d clips, %d gaps", path, len(grid.clips), len(grid.gaps))
     return path
@@ -126,17 +126,24 @@ def _finite(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(f"{value:.6g}")
 
 
-def render_page(data: dict[str, Any]) -> str:
-    """The html: data, style and script in one file, the policy naming their hashes."""
+def render_page(data: dict[str, Any], report: str = "", embedded: bool = False) -> str:
+    """The html: data, style and script in one file, the policy naming their hashes.
+
+    Args:
+        report: html to stand above the clips, its pictures inside it.
+        embedded: audio and pictures are in the page itself, and no other file may be asked for.
+    """
     folder = resources.files("experiments.listen") / "assets"
     style = (folder / "page.css").read_text(encoding="utf-8")
     script = "\n".join((folder / name).read_text(encoding="utf-8") for name in _SCRIPTS)
+    beside = "" if embedded else " 'self' file:"
     return Template((folder / "page.html").read_text(encoding="utf-8")).substitute(
         policy=(
             f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; "
-            "img-src 'self' file:; media-src 'self' file:; base-uri 'none'; form-action 'none'"
+            f"img-src{beside} data:; media-src{beside} data:; base-uri 'none'; form-action 'none'"
         ),
         data=json_for_html(data),
+        report=report,
         style=style,
         script=script,
     )

@@ -13,8 +13,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.datasets.prompts import Prompt
-from experiments.matrix.conditions import is_whole
+from experiments.datasets.prompts import Prompt, check_prompts
+from experiments.matrix.conditions import check_keys, is_whole
 from experiments.pipelines.pipeline import DTYPES, Pipeline, select_device
 from experiments.pipelines.revisions import with_commit
 from experiments.records import (
@@ -38,8 +38,14 @@ PIPELINE_SETTINGS = ("licence", "stages", "durations", "steps", "guidance", "tim
 
 
 def load_prompts(config: DictConfig) -> list[Prompt]:
-    """The configured prompts."""
-    return instantiate({key: value for key, value in config.data.items() if key != "references"})
+    """The configured prompts.
+
+    Raises:
+        ValueError, TypeError: keys that are missing, or a loader that gives other things than `check_prompts` takes.
+    """
+    check_keys(config.data, "data", ("_target_", "references"))
+    found = instantiate({key: value for key, value in config.data.items() if key != "references"})
+    return check_prompts(found, str(config.data["_target_"]))
 
 
 def prepare_torch(config: DictConfig) -> torch.dtype:
@@ -64,12 +70,18 @@ def load_pipeline(config: DictConfig, shard: int = 0) -> Pipeline:
 
     Raises:
         ValueError: an unknown dtype or device, or threads below 1. Loading errors pass through.
+        TypeError: the loader returned something else.
     """
     config = with_commit(config)
     dtype = prepare_torch(config)
     arguments = {key: value for key, value in config.pipeline.items() if key not in PIPELINE_SETTINGS}
     logger.info("loading %s", config.pipeline.name)
-    pipeline: Pipeline = instantiate(arguments, device=select_device(config.device, shard), dtype=dtype)
+    pipeline = instantiate(arguments, device=select_device(config.device, shard), dtype=dtype)
+    if not isinstance(pipeline, Pipeline):
+        raise TypeError(
+            f"{config.pipeline['_target_']} returned {type(pipeline).__name__}; accepted is an "
+            "experiments.pipelines.pipeline.Pipeline(name, pipe, trained, training_length_s, weights) around it"
+        )
     pipeline.decode_in_chunks = DecodingChunks(**config.decode_in_chunks) if config.decode_in_chunks else None
     return pipeline
 

@@ -6,6 +6,7 @@ cannot share a folder: those jobs stay Hydra's own, each in its own folder below
 """
 
 import hashlib
+import importlib.metadata
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,14 @@ MULTIRUN = ("-m", "--multirun")
 OF_METHODS = ("steps", "guidance")  # of the run, and of each of its methods that does not fix its own
 LISTS = ("durations", "seeds")
 LONGEST_NAME = 64
+# Launchers by name: the distribution that each comes with, and the extra of this project that installs it.
+PLUGINS = {
+    **dict.fromkeys(("devices", "joblib"), ("hydra-joblib-launcher", "devices")),
+    **dict.fromkeys(
+        ("slurm_gpu", "slurm_cpu", "submitit_slurm", "submitit_local"), ("hydra-submitit-launcher", "slurm")
+    ),
+    **dict.fromkeys(("ray", "ray_aws"), ("hydra-ray-launcher", "ray")),
+}
 
 
 @dataclass(frozen=True)
@@ -46,6 +55,16 @@ class Study:
             return [self.words]
         shards = [f"shard.count={self.jobs}", f"shard.index=range({self.jobs})", "stages=[generate]"]
         return [["-m", *self.words, *self.launch, *shards], self.words]
+
+
+def check_launcher(words: Sequence[str]) -> None:
+    """Raise ModuleNotFoundError naming the extra for a launcher whose plug-in is not installed."""
+    for name in (word.partition("=")[2] for word in words if word.lstrip("+").startswith("hydra/launcher=")):
+        distribution, extra = PLUGINS.get(name, ("", ""))
+        if distribution and not any(importlib.metadata.distributions(name=distribution)):
+            raise ModuleNotFoundError(
+                f"hydra/launcher={name} needs {distribution}, which is not installed; pip install -e '.[{extra}]'"
+            )
 
 
 def study_of(words: Sequence[str], conf_dir: Path) -> Study | None:

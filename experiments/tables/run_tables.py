@@ -2,17 +2,9 @@
 
 from pathlib import Path
 
-from experiments.records import (
-    ClipRecord,
-    RoundRecord,
-    RunRecord,
-    StartRecord,
-    TimingRecord,
-    of_kind,
-    read_records,
-)
-from experiments.records.current import current
-from experiments.records.provenance import provenance, settings_line, starts_of
+from experiments.records import ClipRecord, RoundRecord, StartRecord, TimingRecord
+from experiments.records.provenance import provenance, starts_of
+from experiments.records.run import Run
 from experiments.tables.benchmark_tables import benchmark_tables
 from experiments.tables.formats import ResultTable
 from experiments.tables.lever_table import has_factors, lever_table
@@ -23,21 +15,24 @@ from experiments.tables.speed_table import speed_table
 
 
 def tables_of(run_dir: Path) -> dict[str, ResultTable]:
-    """All tables that a run's records can fill, by name.
+    """All tables that a run folder's records can fill, by name.
 
     Raises:
         ValueError: the folder holds no records.
     """
-    records = read_records(run_dir)
-    runs = of_kind(records, RunRecord)
-    if not of_kind(records, StartRecord):
-        raise ValueError(f"{run_dir}: no records to make tables from; run the experiment or fetch its results first")
-    tables = [*result_tables(records), *probe_tables(records)]
-    if any(isinstance(record, ClipRecord) for record in records) and runs and has_factors(runs[-1]):
-        tables.append(lever_table(records))
-    if timings := of_kind(records, TimingRecord):
-        notes = [*provenance(starts_of(timings, runs)).replace("`", "").splitlines(), settings_line(current(records))]
-        tables.append(speed_table(speed_rows(records), runs[-1], notes))
-    if of_kind(records, RoundRecord):
-        tables.extend(benchmark_tables(records))
+    return all_tables(Run.load(run_dir))
+
+
+def all_tables(run: Run) -> dict[str, ResultTable]:
+    """All tables that a run's records can fill, by name; raises as `tables_of`."""
+    if not run.of_kind(StartRecord):
+        raise ValueError(f"{run.folder}: no records to make tables from; run the experiment or fetch its results first")
+    tables = [*result_tables(run), *probe_tables(run.records)]
+    if run.of_kind(ClipRecord) and run.runs and has_factors(run.runs[-1]):
+        tables.append(lever_table(run))
+    if timings := run.of_kind(TimingRecord):
+        notes = [*provenance(starts_of(timings, run.runs)).replace("`", "").splitlines(), run.settings()]
+        tables.append(speed_table(speed_rows(run), run.runs[-1], notes))
+    if run.of_kind(RoundRecord):
+        tables.extend(benchmark_tables(run.records))
     return {table.name: table for table in tables}

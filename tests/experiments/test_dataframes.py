@@ -13,6 +13,7 @@ from quality_material import difference, value
 
 import experiments
 from experiments.records import append_record, of_kind, read_records
+from experiments.records.run import Run
 from experiments.records.types import MetricRecord
 from experiments.tables.quality_rows import quality_rows
 
@@ -55,7 +56,7 @@ def test_the_newest_value_counts_and_the_course_within_a_clip_stands_apart(tmp_p
 def test_frames_agree_with_the_tables(tmp_path):
     make_run(tmp_path, {"a": "Rain"}, [5.0, 10.0])
     frames = experiments.frames(tmp_path)
-    shown = {(r.duration_s, r.method, m): v.value for r in quality_rows(read_records(tmp_path), "strict")
+    shown = {(r.duration_s, r.method, m): v.value for r in quality_rows(Run(read_records(tmp_path)), "strict")
              for m, v in r.metrics.items()}  # fmt: skip
     framed = frames.metrics.set_index(["duration_s", "method", "metric"])["value"].to_dict()
     assert framed == shown

@@ -13,6 +13,7 @@ from quality_material import HOSTILE
 from wandb_material import offline_records
 
 from experiments.records import ClipRecord, append_record, of_kind, read_records
+from experiments.records.run import Run
 from experiments.tracking import check_tracker, history, summary, track, tracking_id, typed
 
 CAPTIONS = {f"p{index}": caption for index, caption in enumerate(["Rain", *HOSTILE[:4]])}
@@ -70,7 +71,7 @@ def test_what_was_sent_offline_reads_back(run_dir, capsys):
     track(run_dir, config(tags=["pilot", 7], notes="mine"))
     run, rows, totals = read_back(run_dir)
     assert (run.run_id, run.run_group, run.project, run.display_name) == (
-        tracking_id(read_records(run_dir)),
+        tracking_id(Run(read_records(run_dir))),
         "sweep",
         "litefocus",
         "synthetic",
@@ -118,9 +119,9 @@ def test_tracking_again_replaces_and_doubles_nothing(run_dir):
     track(run_dir, config())
     run, again, _ = read_back(run_dir)
     (folder,) = run_dir.glob("wandb/offline-run-*")
-    assert folder.name.endswith(tracking_id(read_records(run_dir)))
+    assert folder.name.endswith(tracking_id(Run(read_records(run_dir))))
     assert [row["_step"] for row in again] == [row["_step"] for row in once] == list(range(len(once)))
-    assert run.run_id == tracking_id(read_records(run_dir))
+    assert run.run_id == tracking_id(Run(read_records(run_dir)))
 
 
 def test_numbers_of_a_csv_are_numbers_and_texts_are_texts():
@@ -131,22 +132,22 @@ def test_numbers_of_a_csv_are_numbers_and_texts_are_texts():
 
 def test_the_id_belongs_to_the_run_not_to_the_folder(run_dir, tmp_path):
     records = read_records(run_dir)
-    assert tracking_id(records) == tracking_id([*records, run_record(["x"], [1.0])])
+    assert tracking_id(Run(records)) == tracking_id(Run([*records, run_record(["x"], [1.0])]))
     other = run_record(CAPTIONS, [0.1])
     object.__setattr__(other, "run_id", "another")
-    assert tracking_id(records) != tracking_id([other])
-    assert tracking_id(records) != tracking_id([run_record(CAPTIONS, [0.1], name="renamed")])
+    assert tracking_id(Run(records)) != tracking_id(Run([other]))
+    assert tracking_id(Run(records)) != tracking_id(Run([run_record(CAPTIONS, [0.1], name="renamed")]))
 
 
 def test_summary_leaves_out_what_is_not_a_number():
     nan = float("nan")
     records = [metric("c", "dense", 10, value=nan, low=nan, high=nan), metric("c", "dense", 10, "kl", 1.0, window=2)]
-    assert summary(records) == {}
+    assert summary(Run(records)) == {}
 
 
 def test_history_has_one_row_per_length_and_keeps_lengths_apart():
     records = [metric("c", "dense", 1, value=0.5), metric("c", "dense", 1.5, value=0.7), metric("c", "dense", 10)]
-    rows = list(history(records))
+    rows = list(history(Run(records)))
     assert [row["duration_s"] for row in rows] == [1, 1.5, 10]
     assert [row["clap/dense"] for row in rows] == [0.5, 0.7, 0.3]
     assert set(rows[0]) == {"duration_s", "clap/dense", "clap/dense.low", "clap/dense.high"}

@@ -86,9 +86,13 @@ function tick() {
 function paintTime() {
   const { clip } = player;
   const where = `${seconds(player.position)} / ${seconds(clip.duration)} · ${data.arms[clip.arm].label} · ${clip.duration} s`;
-  byId("now-time").textContent = player.error ? `${player.error}: ${decodeURIComponent(clip.audio)}` : where;
+  byId("now-time").textContent = player.error ? `${player.error}: ${fileOf(clip)}` : where;
   byId("now-time").classList.toggle("error", player.error !== "");
   byId("seek").value = player.position;
+}
+
+function fileOf(clip) {
+  return clip.audio.startsWith("data:") ? "it is part of this page" : decodeURIComponent(clip.audio);
 }
 
 function paintBar() {
@@ -251,6 +255,7 @@ byId("summary").textContent = [
   count(data.prompts.length, "prompt"), count(data.durations.length, "length"), count(data.arms.length, "method"),
   count(data.seeds.length, "seed"), count(data.clips.length - gaps, "clip"), ...(gaps ? [count(gaps, "gap")] : []),
 ].join(" · ");
+byId("summary").hidden = document.querySelector(".tools").hidden = data.clips.length === 0;
 byId("notes").append(...data.notes.map((note) => element("p", "", note)));
 fillTools();
 fillBar();

@@ -97,8 +97,12 @@ class Chromium:
 
     def open(self, path: Path) -> float:
         """Open a file and wait for its load event; returns the seconds from navigation to that event's end."""
-        self.call("Page.navigate", url=path.resolve().as_uri())
-        self.wait("document.readyState === 'complete' && location.protocol === 'file:'")
+        return self.visit(path.resolve().as_uri())
+
+    def visit(self, url: str) -> float:
+        """Open an address and wait for its load event; returns the seconds from navigation to that event's end."""
+        self.call("Page.navigate", url=url)
+        self.wait(f"document.readyState === 'complete' && location.href.startsWith({json.dumps(url)})")
         return float(self.run("performance.getEntriesByType('navigation')[0].duration")) / 1000
 
     def wait(self, condition: str, patience_s: float = 20) -> None:
