@@ -26,6 +26,7 @@ from experiments.testbed.training.train_state import append_record
 NONE = len(EVENT_NAMES)
 RELATIONS = tuple(RELATION_SHARES)
 LABELS = NONE + sum(len(words) for words in ATTRIBUTE_WORDS.values())
+HELDOUT_SCENES = 500
 NULL_SCENE = Scene(0, (), "single", "")
 
 
@@ -113,7 +114,7 @@ def train_text(settings: TextSettings) -> TextParts:
     data = {"batch_size": settings.batch_size, "vocabulary_captions": settings.vocabulary_captions}
     train(nn.ModuleDict({**parts.modules(), "heads": heads}), losses, schedule, run, data)
     with torch.no_grad():
-        held = [sample_scene(seed, split="heldout") for seed in range(500)]
+        held = [sample_scene(seed, split="heldout") for seed in range(HELDOUT_SCENES)]
         _, accuracy = parse_loss(parts, heads, held)
     append_record(run / RECORD, {"step": settings.steps, "heldout_slots": accuracy.item()})
     save_text_parts(parts, run)
