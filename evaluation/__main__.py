@@ -13,8 +13,8 @@ votes=FILE|DIR         instead of all else: win rates from votes that the listen
 scores=FILE            with votes=: how often each metric of listen_scores.csv agrees with them
 out=DIR                writes a json and a csv there, named after the generated folder's path; overwrites nothing
 config=FILE            yaml with any of these keys; embedders.<role> and labels (for the hit rate) as _target_ entries
-weights.vggish=PATH    also cnn14_16k, cnn14_32k, ast, passt, clap, clap_music_speech, tokenizer, aesthetics;
-                       sha256:HEX fetches
+weights.vggish=PATH    also cnn14_16k, cnn14_32k, ast, passt, clap, clap_music_speech, tokenizer, ms_clap, gpt2,
+                       aesthetics; sha256:HEX fetches
 window_s=10            window length: the generator's training length
 duration_s=T           trim generated clips to exactly T seconds
 aligned_references=true  references are as long as the clips: compare window by window

@@ -122,6 +122,12 @@ CLAP_630K = WeightSource(
 )
 
 
+MS_CLAP = WeightSource(
+    "weights.ms_clap",
+    "CLAP_weights_2023.pth",
+    "https://huggingface.co/microsoft/msclap/resolve/main/CLAP_weights_2023.pth",
+    "MIT",
+)
 AUDIOBOX_AESTHETICS = WeightSource(
     "weights.aesthetics",
     "checkpoint.pt",

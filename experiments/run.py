@@ -38,7 +38,7 @@ from experiments.records.folder import (
     check_writable,
     locked,
 )
-from experiments.report import report
+from experiments.report import report, run_folders
 from experiments.stages.generate import generate_clips
 from experiments.stages.score import embed_clips, is_scored, score_run
 from experiments.stages.setup import load_pipeline, load_prompts, resolved, score_start_record, start_record
@@ -160,6 +160,8 @@ def main() -> None:
             _check(command)
             sys.argv[1:] = command
             hydra_main()
+        if study is not None and study.apart and run_folders(Path(study.folder)):
+            print(f"\n{report(Path(study.folder))}\nresults: {study.folder}")
 
 
 def _check(words: list[str], apart: Sequence[str] = ()) -> bool:

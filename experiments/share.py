@@ -116,7 +116,8 @@ def _embedded(grid: Grid, run_dir: Path, room: float) -> list[dict[str, str]] | 
         samples, rate = soundfile.read(run_dir / clip.audio, dtype="int16")
         soundfile.write(flac, samples, rate, format="FLAC", subtype="PCM_16")
         image = (run_dir / image_name(clip)).read_bytes()
-        found.append({"audio": _data_url("audio/flac", flac.getvalue()), "image": _data_url("image/webp", image)})
+        inside = {"audio": _data_url("audio/flac", flac.getvalue()), "image": _data_url("image/webp", image)}
+        found.append({**inside, "file": clip.audio})  # by which votes name the clip
         taken += sum(map(len, found[-1].values()))
         if taken > room:
             return None

@@ -56,14 +56,14 @@ class PackageVGGishEmbedder(NetworkEmbedder):
         return f"torchvggish {importlib.metadata.version('torchvggish')}"
 
     def _load(self, path: Path) -> nn.Module:
-        module = _package("torchvggish.torchvggish", "torchvggish")
+        module = load_package("torchvggish.torchvggish", "torchvggish")
         network: Any = module.VGG(module.make_layers(), postprocess=False)
         load_exactly(network, read_state_dict(path), path)
         network.embeddings = nn.Sequential(*list(network.embeddings.children())[:-1])
         return network
 
     def _forward(self, waveforms: torch.Tensor) -> dict[Output, torch.Tensor]:
-        front_end = _package("torchvggish.vggish_input", "torchvggish")
+        front_end = load_package("torchvggish.vggish_input", "torchvggish")
         frames = [
             self.network(front_end.waveform_to_examples(row.cpu().numpy(), self.sample_rate).to(self.device))
             for row in waveforms
@@ -99,7 +99,7 @@ class PackageClapEmbedder(NetworkEmbedder):
         return f"laion_clap {importlib.metadata.version('laion-clap')}, int16"
 
     def _load(self, path: Path) -> nn.Module:
-        laion_clap = _package("laion_clap", "laion-clap")
+        laion_clap = load_package("laion_clap", "laion-clap")
         state = strip_prefix(read_state_dict(path, entry="state_dict"))
         base = state["audio_branch.patch_embed.proj.weight"].shape[0] == _HTSAT_BASE_WIDTH
         module: Any = laion_clap.CLAP_Module(
@@ -137,10 +137,10 @@ class PackagePasstEmbedder(NetworkEmbedder):
         return f"hear21passt {importlib.metadata.version('hear21passt')}, zeros to 10 s"
 
     def _load(self, path: Path) -> nn.Module:
-        passt = _package("hear21passt.models.passt", "hear21passt")
+        passt = load_package("hear21passt.models.passt", "hear21passt")
         network: Any = passt.get_model(arch="passt_s_swa_p16_128_ap476", pretrained=False)
         load_exactly(network, read_state_dict(path), path)
-        mel = _package("hear21passt.models.preprocess", "hear21passt").AugmentMelSTFT(**_PASST_MEL)
+        mel = load_package("hear21passt.models.preprocess", "hear21passt").AugmentMelSTFT(**_PASST_MEL)
         both: nn.Module = nn.ModuleDict({"mel": mel, "net": network})
         return both
 
@@ -173,7 +173,7 @@ class PackageAestheticsEmbedder(NetworkEmbedder):
         return f"audiobox_aesthetics {importlib.metadata.version('audiobox-aesthetics')}"
 
     def _load(self, path: Path) -> nn.Module:
-        module = _package("audiobox_aesthetics.model.aes", "audiobox-aesthetics")
+        module = load_package("audiobox_aesthetics.model.aes", "audiobox-aesthetics")
         state = read_state_dict(path, entry="state_dict")
         checkpoint = read_checkpoint(path)
         try:
@@ -196,7 +196,8 @@ class PackageAestheticsEmbedder(NetworkEmbedder):
         return {"embedding": torch.stack([found[axis] for axis in AXES], dim=1) * std + mean}
 
 
-def _package(name: str, distribution: str) -> Any:
+def load_package(name: str, distribution: str) -> Any:
+    """A package's module. ImportError that names the environment it needs."""
     try:
         return importlib.import_module(name)
     except ImportError as error:

@@ -156,9 +156,9 @@ class Ballot {
   // Called whenever the player changes: a side counts as heard once it sounds.
   notice() {
     if (!this.open) return;
-    if (this.pair !== undefined && this.side !== -1 && this.player.playing && this.player.audio.readyState > 2) {
-      this.heard.add(this.side);
-    }
+    const { audio } = this.player;
+    const sounds = this.side !== -1 && (audio.ended || (this.player.playing && audio.readyState > 2));
+    if (this.pair !== undefined && sounds) this.heard.add(this.side);
     this.paint();
   }
 
@@ -233,5 +233,5 @@ class Ballot {
   }
 }
 
-// A clip's path in the run folder.
-function path(clip) { return decodeURIComponent(clip.audio); }
+// A clip's path in the run folder; a page to send holds the audio itself, and the path beside it.
+function path(clip) { return clip.file === undefined ? decodeURIComponent(clip.audio) : clip.file; }

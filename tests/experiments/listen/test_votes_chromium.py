@@ -15,6 +15,7 @@ from evaluation.listening.preference import metric_agreement, win_rates
 from evaluation.listening.scores import read_scores
 from evaluation.listening.votes import read_votes
 from experiments.listen.page import write_listening_page
+from experiments.share import share
 
 pytestmark = [
     pytest.mark.slow,
@@ -45,7 +46,7 @@ def page(chromium, run_dir):
     chromium.run("localStorage.clear()")
     yield chromium
     assert chromium.errors() == []
-    assert all(url.startswith(("file://", "blob:")) for url in chromium.requested())
+    assert all(url.startswith(("file:", "blob:", "data:")) for url in chromium.requested())
 
 
 def begin(page, name="ann"):
@@ -184,6 +185,18 @@ def test_the_votes_are_saved_as_a_file_by_a_key(page, run_dir, tmp_path):
     for side in ("a", "b"):
         assert (run_dir / only[side]["clip"]).is_file()
         assert only[side]["method"] == METHODS[only[side]["clip"].split("/")[1].rsplit("_", 3)[0]]
+
+
+def test_a_page_to_send_names_clips_as_the_run_does(page, tmp_path):
+    make_run(tmp_path, {"p": "Sound"}, [2.0])
+    page.open(share(tmp_path))
+    begin(page, "far")
+    vote(page, "ArrowRight")
+    (only,) = page.run("ballot.asJson().votes")
+    assert all((tmp_path / only[side]["clip"]).is_file() for side in ("a", "b"))
+    sent = page.run("ballot.asJson().material")
+    page.open(tmp_path / "listen.html")
+    assert page.run("data.material") == sent, "its votes join those on the page in the folder"
 
 
 def test_a_panel_of_twenty_listeners_recovers_the_rates_that_it_was_drawn_from(chromium, tmp_path):
