@@ -5,13 +5,14 @@
 
 RUN is a folder below `results/` and TABLE one of its tables: speed, quality, difference_dense, power, sparsity,
 ablation, denoising_loss, attention, or of a benchmark: op_eager, step_eager, step_compiled, loop_eager, wave_eager,
-profile.
+profile. `<!-- results:leaderboard -->` is the table over several runs, those submitted by others among them.
 """
 
 import re
 import sys
 from pathlib import Path
 
+from experiments.leaderboard import leaderboard
 from experiments.system.cli import one_line_errors, print_help_if_asked
 from experiments.system.files import write_whole
 from experiments.tables.formats import to_markdown
@@ -34,6 +35,8 @@ def fill_blocks(text: str, results: Path = RESULTS) -> str:
 
 
 def _block(name: str, results: Path) -> str:
+    if name == "leaderboard":
+        return to_markdown(leaderboard(results))
     run, _, table = name.rpartition("/")
     tables = tables_of(results / run)
     if table not in tables:

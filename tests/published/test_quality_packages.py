@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import MISSING
+from conftest import MISSING, agree
 
 if MISSING or not all(importlib.util.find_spec(name) for name in ("audiobox_aesthetics", "msclap")):
     pytest.skip(
@@ -66,7 +66,7 @@ def test_aesthetics_equal_the_package_for_whole_short_and_long_clips(checkpoint)
     ours = PackageAestheticsEmbedder(checkpoint)
     found = [row["embedding"] for row in ours.embed([*waveforms[:2], *np.split(waveforms[2], 2)])]
     found = np.array([*found[:2], np.mean(found[2:], axis=0)])
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    agree("Aesthetics, four axes", "audiobox-aesthetics", found, expected, rtol=1e-5)
     assert np.abs(found[0] - found[1]).max() > 1e-3, "the network hears a difference"
     with pytest.raises(ValueError, match="at most 160000"):
         ours.embed([noise(11)])
@@ -155,7 +155,7 @@ def test_ms_clap_audio_equals_the_package(ms_clap, gpt2, tmp_path, seconds):
         package.default_collate([first_of(package, tmp_path / "audio" / "c.wav").reshape(1, -1)])
     )[0]
     found = MsClapEmbedder(path, gpt2).embed([noise_clip(1, seconds, 44_100)])[0]["embedding"]
-    np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
+    agree("MS-CLAP audio", "msclap", found, expected, atol=1e-5)
 
 
 def first_of(package, path):
@@ -180,7 +180,7 @@ def test_ms_clap_text_equals_the_package_whatever_stands_beside_it(ms_clap, gpt2
     package, path = ms_clap
     expected = torch.cat([package.get_text_embeddings([caption]) for caption in CAPTIONS]).numpy()
     found = MsClapEmbedder(path, gpt2).embed_text(CAPTIONS)
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    agree("MS-CLAP text", "msclap", found, expected, atol=1e-5)
     assert np.abs(found[0] - found[1]).max() > 1e-2
 
 
