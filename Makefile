@@ -42,7 +42,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/pip install -q -c constraints.txt -e '.[dev,wandb,docs,app,devices]'
+	$(BIN)/pip install -q -c constraints.txt -e '.[dev,wandb,docs,app,dataset,devices]'
 	touch $@
 
 # A real SLURM on this machine (Debian, root): a sharded run on a one-node cluster, preempted and killed, against a plain run.
@@ -59,7 +59,7 @@ $(VENV)/.installed-slurm: $(VENV)/.installed-dev
 # in results/gpu_*. A CUDA build of torch first: make demo TORCH='torch>=2.13'
 .PHONY: gpu
 gpu: $(VENV)/.installed
-	$(BIN)/python -m experiments.gpu
+	$(BIN)/python -m experiments.benchmark.gpu
 
 # One thread: a mutant is a forked process, which a pool of threads would not survive.
 mutation: $(VENV)/.installed-dev
@@ -74,6 +74,20 @@ docs: $(VENV)/.installed-docs .cache/docs/.notebooks .cache/docs/samples/listen.
 $(VENV)/.installed-docs: $(VENV)/.installed
 	$(BIN)/pip install -q -c constraints.txt -e '.[docs]'
 	touch $@
+
+# Every run of results/ as parquet tables with Croissant metadata.
+.PHONY: dataset
+dataset: $(VENV)/.installed-dataset
+	$(BIN)/python -m experiments.dataset dist/dataset
+
+$(VENV)/.installed-dataset: $(VENV)/.installed
+	$(BIN)/pip install -q -c constraints.txt -e '.[dataset]'
+	touch $@
+
+# The library's own tests on other releases of torch, diffusers and transformers, an environment each (docs/versions.md).
+.PHONY: matrix
+matrix: $(BIN)/python
+	$(BIN)/python tests/matrix/run.py
 
 .cache/docs/.notebooks: $(wildcard notebooks/*.ipynb) | $(VENV)/.installed-docs
 	mkdir -p .cache/docs/notebooks && cp notebooks/*.ipynb .cache/docs/notebooks

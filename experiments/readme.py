@@ -5,14 +5,15 @@
 
 RUN is a folder below `results/` and TABLE one of its tables: speed, quality, difference_dense, power, sparsity,
 ablation, denoising_loss, attention, or of a benchmark: op_eager, step_eager, step_compiled, loop_eager, wave_eager,
-profile.
+profile. `<!-- results:leaderboard -->` is the table over several runs, those submitted by others among them.
 """
 
 import re
 import sys
 from pathlib import Path
 
-from experiments.system.cli import one_line_errors
+from experiments.leaderboard import leaderboard
+from experiments.system.cli import one_line_errors, print_help_if_asked
 from experiments.system.files import write_whole
 from experiments.tables.formats import to_markdown
 from experiments.tables.run_tables import tables_of
@@ -34,6 +35,8 @@ def fill_blocks(text: str, results: Path = RESULTS) -> str:
 
 
 def _block(name: str, results: Path) -> str:
+    if name == "leaderboard":
+        return to_markdown(leaderboard(results))
     run, _, table = name.rpartition("/")
     tables = tables_of(results / run)
     if table not in tables:
@@ -51,6 +54,7 @@ def main() -> None:
     """The command line: a document, and `check` to leave it as it is."""
     with one_line_errors():
         arguments = sys.argv[1:]
+        print_help_if_asked(arguments, __doc__)
         if len(arguments) not in (1, 2) or arguments[1:] not in ([], ["check"]):
             raise ValueError("give a document and optionally the word check: python -m experiments.readme README.md")
         path = Path(arguments[0])

@@ -19,12 +19,13 @@ from experiments.listen.spectrogram_figure import spectrogram_figure
 from experiments.records import ClipRecord, MetricRecord, TimingRecord
 from experiments.records.provenance import places, provenance
 from experiments.records.run import Run
+from experiments.records.store import record_files
 from experiments.system.cli import one_folder, one_line_errors
 from experiments.system.files import write_whole
 from experiments.tables.escaping import plain_line
 from experiments.tables.formats import to_markdown
 from experiments.tables.quality_tables import write_tables
-from experiments.tables.run_tables import all_tables
+from experiments.tables.run_tables import all_tables, joined_tables, tables_of
 from experiments.tables.speed_rows import speed_rows
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,8 @@ RENDERED = (".md", ".csv", ".tex", ".svg", ".png", ".pdf")
 
 def report(run_dir: Path) -> str:
     """Write report.md, tables/, figures/ and listen.html into a run folder.
+
+    A folder of runs gets their tables joined, a column naming the run, and nothing else.
 
     Returns:
         The report as markdown.
@@ -57,6 +60,8 @@ def report(run_dir: Path) -> str:
 
 
 def _write_report(run_dir: Path) -> str:
+    if run_dir.is_dir() and not record_files(run_dir) and (folders := run_folders(run_dir)):
+        return _write_joined(run_dir, folders)
     run = Run.load(run_dir)
     if not run.starts:
         raise ValueError(f"{run_dir}: no records to report; run the generate or timing stage first")
@@ -70,6 +75,22 @@ def _write_report(run_dir: Path) -> str:
     _drop_stale(run_dir / "figures", _draw(run, run_dir / "figures"), QUALITY_FIGURES)
     if has_audio(run):
         write_listening_page(run_dir)
+    return text
+
+
+def run_folders(folder: Path) -> list[Path]:
+    """The runs directly below a folder, by name: those of a -m whose jobs could not share one."""
+    return sorted({path.parent for path in folder.glob("*/records*.jsonl")})
+
+
+def _write_joined(folder: Path, runs: Sequence[Path]) -> str:
+    """The tables of several runs as one, in the folder above them; each run keeps its own report."""
+    tables = joined_tables({run.name: tables_of(run) for run in runs})
+    _drop_stale(folder / "tables", write_tables(tables.values(), folder / "tables"), "")
+    shown = [to_markdown(table) for name, table in tables.items() if not name.startswith(DETAIL)]
+    listed = "".join(f"- [{run.name}]({run.name}/report.md)\n" for run in runs)
+    text = "\n".join([f"# {plain_line(folder.name)}\n", listed, *shown])
+    write_whole(folder / "report.md", text)
     return text
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from experiments.records import AA_SUFFIX, ClipRecord, MetricRecord, StartRecord, TimingRecord, located_records
 from experiments.records.provenance import commit
 from experiments.records.run import Run
-from experiments.system.cli import one_line_errors
+from experiments.system.cli import one_line_errors, print_help_if_asked
 from experiments.tables.formats import Cell, Estimate, ResultTable
 from experiments.tables.run_tables import all_tables
 
@@ -147,6 +147,7 @@ def _start_told(start: StartRecord, scored: bool) -> str:
 def main() -> None:
     """The command line."""
     with one_line_errors():
+        print_help_if_asked(sys.argv[1:], f"{__doc__}\nGive {USAGE}")
         if len(sys.argv) != 5:
             raise ValueError(f"got {len(sys.argv) - 1} arguments; give {USAGE}")
         print("\n".join(trace(Path(sys.argv[1]), *sys.argv[2:])))

@@ -12,13 +12,14 @@ import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from experiments.listen.data import Cell, Grid, gather
-from experiments.records import MetricRecord, TimingRecord
+from experiments.records import TimingRecord
 from experiments.records.provenance import provenance
 from experiments.records.run import Run
 from experiments.tables.escaping import safe_cell
+from experiments.tables.quality_rows import by_metric, differences, headline, main_baseline, presets, readings
 from experiments.tables.speed_rows import speed_rows
 
 logger = logging.getLogger(__name__)
@@ -134,34 +135,53 @@ def tracking_id(recorded: Run) -> str:
     return hashlib.sha256(f"{first.config.get('name')}\0{first.run_id}".encode()).hexdigest()[:16]
 
 
-def summary(recorded: Run) -> dict[str, float]:
-    """Name -> number: `fad/litefocus/10s`, its `.low` and `.high`, `step_s/litefocus/10s`, `speedup/litefocus/10s`."""
-    numbers: dict[str, float] = {}
+class Number(NamedTuple):
+    """A value at a length; `bound` is .low or .high for one of its interval. A curve is drawn against the length."""
+
+    duration_s: float
+    name: str
+    value: float
+    bound: str = ""
+    is_curve: bool = False
+
+
+def numbers(recorded: Run) -> Iterator[Number]:
+    """Speed, the metrics of the main table with the bounds that it prints, and their differences to the baseline.
+
+    The tables that are sent hold the rest. Of several presets each stands before its metrics, `strict/fad/litefocus`.
+    """
     for row in speed_rows(recorded):
-        where = f"{row.method}/{row.duration_s:g}s"
         values = {"step_s": row.step_s, "clip_s": row.clip_s, "speedup": row.speedup and row.speedup.median}
-        numbers |= {f"{name}/{where}": value for name, value in values.items() if value is not None}
-    for record in _whole(recorded):
-        name = f"{record.metric}/{_method(record)}/{record.duration_s:g}s"
-        numbers |= {name: record.value, f"{name}.low": record.low, f"{name}.high": record.high}
-    return {name: value for name, value in numbers.items() if math.isfinite(value)}
+        for name, value in values.items():
+            yield Number(row.duration_s, f"{name}/{row.method}", math.nan if value is None else value, is_curve=True)
+    found = presets(recorded)
+    for preset in found:
+        shown = [record for record in readings(recorded, preset) if record.window < 0]
+        paired = differences(recorded, preset)
+        against = main_baseline(paired, recorded.baseline)
+        shown += [difference for key, difference in paired.items() if key[2] == against]
+        metrics = headline(by_metric(shown))
+        for record in (record for record in shown if record.metric in metrics):
+            arm = f"{record.method}-{record.baseline}" if record.baseline else record.method
+            name = f"{f'{preset}/' * (len(found) > 1)}{record.metric}/{arm}"
+            yield Number(record.duration_s, name, record.value, is_curve=not record.baseline)
+            yield Number(record.duration_s, name, record.low, ".low")
+            yield Number(record.duration_s, name, record.high, ".high")
 
 
-def _whole(recorded: Run) -> list[MetricRecord]:
-    return [record for record in recorded.current_of(MetricRecord) if record.window < 0]
-
-
-def _method(record: MetricRecord) -> str:
-    return f"{record.method}-{record.baseline}" if record.baseline else record.method
+def summary(recorded: Run) -> dict[str, float]:
+    """Name -> number: `speedup/litefocus/10s`, `kl/litefocus/10s`, its `.low` and `.high`, `kl/litefocus-dense/10s`."""
+    found = {f"{n.name}/{n.duration_s:g}s{n.bound}": n.value for n in numbers(recorded)}
+    return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
 def history(recorded: Run) -> Iterator[dict[str, float]]:
-    """One row per length, for curves against `duration_s`: every summary number, and the timing rounds' spread."""
-    numbers = summary(recorded)
-    for duration in sorted({row.duration_s for row in speed_rows(recorded)} | {r.duration_s for r in _whole(recorded)}):
-        suffix = f"/{duration:g}s"
-        row = {name.replace(suffix, ""): value for name, value in numbers.items() if f"{name}.".count(f"{suffix}.")}
-        yield {"duration_s": duration, **row}
+    """One row per length, for curves against `duration_s`: values of methods, without bounds and differences."""
+    rows: dict[float, dict[str, float]] = {}
+    for number in numbers(recorded):
+        if number.is_curve and math.isfinite(number.value):
+            rows.setdefault(number.duration_s, {})[number.name] = number.value
+    yield from ({"duration_s": duration, **rows[duration]} for duration in sorted(rows))
 
 
 def _media(recorded: Run, audio_prompts: int, wandb: Any) -> dict[str, Any]:

@@ -114,7 +114,9 @@ def test_litefocus_needs_torch_and_nothing_else_until_a_pipeline_is_there():
 def test_the_harness_extra_installs_what_the_harness_imports_and_nothing_else():
     imported = third_party("evaluation") | third_party("experiments")
     asked = requirements("harness")
-    assert imported - asked == {"wandb", "gradio", "starlette"} <= requirements("wandb", "app")
+    assert (
+        imported - asked == {"wandb", "gradio", "starlette", "mlcroissant"} <= requirements("wandb", "app", "dataset")
+    )
     assert asked - imported == USED_BY_OTHERS
 
 

@@ -8,7 +8,14 @@ import pytest
 from experiments.readme import stale_blocks
 
 ROOT = Path(__file__).resolve().parents[1]
-WITH_TABLES = ("README.md", "docs/performance.md", "docs/extensions.md", "docs/quality.md", "docs/windows.md")
+WITH_TABLES = (
+    "README.md",
+    "docs/performance.md",
+    "docs/extensions.md",
+    "docs/quality.md",
+    "docs/submit.md",
+    "docs/windows.md",
+)
 
 
 @pytest.mark.parametrize("name", WITH_TABLES)

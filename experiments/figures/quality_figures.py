@@ -17,7 +17,6 @@ from experiments.figures.sweep_figures import is_sweep, sweep_figures
 from experiments.records import ClipRecord, MetricRecord, RunRecord
 from experiments.records.provenance import places, starts_of
 from experiments.records.run import Run
-from experiments.tables.intervals import Intervals
 from experiments.tables.quality_rows import (
     Differences,
     QualityRow,
@@ -28,6 +27,7 @@ from experiments.tables.quality_rows import (
     metric_label,
     presets,
     quality_rows,
+    readings,
 )
 
 
@@ -137,12 +137,11 @@ def _window_s(start: RunRecord, duration_s: float, windows: int) -> float:
 
 def _profile_figure(run: Run, preset: str, path: Path, subtitle: str) -> list[Path]:
     """The longest length's curve over time of every metric that has one, with the bands that may be shown."""
-    curves = [m for m in run.current_of(MetricRecord) if m.preset == preset and m.window >= 0 and not m.baseline]
+    curves = [record for record in readings(run, preset) if record.window >= 0]
     if not curves or not run.runs:
         return []
     longest = max(record.duration_s for record in curves)
-    bounds = Intervals(run.current, preset)
-    here = [bounds.of(record) for record in curves if record.duration_s == longest]
+    here = [record for record in curves if record.duration_s == longest]
     metrics = headline(by_metric(here))
     window_s = _window_s(starts_of(here, run.runs)[-1], longest, max(record.window for record in here) + 1)
     with plt.rc_context(RC):

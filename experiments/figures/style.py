@@ -1,12 +1,15 @@
 """The house style of all figures: colour-blind safe, a fixed look per method, equal bytes for equal rows."""
 
 import logging
+import warnings
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 
+from experiments.figures.fonts import with_fonts, without_boxes
 from experiments.system.files import whole_file
 
 matplotlib.use("Agg")
@@ -87,10 +90,16 @@ def titled(ax: Axes, title: str, subtitle: str) -> None:
 
 
 def save(figure: Figure, path: Path) -> list[Path]:
-    """Write a figure as svg, png and pdf without a date, so that equal rows give equal bytes."""
+    """Write a figure as svg, png and pdf without a date, so that equal rows give equal bytes.
+
+    The svg keeps its text as text, which its viewer's fonts show; in the others fonts of this machine do.
+    """
     written = []
+    with_fonts(figure)
     for suffix, metadata in ((".svg", {"Date": None}), (".png", {"Software": None}), (".pdf", {"CreationDate": None})):
-        with whole_file(path.with_suffix(suffix)) as file:
+        drawn = nullcontext() if suffix == ".svg" else without_boxes(figure)
+        with whole_file(path.with_suffix(suffix)) as file, drawn, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing")  # in the svg's layout alone
             figure.savefig(file, format=suffix[1:], bbox_inches="tight", metadata=metadata)
         written.append(path.with_suffix(suffix))
     plt.close(figure)

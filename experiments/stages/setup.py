@@ -1,13 +1,16 @@
 """What every program does before its work: prompts, the pipeline on its device, and the record of the start."""
 
 import logging
+import sys
+import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+import hydra
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
@@ -27,6 +30,8 @@ from experiments.records import (
     of_kind,
     read_records,
 )
+from experiments.records.folder import check_writable
+from experiments.system.cli import CONF_DIR, check_overrides, one_line_errors, print_help_if_asked, with_method_lists
 from experiments.system.environment import describe
 from experiments.system.memory import keep_freed_memory
 from experiments.system.private import public_overrides, publishable, without_environment
@@ -35,6 +40,30 @@ from litefocus.decoding import DecodingChunks
 logger = logging.getLogger(__name__)
 
 PIPELINE_SETTINGS = ("licence", "stages", "durations", "steps", "guidance", "timing_rounds", "max_duration_s")
+
+
+def harness_program(config_name: str, work: Callable[[DictConfig], str], help_text: str | None) -> None:
+    """The command line of a program that takes Hydra's overrides; what it returns is printed with its folder.
+
+    A mistake in the words, or a folder that cannot be written, is one line and exit code 2 before anything starts.
+
+    Args:
+        config_name: of conf/, the file whose keys the words set. help_text: the program's docstring.
+    """
+
+    def entry(config: DictConfig) -> None:
+        with one_line_errors():
+            start = time.perf_counter()
+            text = work(config)
+            print(f"\n{text}\nresults: {Path(config.out_dir)} ({time.perf_counter() - start:.0f} s)")
+
+    with one_line_errors():
+        print_help_if_asked(sys.argv[1:], help_text, config_name)
+        sys.argv[1:] = with_method_lists(sys.argv[1:])
+        config = check_overrides(sys.argv[1:], config_name)
+        if config is not None:
+            check_writable(Path(config.out_dir))  # Hydra's log would be the first to fail, with a traceback.
+        hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(entry)()
 
 
 def load_prompts(config: DictConfig) -> list[Prompt]:

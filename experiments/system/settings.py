@@ -13,7 +13,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from experiments.system.cli import one_line_errors
+from experiments.system.cli import one_line_errors, print_help_if_asked
 
 if TYPE_CHECKING:
     import torch
@@ -31,9 +31,7 @@ def program(cls: type[S], run: Callable[[S], Any], help_text: str | None) -> Non
         run: the program. help_text: its module's docstring.
     """
     words = sys.argv[1:]
-    if {"-h", "--help"} & set(words):
-        print(usage(cls, help_text))
-        return
+    print_help_if_asked(words, usage(cls, help_text))
     with one_line_errors():
         settings = parse_settings(cls, words)
         logging.basicConfig(level=logging.INFO)

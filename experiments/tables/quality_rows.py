@@ -114,14 +114,23 @@ def language_notes(run: Run, preset: str) -> list[str]:
     return list(filter(None, [not_latin(list(captions.values()))]))
 
 
+def readings(run: Run, preset: str) -> list[MetricRecord]:
+    """What tables, figures, frames and the tracker show: the newest of every value, with bounds that may be printed.
+
+    Differences to a baseline are not among them; `differences` gives those.
+    """
+    plain = (r for r in run.current_of(MetricRecord) if r.preset == preset and not r.baseline)
+    intervals = Intervals(run.current, preset)
+    return [intervals.of(r) for r in {(r.duration_s, r.method, r.metric, r.window): r for r in plain}.values()]
+
+
 def quality_rows(run: Run, preset: str) -> list[QualityRow]:
     """One row per duration and method that was asked for or scored; the newest record of a value counts."""
     apart = scored_apart(run.records)
-    scored = [m for m in run.current_of(MetricRecord) if m.preset == preset and not m.baseline and m.window < 0]
+    scored = [record for record in readings(run, preset) if record.window < 0]
     values: dict[tuple[float, str], dict[str, MetricRecord]] = {}
-    intervals = Intervals(run.current, preset)
     for record in scored:
-        values.setdefault((record.duration_s, record.method), {})[record.metric] = intervals.of(record)
+        values.setdefault((record.duration_s, record.method), {})[record.metric] = record
     nodes, labels = run.methods, run.labels
     speedups = {(row.duration_s, row.method): row.speedup for row in speed_rows(run)}
     wanted = headline(by_metric(scored))

@@ -1,12 +1,14 @@
-"""All tables of a run folder."""
+"""All tables of a run folder, and those of several runs as one."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from experiments.records import ClipRecord, RoundRecord, StartRecord, TimingRecord
 from experiments.records.provenance import provenance, starts_of
 from experiments.records.run import Run
 from experiments.tables.benchmark_tables import benchmark_tables
-from experiments.tables.formats import ResultTable
+from experiments.tables.formats import Cell, ResultTable
 from experiments.tables.lever_table import has_factors, lever_table
 from experiments.tables.probe_tables import probe_tables
 from experiments.tables.quality_tables import result_tables
@@ -21,6 +23,35 @@ def tables_of(run_dir: Path) -> dict[str, ResultTable]:
         ValueError: the folder holds no records.
     """
     return all_tables(Run.load(run_dir))
+
+
+WITHIN = "Intervals, bold and better or worse are of each run by itself; nothing here tests one run against another."
+
+
+def joined_tables(runs: Mapping[str, Mapping[str, ResultTable]]) -> dict[str, ResultTable]:
+    """The tables of several runs by name, each run's rows under its name; a column that a run lacks stays empty there.
+
+    Args:
+        runs: run -> its tables.
+    """
+    joined = {}
+    for name in dict.fromkeys(name for tables in runs.values() for name in tables):
+        found = {run: tables[name] for run, tables in runs.items() if name in tables}
+        columns = {key: text for table in found.values() for key, text in zip(table.keys, table.header, strict=True)}
+        rows: list[list[Cell]] = []
+        for run, table in found.items():
+            cells = (dict(zip(table.keys, row, strict=True)) for row in table.rows)
+            rows += [[run, *(row.get(key) for key in columns)] for row in cells]
+        notes = {
+            note: [run for run, table in found.items() if note in table.notes]
+            for table in found.values()
+            for note in table.notes
+        }
+        told = [note if len(of) == len(found) else f"{', '.join(of)}: {note}" for note, of in notes.items()]
+        first = next(iter(found.values()))
+        header, keys = ["run", *columns.values()], ["run", *columns]
+        joined[name] = replace(first, header=header, keys=keys, rows=rows, notes=[WITHIN, *told])
+    return joined
 
 
 def all_tables(run: Run) -> dict[str, ResultTable]:

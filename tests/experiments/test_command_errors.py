@@ -1,5 +1,6 @@
 """Every command line: what the user got wrong is one line and exit code 2."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -58,7 +59,9 @@ def test_a_typed_value_is_text_and_nothing_else(name, monkeypatch, capsys):
 
 def test_help_names_every_option_with_its_default_and_runs_nothing(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["program", "clips=x", "--help"])
-    program(Settings, lambda settings: pytest.fail("ran"), "What it does.")
+    with pytest.raises(SystemExit) as stop:
+        program(Settings, lambda settings: pytest.fail("ran"), "What it does.")
+    assert stop.value.code == 0
     out = capsys.readouterr().out
     assert out.startswith("What it does.")
     assert all(f"  {option}\n" in out for option in ("clips=3", "share=0.5", "folder=here", "half=False"))
@@ -73,7 +76,7 @@ def test_the_help_of_every_program_fits_a_screen():
         "for name in sys.argv[1].split():\n"
         "    sys.argv[1:], out = ['--help'], io.StringIO()\n"
         "    module = name.removesuffix('.py').removesuffix('/__main__').replace('/', '.')\n"
-        "    with contextlib.redirect_stdout(out):\n"
+        "    with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):\n"
         "        runpy.run_module(module, run_name='__main__')\n"
         "    text = out.getvalue()\n"
         "    print(name, len(text.splitlines()), 'Options, with their defaults:' in text)\n"
@@ -94,6 +97,29 @@ def test_what_a_run_finds_once_it_has_started_is_one_line_too(tmp_path, monkeypa
     (line,) = capfd.readouterr().err.splitlines()
     assert stop.value.code == 2
     assert line.startswith("error: stage score: pipeline tiny_untrained has random weights")
+
+
+@pytest.mark.parametrize(
+    ("module", "option"),
+    [
+        ("run", "decode_in_chunks:"),
+        ("check", "decode_in_chunks:"),
+        ("plan", "shard_hours:"),
+        ("probe", "noise_seeds:"),
+        ("benchmark.run", "cells:"),
+        ("benchmark.windows", "rounds:"),
+    ],
+)
+def test_the_help_of_the_harness_fits_a_screen_and_explains_its_keys(module, option, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["program", "--help"])
+    with pytest.raises(SystemExit) as stop:
+        importlib.import_module(f"experiments.{module}").main()
+    assert stop.value.code == 0
+    out = capsys.readouterr().out
+    assert "hydra:" not in out
+    assert option in out
+    assert "\n(data, grid, method, metrics, pipeline, sweep, tracking, windows; " in out
+    assert len(out.splitlines()) <= 70
 
 
 @pytest.mark.parametrize("error", [ImportError, FloatingPointError, ValueError, OSError])

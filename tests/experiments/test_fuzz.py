@@ -150,18 +150,17 @@ def test_a_record_cannot_point_out_of_its_folder(audio):
 @pytest.mark.parametrize("field", ["condition", "method", "prompt_id", "run_id"])
 @pytest.mark.parametrize("name", ["../x", "/x", "a/b", "a\0", "a\n", "..", "\u202ex", "x" * 300, " "])
 def test_a_record_cannot_name_a_file_of_its_own_choice(field, name):
-    with pytest.raises(RecordError, match=rf"{field} is .*, which is no safe name"):
+    with pytest.raises(RecordError, match=rf"{field} is .* in a clip record, which is no safe name"):
         parse_record({**CLIP, field: name})
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"duration_s": "1"}, "duration_s is '1', accepted is float"),
-        ({"seed": 1.5}, "seed is 1.5, accepted is int"),
-        ({"seed": True}, "seed is True, accepted is int"),
-        ({"caption": None}, "caption is None, accepted is str"),
-        ({"caption": "a\ud800"}, r"caption is 'a\\ud800', accepted is str"),
+        ({"duration_s": "1"}, "duration_s is '1' in a clip record, accepted is a valid number"),
+        ({"seed": 1.5}, "seed is 1.5 in a clip record, accepted is a valid integer"),
+        ({"seed": True}, "seed is True in a clip record, accepted is a valid integer"),
+        ({"caption": None}, "caption is None in a clip record, accepted is a valid string"),
     ],
 )
 def test_a_value_of_another_type_is_named(change, message):

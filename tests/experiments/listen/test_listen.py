@@ -113,12 +113,9 @@ def test_a_failed_clip_that_was_generated_later_is_no_gap(tmp_path):
 
 
 @pytest.mark.parametrize("audio", ["/etc/passwd", "../outside.wav", "audio/../../outside.wav"])
-def test_a_recorded_path_cannot_leave_the_run_folder(tmp_path, audio):
-    (tmp_path / "outside.wav").write_bytes(b"")
-    run_dir = tmp_path / "run"
-    run_dir.mkdir()
-    grid = gather(Run([clip("c", "dense", 1.0, "a", "Rain", 0, audio, b"")], run_dir))
-    assert grid.gaps == {cell("a"): "the recorded audio path leaves the run folder"}
+def test_a_recorded_path_cannot_leave_the_run_folder(audio):
+    with pytest.raises(ValueError, match="no path below the run folder"):
+        clip("c", "dense", 1.0, "a", "Rain", 0, audio, b"")
 
 
 def test_arms_that_differ_in_steps_are_told_apart(tmp_path):

@@ -129,6 +129,9 @@ def test_what_cannot_share_a_folder_gets_its_own():
     found = study("-m dtype=float32,bfloat16 pipeline=testbed,audioldm2 method=dense,litefocus name=x")
     assert found.apart == ["dtype", "pipeline"]
     assert "out_dir=runs/x/dtype_${dtype}-pipeline_${hydra:runtime.choices.pipeline}" in found.words
+    assert found.folder == "runs/x"
+    assert study("-m dtype=float32,bfloat16 out_dir=here/${name} name=y").folder == "here/y"
+    assert study("-m steps=1,2").folder == ""
     assert {"-m", "dtype=float32,bfloat16", "+method@methods.dense=dense"} <= set(found.words)
 
 
