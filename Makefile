@@ -59,7 +59,7 @@ $(VENV)/.installed-slurm: $(VENV)/.installed-dev
 # in results/gpu_*. A CUDA build of torch first: make demo TORCH='torch>=2.13'
 .PHONY: gpu
 gpu: $(VENV)/.installed
-	$(BIN)/python -m experiments.gpu
+	$(BIN)/python -m experiments.benchmark.gpu
 
 # One thread: a mutant is a forked process, which a pool of threads would not survive.
 mutation: $(VENV)/.installed-dev
@@ -111,5 +111,7 @@ test-published: install-published $(VENV)/.installed
 $(PUBLISHED)/.installed: constraints-published.txt
 	$(PYTHON) -m venv $(PUBLISHED)
 	$(PUBLISHED)/bin/pip install -q -c constraints-published.txt torch torchvision torchaudio
-	$(PUBLISHED)/bin/pip install -q -c constraints-published.txt laion-clap frechet-audio-distance torchvggish hear21passt hydra-core soxr pytest
+	$(PUBLISHED)/bin/pip install -q -c constraints-published.txt laion-clap frechet-audio-distance torchvggish hear21passt audiobox-aesthetics hydra-core soxr pytest
+	# It asks for transformers 4, which only its wrapper needs: evaluation/embedders/ms_clap.py takes its networks.
+	$(PUBLISHED)/bin/pip install -q --no-deps -c constraints-published.txt msclap
 	touch $@

@@ -1,8 +1,8 @@
 """Metrics for generated audio: from two folders (``evaluate``) or from embeddings (everything else).
 
 The names below are loaded on first use, so that ``import evaluation`` costs nothing: no torch, no network.
-``(reference, generated)`` is the argument order everywhere, and every estimate has a sibling ending in
-``_interval`` that also returns its interval, its N and its resampling unit.
+``(reference, generated)`` is the argument order everywhere, and every estimate here has a sibling ending
+in ``_interval`` that also returns its interval, its N and its resampling unit.
 """
 
 from __future__ import annotations

@@ -9,9 +9,12 @@ metrics=fad,kl,clap    instead of the preset's own
 extra=my.module        modules with metrics of your own (docs/extending.md)
 baseline=DIR           another generated folder with the same names: adds paired differences against it
 agreement=DIR          instead of all else: how alike the metrics of the records in DIR (from out=) rank the methods
+votes=FILE|DIR         instead of all else: win rates from votes that the listening page saved; may be given repeatedly
+scores=FILE            with votes=: how often each metric of listen_scores.csv agrees with them
 out=DIR                writes a json and a csv there, named after the generated folder's path; overwrites nothing
 config=FILE            yaml with any of these keys; embedders.<role> and labels (for the hit rate) as _target_ entries
-weights.vggish=PATH    also cnn14_16k, cnn14_32k, ast, passt, clap, clap_music_speech, tokenizer; sha256:HEX fetches
+weights.vggish=PATH    also cnn14_16k, cnn14_32k, ast, passt, clap, clap_music_speech, tokenizer, ms_clap, gpt2,
+                       aesthetics; sha256:HEX fetches
 window_s=10            window length: the generator's training length
 duration_s=T           trim generated clips to exactly T seconds
 aligned_references=true  references are as long as the clips: compare window by window
@@ -55,13 +58,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0 if words else USAGE_ERROR
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
-        print(_agreement(words) if words[0].startswith("agreement=") else _run(parse(words)))
+        print(_answer(words))
     except BrokenPipeError:
         raise
     except (ValueError, TypeError, OSError, ImportError, HydraException, OmegaConfBaseException) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return USAGE_ERROR
     return 0
+
+
+def _answer(words: Sequence[str]) -> str:
+    keys = {word.partition("=")[0] for word in words}
+    if "agreement" in keys:
+        return _agreement(words)
+    return _votes(words) if "votes" in keys else _run(parse(words))
 
 
 def parse(words: Sequence[str]) -> DictConfig:
@@ -137,11 +147,29 @@ def _agreement(words: Sequence[str]) -> str:
     from evaluation.agreement import agreement_of_records, agreement_table
 
     if len(words) > 1:
-        raise ValueError(f"{words[1]!r} beside agreement=DIR; it takes nothing else")
+        other = next((word for word in words if not word.startswith("agreement=")), words[1])
+        raise ValueError(f"{other!r} beside agreement=DIR; it takes nothing else")
     folder = Path(words[0].partition("=")[2]).expanduser()
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder of records; out=DIR writes them")
     return agreement_table(agreement_of_records(sorted(folder.glob("*.json"))))
+
+
+def _votes(words: Sequence[str]) -> str:
+    from evaluation.listening.report import votes_report
+    from evaluation.listening.scores import read_scores
+    from evaluation.listening.votes import read_votes
+
+    given: dict[str, list[Path]] = {"votes": [], "scores": []}
+    for word in words:
+        key, _, text = word.partition("=")
+        if key not in given or not text:
+            raise ValueError(f"{word!r} beside votes=FILE; it takes votes=FILE or DIR, repeatedly, and scores=FILE")
+        given[key].append(Path(text).expanduser())
+    if len(given["scores"]) > 1:
+        raise ValueError(f"scores={given['scores'][1]}: a second file of scores; give one")
+    scores = read_scores(given["scores"][0]) if given["scores"] else None
+    return votes_report(read_votes(given["votes"]), scores)
 
 
 def _run(config: DictConfig) -> str:

@@ -18,7 +18,6 @@ import soundfile
 from evaluation import ffmpeg
 from evaluation.arrays import real_array
 from evaluation.bootstrap import Array
-from evaluation.files import whole_file
 from evaluation.headers import data_chunk, mp3_names_its_length
 
 SILENT_PEAK = 1 / 32768
@@ -31,8 +30,6 @@ _MAX_VALUES = 1 << 28
 """Samples times channels that are held at once: an hour in mono at 48 kHz, half an hour in stereo; 1 GiB."""
 _UNKNOWN_FRAMES = 0x7FFFFFFFFFFFFFFF
 """What libsndfile declares for a FLAC that was written to a pipe."""
-_DEFAULT_SUBTYPE = {".wav": "FLOAT", ".flac": "PCM_24"}
-
 Mono = Literal["mean", "first"]
 Level = Literal["none", "peak"]
 
@@ -253,34 +250,6 @@ def set_level(samples: Array, level: Level) -> Array:
 def int16_round_trip(samples: Array) -> Array:
     """Clip to [-1, 1], truncate to 16 bit and come back, as LAION's CLAP does before embedding; off by <= 1/32767."""
     return (np.clip(samples, -1, 1) * 32767).astype(np.int16).astype(np.float32) / 32767
-
-
-def save_audio(path: str | os.PathLike[str], samples: Array, sample_rate: int, *, subtype: str | None = None) -> None:
-    """Write (C, T) or (T,) samples as wav or flac; the file appears whole or not at all.
-
-    Args:
-        path: ends in .wav (32-bit float unless ``subtype`` says otherwise) or .flac (24 bit).
-        samples: float samples, full scale at 1.
-        sample_rate: Hz.
-        subtype: libsndfile's name, e.g. "PCM_16".
-
-    Raises:
-        ValueError: another ending, nothing or nan to write, or samples beyond full scale in an integer format,
-            which would clip.
-    """
-    target = Path(path)
-    if target.suffix.lower() not in _DEFAULT_SUBTYPE:
-        raise ValueError(f"{target}: give a name that ends in .wav or .flac")
-    check_audio(samples, sample_rate, path=target)
-    chosen = subtype or _DEFAULT_SUBTYPE[target.suffix.lower()]
-    peak = float(np.abs(samples).max())
-    if peak > 1 and chosen not in ("FLOAT", "DOUBLE"):
-        raise ValueError(f"{target}: peak {peak:.3f} would clip as {chosen}; lower the level or write FLOAT")
-    file_format = target.suffix[1:].upper()
-    with whole_file(target) as file:
-        soundfile.write(file, np.atleast_2d(samples).T, sample_rate, chosen, format=file_format)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _check_size(path: Path) -> None:

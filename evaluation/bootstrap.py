@@ -6,7 +6,7 @@ clips are drawn, deleted or exchanged. ``clips`` names the clip of every row; wi
 * a mean over clips, or of paired differences (KL, CLAP): :func:`~evaluation.student.student_interval`;
 * a difference of two Fréchet distances: :func:`~evaluation.student.student_bounds`;
 * a distance between sets (FAD, KAD): :func:`jackknife_interval`; drawing with replacement would add its bias again;
-* any other statistic: :func:`bootstrap_interval`, of two methods :func:`paired_difference_interval`.
+* any other statistic: :func:`bootstrap_interval`.
 
 A percentile interval lies between the smallest and the largest clip. All n clips fall on one side of the median with
 probability 2^(1 - n), so below :func:`fewest_clips` it cannot cover as often as it says, and its bounds are nan. Just
@@ -95,44 +95,8 @@ def bootstrap_interval(
     value = float(statistic(rows))
     if len(members) < fewest_clips(confidence):
         return Interval(value, np.nan, np.nan, len(members), unit)
-    replicates = _replicates(statistic, rows, members, _pick_clips(members, seed, resamples))
-    return Interval(value, *_percentiles(replicates, confidence), len(members), unit)
-
-
-def paired_difference_interval(
-    statistic: Statistic,
-    baseline: ArrayLike,
-    candidate: ArrayLike,
-    *,
-    seed: Seed,
-    clips: ArrayLike | None = None,
-    resamples: int = 2000,
-    confidence: float = 0.95,
-    unit: str = "clip",
-) -> Interval:
-    """``statistic(candidate) - statistic(baseline)``, with a percentile bootstrap that draws the same clips for both.
-
-    Row i of both arrays must come from the same clip (same prompt and seed). For a distance between sets fix the
-    reference: ``partial(frechet_distance, reference)``; its bias is common to both terms and cancels. Where that is
-    slow, :func:`jackknife_interval` on both sets covers as well with 20 evaluations.
-
-    Args:
-        statistic: maps an array of rows to a number.
-        baseline: (n, ...) rows of the method compared against.
-        candidate: (n, ...) rows of the method under test.
-        seed, clips, resamples, confidence, unit: as in :func:`bootstrap_interval`.
-
-    Raises:
-        ValueError: the arrays do not have the same number of rows, or as in :func:`bootstrap_interval`.
-    """
-    first, second = map(_in_double, as_paired_rows(baseline, candidate))
-    members = rows_by_clip(clips, len(first))
-    check_numbers(confidence, resamples)
-    value = float(statistic(second)) - float(statistic(first))
-    if len(members) < fewest_clips(confidence):
-        return Interval(value, np.nan, np.nan, len(members), unit)
-    picks = _pick_clips(members, seed, resamples)
-    replicates = _replicates(statistic, second, members, picks) - _replicates(statistic, first, members, picks)
+    picks = np.random.default_rng(seed).integers(len(members), size=(resamples, len(members)))
+    replicates = _replicates(statistic, rows, members, picks)
     return Interval(value, *_percentiles(replicates, confidence), len(members), unit)
 
 
@@ -215,13 +179,8 @@ def jackknife_bounds(value: float, replicates: ArrayLike, confidence: float) -> 
     return value - half, value + half
 
 
-def _pick_clips(members: list[Array], seed: Seed, resamples: int) -> Array:
-    """(resamples, clips) numbers of the clips drawn, with replacement."""
-    return np.random.default_rng(seed).integers(len(members), size=(resamples, len(members)))
-
-
 def _replicates(statistic: Statistic, rows: Array, members: list[Array], picks: Array) -> Array:
-    """The statistic of every bootstrap sample: (resamples,)."""
+    """(resamples,) the statistic of every sample, whose (resamples, clips) numbers of clips are ``picks``."""
     if statistic is np.mean:
         # Most intervals are of means, and a mean follows from the clips' sums: no sample is ever built.
         sums = np.array([rows[own].sum(dtype=np.float64) for own in members])

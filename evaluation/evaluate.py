@@ -21,7 +21,7 @@ from evaluation.names import title_of
 from evaluation.options import check_options
 from evaluation.pairing import Pairing, common_clips, pair_folders
 from evaluation.preprocessing import Preprocessing, band_limited
-from evaluation.presets import Preset
+from evaluation.presets import Preset, Role
 from evaluation.registry import METRICS
 from evaluation.results import Evaluation, MetricResult, stamped
 from evaluation.scorer import Scorer, embed_clip_captions, make_scorer, score_folder, score_with_material
@@ -116,21 +116,27 @@ def _floors(scorer: Scorer, material: Material, pairing: Pairing, score: FolderS
         return reference_floors(metrics, material, len(score.failed_references))
     kept = {clip.prompt for clip in material.clips}
     floors = reference_floors(metrics, material, len(pairing.prompts) - len(kept))
-    if material.text is None:
-        return floors
-    embedder, preprocessing = scorer.embedders["text"], scorer.preset.preprocessing("reference", "text")
+    for role in material.text:
+        floors += _text_floors(scorer, material, pairing, role)
+    return floors
+
+
+def _text_floors(scorer: Scorer, material: Material, pairing: Pairing, role: Role) -> list[MetricResult]:
+    """Floors of CLAP on one network, from references and captions."""
+    embedder, preprocessing = scorer.embedders[role], scorer.preset.preprocessing("reference", role)
     captions = {clip.prompt: clip.captions for clip in material.clips}
     audio = _first_embeddings(scorer, embedder, preprocessing, pairing.references)
     prompts = [prompt for prompt in audio.clip_ids if prompt in captions]
     lost = len(pairing.prompts) - len(prompts)
     if not prompts:
-        return floors
-    text = embed_clip_captions(scorer, [captions[prompt] for prompt in prompts])
-    floors += text_floors(material, audio.select(prompts).first_windows("embedding")[0], text, lost)
+        return []
+    metric = "clap" if role == "text" else f"clap_on_{role}"
+    text = embed_clip_captions(scorer, role, [captions[prompt] for prompt in prompts])
+    floors = text_floors(material, metric, audio.select(prompts).first_windows("embedding")[0], text, lost)
     if needs_band_limit(embedder.sample_rate):
         narrow = band_limited(preprocessing, BAND_LIMIT_HZ)
         limited = _first_embeddings(scorer, embedder, narrow, pairing.references).select(prompts)
-        floors.append(band_limit_floor(material, limited.first_windows("embedding")[0], text, lost))
+        floors.append(band_limit_floor(material, metric, limited.first_windows("embedding")[0], text, lost))
     return floors
 
 

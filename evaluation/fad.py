@@ -10,7 +10,6 @@ frames of all clips pooled, as in every public implementation.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -30,65 +29,15 @@ class Moments(NamedTuple):
     n: int
 
 
-class MomentAccumulator:
-    """Streaming mean and covariance in float64 that can be merged (Chan, Golub & LeVeque 1983).
-
-    Feed it batches of any size in any order; two accumulators over disjoint rows merge into that of all rows.
-    """
-
-    def __init__(self, dimension: int) -> None:
-        self.n = 0
-        self._mean = np.zeros(dimension)
-        self._scatter = np.zeros((dimension, dimension))
-
-    def update(self, batch: ArrayLike) -> MomentAccumulator:
-        """Add (b, d) rows; returns itself. Raises ValueError on another width or on non-finite values."""
-        rows = check_embeddings(batch, "batch", self._mean.size)
-        for start in range(0, len(rows), _BLOCK_ROWS):
-            block = rows[start : start + _BLOCK_ROWS].astype(np.float64)
-            mean = block.mean(axis=0)
-            block -= mean
-            self._add(len(block), mean, block.T @ block)
-        return self
-
-    def merge(self, other: MomentAccumulator) -> MomentAccumulator:
-        """Add the rows that ``other`` has seen; returns itself."""
-        if other._mean.size != self._mean.size:
-            raise ValueError(f"cannot merge moments of {other._mean.size} dimensions into {self._mean.size}")
-        self._add(other.n, other._mean, other._scatter)
-        return self
-
-    def moments(self) -> Moments:
-        """Moments of the rows so far; the covariance is nan below two rows."""
-        scale = self.n - 1 if self.n > 1 else np.nan
-        return Moments(self._mean.copy(), self._scatter / scale, self.n)
-
-    def _add(self, n: int, mean: Array, scatter: Array) -> None:
-        if n == 0:
-            return
-        total = self.n + n
-        shift = mean - self._mean
-        self._scatter += scatter
-        self._scatter += np.outer(shift, shift * (self.n * n / total))
-        self._mean += shift * (n / total)
-        self.n = total
-
-
 def gaussian_moments(embeddings: ArrayLike) -> Moments:
     """Moments of (n, d) embeddings, in float64 and in blocks, whatever their dtype."""
     rows = check_embeddings(embeddings, "embeddings")
-    return MomentAccumulator(rows.shape[1]).update(rows).moments()
-
-
-def streamed_moments(batches: Iterable[ArrayLike]) -> Moments:
-    """Moments of rows that arrive as (b_i, d) batches and are never held together."""
-    accumulator: MomentAccumulator | None = None
-    for batch in batches:
-        rows = check_embeddings(batch, "batch")
-        accumulator = (accumulator or MomentAccumulator(rows.shape[1])).update(rows)
-    if accumulator is None:
-        raise ValueError("got no batch; give at least one of shape (b, d)")
-    return accumulator.moments()
+    n, d = rows.shape
+    mean, scatter = rows.mean(axis=0, dtype=np.float64), np.zeros((d, d))
+    for start in range(0, n, _BLOCK_ROWS):
+        block = rows[start : start + _BLOCK_ROWS] - mean
+        scatter += block.T @ block
+    return Moments(mean, scatter / (n - 1 if n > 1 else np.nan), n)
 
 
 def frechet_distance(reference: ArrayLike | Moments, generated: ArrayLike | Moments) -> float:

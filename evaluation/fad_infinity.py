@@ -2,15 +2,13 @@
 
 FAD on n clips is biased by about slope / n. FAD is measured on nested sizes n, each drawn *without* replacement and
 by whole clips, and a line over 1/n gives the value at 1/n = 0. Drawing frames with replacement, as the public
-toolkits do, resamples the bias of the full set and extrapolates back to plain FAD:
-:func:`fad_infinity_with_replacement` does so, under a warning, for comparison only.
+toolkits do, resamples the bias of the full set and extrapolates back to plain FAD.
 
 Shapes: N clips, n clips drawn, d embedding size, P sizes (points), R repeats per size.
 """
 
 from __future__ import annotations
 
-import warnings
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -24,7 +22,7 @@ _SMALLEST_FRACTION = 0.25
 _FRAMES_PER_DIMENSION = 5
 _POINTS = 15
 
-Variant = Literal["joint", "generated-only", "with-replacement"]
+Variant = Literal["joint", "generated-only"]
 
 
 class FadInfinity(NamedTuple):
@@ -33,7 +31,7 @@ class FadInfinity(NamedTuple):
     interval: Interval
     """Intercept with its interval by clip; the bounds are nan where only the value was asked for."""
     slope: float
-    """Bias times n: FAD(n) is about value + slope / n, n in clips (in frames for the compat mode)."""
+    """Bias times n: FAD(n) is about value + slope / n, n in clips."""
     r_squared: float
     """Share of the variance over sizes that the line explains."""
     variant: Variant
@@ -121,40 +119,6 @@ def fad_infinity_interval(
     interval = Interval(value, *bounds, len(sets[-1].members), "clip")
     variant: Variant = "joint" if joint else "generated-only"
     return FadInfinity(interval, slope, r_squared, variant, tuple(sizes.tolist()), tuple(distances.tolist()))
-
-
-def fad_infinity_with_replacement(
-    reference: ArrayLike | Moments,
-    generated: ArrayLike,
-    *,
-    seed: Seed,
-    steps: int = 25,
-    smallest: int = 500,
-) -> FadInfinity:
-    """FAD-infinity as fadtk 1.1 and kadtk compute it: frames, with replacement, evenly spaced in n.
-
-    For comparison with published numbers only: its expectation is close to plain FAD on the full set, which the
-    warning says. Differs from them in that it is seeded and in float64.
-
-    Raises:
-        ValueError: fewer than ``smallest`` frames.
-    """
-    warnings.warn(
-        "frames drawn with replacement keep the bias of the full set: this is about plain FAD, not FAD-infinity;"
-        " use fad_infinity for the latter",
-        stacklevel=2,
-    )
-    rows = check_embeddings(generated, "generated")
-    if len(rows) <= smallest:
-        raise ValueError(f"got {len(rows)} frames; this mode needs more than smallest={smallest}")
-    exact = reference if isinstance(reference, Moments) else check_embeddings(reference, "reference")
-    generator = np.random.default_rng(seed)
-    sizes = np.linspace(smallest, len(rows), steps).astype(np.int64)
-    distances = np.array([frechet_distance(exact, rows[generator.integers(len(rows), size=n)]) for n in sizes])
-    value, slope, r_squared = _fit(sizes, distances)
-    interval = Interval(value, np.nan, np.nan, len(rows), "frame")
-    fit = (tuple(sizes.tolist()), tuple(distances.tolist()))
-    return FadInfinity(interval, slope, r_squared, "with-replacement", *fit)
 
 
 def _clip_sets(

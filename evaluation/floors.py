@@ -101,7 +101,7 @@ def reference_floors(metrics: Sequence[Metric], material: Material, n_failed: in
     ]
 
 
-def text_floors(material: Material, audio: Array, text: Array, n_failed: int) -> list[MetricResult]:
+def text_floors(material: Material, metric: str, audio: Array, text: Array, n_failed: int) -> list[MetricResult]:
     """CLAP of (m, d) references with their own (m, K, d) captions and with others'."""
     own = _cosines(material, audio, text)
     shuffled = _with_others(
@@ -109,26 +109,21 @@ def text_floors(material: Material, audio: Array, text: Array, n_failed: int) ->
         audio, text.reshape(len(text), -1), material.seed,
     )  # fmt: skip
     return [
-        _clap("reference", material, own, n_failed),
-        _clap("shuffled_captions", material, shuffled, n_failed),
+        _clap(metric, "reference", material, own, n_failed),
+        _clap(metric, "shuffled_captions", material, shuffled, n_failed),
     ]
 
 
-def collapse_check(material: Material, embedder: str, n_failed: int) -> MetricResult:
-    """Mean cosine between different captions' embeddings: at 0.9 or more a CLAP score says nothing about the prompt.
-
-    Raises:
-        ValueError: the material has no captions.
-    """
-    if material.text is None:
-        raise ValueError("the collapse check needs captions")
-    texts = (text for clip in material.clips for text in clip.captions[: material.text.shape[1]])
-    different = dict(zip(texts, material.text[np.isfinite(material.text[..., 0])], strict=True))
+def collapse_check(material: Material, role: Role, embedder: str, n_failed: int) -> MetricResult:
+    """Mean cosine between different captions' embeddings: at 0.9 or more a CLAP score says nothing about the prompt."""
+    rows = material.text[role]
+    texts = (text for clip in material.clips for text in clip.captions[: rows.shape[1]])
+    different = dict(zip(texts, rows[np.isfinite(rows[..., 0])], strict=True))
     collapse = text_collapse(np.stack(list(different.values())))
     if collapse.collapsed:
         logger.warning("%s gives almost the same vector to every caption: CLAP says nothing here", embedder)
     return MetricResult(
-        metric="text_collapse",
+        metric=f"text_collapse{'' if role == 'text' else f'_on_{role}'}",
         preset=material.preset.name,
         value=collapse.mean_cosine,
         low=np.nan,
@@ -141,9 +136,9 @@ def collapse_check(material: Material, embedder: str, n_failed: int) -> MetricRe
     )
 
 
-def band_limit_floor(material: Material, audio: Array, text: Array, n_failed: int) -> MetricResult:
+def band_limit_floor(material: Material, metric: str, audio: Array, text: Array, n_failed: int) -> MetricResult:
     """CLAP of (m, d) references that went through 16 kHz, as 16 kHz generators do."""
-    return _clap("reference_16khz", material, _cosines(material, audio, text), n_failed)
+    return _clap(metric, "reference_16khz", material, _cosines(material, audio, text), n_failed)
 
 
 def _cosines(material: Material, audio: Array, text: Array) -> Array:
@@ -164,8 +159,8 @@ def _halves(material: Material, rows: Array, clips: Array, distance: Callable[[A
     return Floor("halves", distance(rows[chosen], rows[~chosen]) if count > 1 else np.nan, count)
 
 
-def _clap(name: str, material: Material, values: Array, n_failed: int) -> MetricResult:
-    return _result("clap", Floor(name, float(np.mean(values)), len(values)), True, material, n_failed)
+def _clap(metric: str, name: str, material: Material, values: Array, n_failed: int) -> MetricResult:
+    return _result(metric, Floor(name, float(np.mean(values)), len(values)), True, material, n_failed)
 
 
 def _result(

@@ -5,63 +5,12 @@ Needs no reference. Shapes: n clips, C classes.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import log_softmax, logsumexp
 
 from evaluation.arrays import real_array
-from evaluation.bootstrap import JACKKNIFE_GROUPS, Array, Interval, Seed, jackknife_interval
-
-
-class InceptionScore(NamedTuple):
-    """Mean and standard deviation (over splits, n in the denominator) of exp(mean KL(p || split marginal))."""
-
-    mean: float
-    """Between 1 and the number of classes."""
-    std: float
-    """Spread over splits: not an error of the mean, for that see :func:`inception_score_interval`."""
-
-
-def inception_score(logits: ArrayLike, *, splits: int = 10, seed: int = 2020) -> InceptionScore:
-    """Inception score of (n, C) logits, with audioldm_eval's splits and shuffle by default.
-
-    Args:
-        logits: (n, C) classifier logits; posteriors are their softmax.
-        splits: parts that the shuffled clips are cut into; the score is biased low by small parts.
-        seed: seed of the legacy generator that shuffles, so that the published protocol is met exactly.
-
-    Raises:
-        ValueError: shape, values, or fewer clips than splits.
-    """
-    rows = _check_logits(logits)
-    scores = _split_scores(rows, split_numbers(len(rows), splits, seed))
-    return InceptionScore(float(scores.mean()), float(scores.std()))
-
-
-def inception_score_interval(
-    logits: ArrayLike,
-    *,
-    splits: int = 10,
-    seed: int = 2020,
-    group_seed: Seed = 0,
-    groups: int = JACKKNIFE_GROUPS,
-    confidence: float = 0.95,
-) -> Interval:
-    """Mean of :func:`inception_score` with a delete-group jackknife interval over clips, each in its split throughout.
-
-    Raises:
-        ValueError: as in :func:`inception_score`, or no more clips than splits.
-    """
-    rows = _check_logits(logits)
-    numbers = split_numbers(len(rows), splits, seed)
-    if len(rows) <= splits:
-        raise ValueError(f"{len(rows)} clips leave too few for {splits} splits without a group; lower splits")
-    return jackknife_interval(
-        mean_of_splits, np.concatenate([numbers[:, None], rows], axis=1),
-        seed=group_seed, groups=groups, confidence=confidence,
-    )  # fmt: skip
+from evaluation.bootstrap import Array
 
 
 def split_numbers(count: int, splits: int, seed: int = 2020) -> Array:

@@ -9,11 +9,12 @@ everything scored against it. The estimate has no bias at any N and may be negat
 come from one clip, i and j run over rows of different clips: rows of one clip are alike, and counting their pairs
 would raise the distance of clips with more windows.
 
-Shapes: m reference rows, n generated rows, d embedding size, G jackknife groups, P permutations.
+Shapes: m reference rows, n generated rows, d embedding size, G jackknife groups.
 """
 
 from __future__ import annotations
 
+import hashlib
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -26,21 +27,20 @@ from evaluation.bootstrap import (
     Seed,
     deal_groups,
     jackknife_bounds,
+    n_groups,
 )
 from evaluation.fad import check_embeddings
 from evaluation.kernels import (
-    SCALE,
     ClipSet,
     Kernel,
     clip_sets,
-    group_sums,
-    kernel_blocks,
+    distances_from,
     kernel_values,
-    labelled_distances,
-    leave_out,
     numbered,
-    squared_distances,
+    pair_sums,
+    row_sums,
     unbiased,
+    without_each,
 )
 
 _MAX_ROWS = 6000
@@ -74,10 +74,10 @@ def median_bandwidth(embeddings: ArrayLike, *, seed: Seed = 0) -> float:
 
 def _pairs(rows: Array) -> Array:
     """(m (m - 1) / 2,) squared distances between different rows of centred (m, d) rows."""
-    number = np.arange(len(rows))
-    return np.concatenate(
-        [squared[number > start + np.arange(len(squared))[:, None]] for start, squared in squared_distances(rows, rows)]
-    )
+    parts = [
+        squared[np.arange(squared.shape[1]) > np.arange(len(squared))[:, None]] for _, squared in distances_from(rows)
+    ]
+    return np.concatenate(parts)
 
 
 def _median_distance(squared: Array) -> float:
@@ -146,43 +146,15 @@ def kernel_audio_distance_interval(
         return KernelDistance(none, np.nan if bandwidth is None else float(bandwidth), kernel)
     width = resolve_bandwidth(reference, generated, bandwidth, compat)
     dealt = deal_groups(n_clips, groups, seed)
-    value, replicates = leave_out(*group_sums(sets, dealt, width, kernel))
+    counts = (n_groups(dealt),) * 2
+    of_pairs = [
+        pair_sums(sets[a], sets[b], (dealt[a], dealt[b]), counts, width, kernel) for a, b in ((0, 0), (1, 1), (0, 1))
+    ]
+    value = float(unbiased(*(total.sum() / pairs.sum() for total, pairs in of_pairs)))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        replicates = unbiased(*(without_each(total) / without_each(pairs) for total, pairs in of_pairs))
     bounds = jackknife_bounds(value, replicates, confidence)
     return KernelDistance(Interval(value, *bounds, n_clips[1], "clip"), width, kernel)
-
-
-def kernel_audio_distance_p_value(
-    reference: ArrayLike,
-    generated: ArrayLike,
-    *,
-    seed: Seed,
-    bandwidth: float | None = None,
-    kernel: Kernel = "gaussian",
-    reference_clips: ArrayLike | None = None,
-    generated_clips: ArrayLike | None = None,
-    permutations: int = 999,
-) -> float:
-    """Permutation p-value of equal distributions: clips change sets, the bandwidth stays.
-
-    Returns (1 + hits) / (1 + permutations), or nan with fewer than two clips on a side. The kernel matrix of the
-    pooled rows is built in blocks, once for all permutations.
-    """
-    first, second = clip_sets(reference, generated, reference_clips, generated_clips)
-    if min(first.n_clips, second.n_clips) < 2:
-        return np.nan
-    width = resolve_bandwidth(reference, generated, bandwidth, None)
-    pooled = ClipSet(
-        np.concatenate([first.rows, second.rows]), np.concatenate([first.clip, second.clip + first.n_clips])
-    )
-    labels = np.zeros((pooled.n_clips, permutations + 1))
-    labels[: first.n_clips] = 1
-    generator = np.random.default_rng(seed)
-    for column in range(1, permutations + 1):
-        generator.shuffle(labels[:, column])
-    distances = labelled_distances(pooled, labels, width, kernel)
-    # A permutation that only swaps like with like sums the same numbers in another order.
-    hits = int(np.sum(distances[1:] >= distances[0] - 1e-12 * SCALE))
-    return (1 + hits) / (1 + permutations)
 
 
 def resolve_bandwidth(
@@ -222,20 +194,22 @@ class FixedReference:
         else:
             self.bandwidth = resolve_bandwidth(rows, rows, bandwidth, None)
         self._within = self._mean_within(pairs)
+        self._sums: dict[bytes, tuple[Array, Array]] = {}
 
     def _mean_within(self, pairs: Array | None) -> float:
         """Mean kernel between different rows, out of their squared distances where they are held."""
         m = len(self._set.rows)
         if pairs is not None:
             return float(kernel_values(pairs, self.bandwidth, "gaussian").mean())
-        total = sum(block.sum() for _, block in kernel_blocks(self._set, self._set, self.bandwidth, "gaussian"))
-        return float(total / (m * (m - 1))) if m > 1 else np.nan
+        return float(self._row_sums(self._set, self._set).sum() / (m * (m - 1))) if m > 1 else np.nan
 
     def distance(self, generated: ArrayLike, generated_clips: ArrayLike | None = None) -> float:
         """As :func:`kernel_audio_distance` of (n, d) embeddings; nan where a set has fewer than two clips."""
-        pairs, counts, across, sizes = self._sums(generated, generated_clips, None)
+        rows, within, across = self._of(generated, generated_clips)
+        n, per_clip = len(rows.rows), np.bincount(rows.clip)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return float(unbiased(self._within, pairs.sum() / counts.sum(), across.sum() / sizes.sum()))
+            yy = within.sum() / (n**2 - per_clip @ per_clip)
+            return float(unbiased(self._within, yy, across.sum() / (n * len(self._set.rows))))
 
     def without_groups(self, generated: ArrayLike, groups: Array, generated_clips: ArrayLike | None = None) -> Array:
         """(G,) distances of the generated rows without each group, from one pass over the kernel.
@@ -245,28 +219,33 @@ class FixedReference:
             groups: (n,) number of each row's group, from 0; a clip lies in one.
             generated_clips: (n,) clip id of every row; None means each row is a clip.
         """
-        pairs, counts, across, sizes = self._sums(generated, generated_clips, np.asarray(groups))
-        kept = [x.sum() - x.sum(axis=0) - x.sum(axis=1) + np.diag(x) for x in (pairs, counts)]
+        rows, within, across = self._of(generated, generated_clips)
+        members = np.eye(int(np.max(groups)) + 1)[groups]
+        per_clip = np.bincount(rows.clip)
+        group_of_clip = np.zeros(rows.n_clips, np.int64)
+        group_of_clip[rows.clip] = groups
+        sizes = members.sum(axis=0)
+        squares = np.bincount(group_of_clip, per_clip**2, len(sizes))
+        # What leaves with a group: its pairs with everything, of which those inside the group were counted twice.
+        inside = np.empty(len(sizes))
+        for group in range(len(sizes)):
+            own = ClipSet(rows.rows[groups == group], rows.clip[groups == group])
+            inside[group] = self._row_sums(own, own).sum()
+        pairs = within.sum() - 2 * within @ members + inside
+        n = len(rows.rows)
+        counts = n**2 - per_clip @ per_clip - 2 * (n * sizes - squares) + sizes**2 - squares
         with np.errstate(divide="ignore", invalid="ignore"):
-            yy, xy = kept[0] / kept[1], (across.sum() - across) / (sizes.sum() - sizes)
-            return np.asarray(unbiased(self._within, yy, xy))
+            xy = (across.sum() - across @ members) / ((n - sizes) * len(self._set.rows))
+            return np.asarray(unbiased(self._within, pairs / counts, xy))
 
-    def _sums(
-        self, generated: ArrayLike, clips: ArrayLike | None, groups: Array | None
-    ) -> tuple[Array, Array, Array, Array]:
-        """Between groups (G, G): the kernel's sum and the pairs; to the reference (G,): the kernel's sum and pairs."""
+    def _of(self, generated: ArrayLike, clips: ArrayLike | None) -> tuple[ClipSet, Array, Array]:
+        """The rows, and the sums of their kernels with each other and with the reference: computed once for a set."""
         rows = check_embeddings(generated, "generated", len(self._mean)).astype(np.float64)
         found = numbered(rows - self._mean, clips)
-        group = np.zeros(len(rows), np.int64) if groups is None else groups
-        members = np.eye(int(group.max()) + 1)[group]
-        pairs, across = np.zeros((members.shape[1],) * 2), np.zeros(members.shape[1])
-        for block, values in kernel_blocks(found, found, self.bandwidth, "gaussian"):
-            pairs += members[block].T @ (values @ members)
-        for block, values in kernel_blocks(found, self._set, self.bandwidth, "gaussian"):
-            across += members[block].T @ values.sum(axis=1)
-        sizes = members.sum(axis=0)
-        per_clip = np.bincount(found.clip)
-        group_of_clip = np.zeros(found.n_clips, np.int64)
-        group_of_clip[found.clip] = group
-        counts = np.outer(sizes, sizes) - np.diag(np.bincount(group_of_clip, per_clip**2, len(sizes)))
-        return pairs, counts, across, sizes * len(self._set.rows)
+        key = hashlib.blake2b(found.rows.data).digest() + hashlib.blake2b(found.clip.data).digest()
+        if key not in self._sums:
+            self._sums[key] = self._row_sums(found, found), self._row_sums(found, self._set)
+        return found, *self._sums[key]
+
+    def _row_sums(self, a: ClipSet, b: ClipSet) -> Array:
+        return row_sums(a, b, self.bandwidth, "gaussian")

@@ -1,6 +1,6 @@
 """Kernel matrices of sets of embeddings, in blocks: sums over pairs of rows that belong to different clips.
 
-Shapes: m, n rows, d embedding size, b rows of a block, G jackknife groups, P permutations.
+Shapes: m, n rows, d embedding size, b rows of a block, G jackknife groups.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from evaluation.bootstrap import Array, n_groups, rows_by_clip
+from evaluation.bootstrap import Array, rows_by_clip
 from evaluation.fad import check_embeddings
 
 SCALE = 100.0
@@ -56,16 +56,29 @@ def squared_distances(first: Array, second: Array) -> Iterator[tuple[int, Array]
     """Blocks (start row, (b, n) squared distances), never negative."""
     norms = np.sum(second**2, axis=1)
     for start in range(0, len(first), _BLOCK_ROWS):
-        block = first[start : start + _BLOCK_ROWS]
-        squared = np.sum(block**2, axis=1)[:, None] + norms - 2 * block @ second.T
-        yield start, np.maximum(squared, 0, out=squared)
+        yield start, _squared(first[start : start + _BLOCK_ROWS], second, norms)
+
+
+def distances_from(rows: Array) -> Iterator[tuple[int, Array]]:
+    """Blocks (start row, (b, n - start) squared distances to the rows from there on): every pair, hardly one twice."""
+    norms = np.sum(rows**2, axis=1)
+    for start in range(0, len(rows), _BLOCK_ROWS):
+        yield start, _squared(rows[start : start + _BLOCK_ROWS], rows[start:], norms[start:])
+
+
+def _squared(block: Array, rows: Array, norms: Array) -> Array:
+    squared = block @ rows.T
+    squared *= -2
+    squared += norms
+    squared += np.sum(block**2, axis=1)[:, None]
+    return np.asarray(np.maximum(squared, 0, out=squared))
 
 
 def kernel_values(squared: Array, bandwidth: float, kernel: Kernel) -> Array:
     """The kernel of squared distances. ValueError for an unknown one."""
     ratio = squared / (2 * bandwidth**2)
     if kernel == "gaussian":
-        return np.exp(-ratio)
+        return np.asarray(np.exp(np.negative(ratio, out=ratio), out=ratio))
     if kernel == "inverse_quadratic":
         return 1 / (1 + ratio)
     if kernel == "inverse_multiquadric":
@@ -83,52 +96,45 @@ def kernel_blocks(a: ClipSet, b: ClipSet, bandwidth: float, kernel: Kernel) -> I
         yield block, values
 
 
-def group_sums(
-    sets: tuple[ClipSet, ClipSet], dealt: list[Array], bandwidth: float, kernel: Kernel
-) -> tuple[list[Array], list[Array]]:
-    """Sum of the kernel and number of pairs between groups of clips, each three (G, G) arrays: xx, yy, xy."""
-    groups = np.eye(n_groups(dealt))
-    members = [groups[group[s.clip]] for s, group in zip(sets, dealt, strict=True)]
-    sums, counts = [], []
-    for a, b in ((0, 0), (1, 1), (0, 1)):
-        total = np.zeros_like(groups)
-        for rows, values in kernel_blocks(sets[a], sets[b], bandwidth, kernel):
-            total += members[a][rows].T @ (values @ members[b])
-        pairs = np.outer(members[a].sum(axis=0), members[b].sum(axis=0))
-        if a == b:
-            squares = np.bincount(dealt[a], np.bincount(sets[a].clip) ** 2, len(groups))
-            pairs -= np.diag(squares)
-        sums.append(total)
-        counts.append(pairs)
-    return sums, counts
+def pair_sums(
+    a: ClipSet, b: ClipSet, dealt: tuple[Array, Array], counts: tuple[int, int], bandwidth: float, kernel: Kernel
+) -> tuple[Array, Array]:
+    """Sum of the kernel, and number of pairs, between groups of clips of two sets: (G, G') each.
+
+    Args:
+        dealt: the group of each clip of either set. counts: G and G'.
+    """
+    first, second = (np.eye(n)[group[s.clip]] for s, group, n in zip((a, b), dealt, counts, strict=True))
+    total = np.zeros(counts)
+    for rows, values in kernel_blocks(a, b, bandwidth, kernel):
+        total += first[rows].T @ (values @ second)
+    pairs = np.outer(first.sum(axis=0), second.sum(axis=0))
+    if a is b:
+        pairs -= np.diag(np.bincount(dealt[0], np.bincount(a.clip) ** 2, counts[0]))
+    return total, pairs
 
 
-def leave_out(sums: list[Array], counts: list[Array]) -> tuple[float, Array]:
-    """The distance on everything, and the (G,) distances without one group."""
-    everything = unbiased(*(s.sum() / c.sum() for s, c in zip(sums, counts, strict=True)))
-    kept = [[x.sum() - x.sum(axis=0) - x.sum(axis=1) + np.diag(x) for x in part] for part in (sums, counts)]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        replicates = np.asarray(unbiased(*(s / c for s, c in zip(*kept, strict=True))))
-    return float(everything), replicates
+def row_sums(a: ClipSet, b: ClipSet, bandwidth: float, kernel: Kernel) -> Array:
+    """Sum of each row of the kernel matrix of :func:`kernel_blocks`; within a set out of half of the matrix."""
+    sums = np.zeros(len(a.rows))
+    if a is not b:
+        for block, values in kernel_blocks(a, b, bandwidth, kernel):
+            sums[block] = values.sum(axis=1)
+        return sums
+    for start, squared in distances_from(a.rows):
+        values = kernel_values(squared, bandwidth, kernel)
+        stop = start + len(values)
+        values[a.clip[start:stop, None] == a.clip[start:]] = 0
+        sums[start:stop] += values.sum(axis=1)
+        sums[stop:] += values[:, len(values) :].sum(axis=0)
+    return sums
+
+
+def without_each(sums: Array) -> Array:
+    """(G,) what is left of the sum of (G, G) ``sums`` without one group."""
+    return np.asarray(sums.sum() - sums.sum(axis=0) - sums.sum(axis=1) + np.diag(sums))
 
 
 def unbiased(xx: Array | float, yy: Array | float, xy: Array | float) -> Array | float:
     """The distance out of the mean kernel within either set and between them."""
     return SCALE * (xx + yy - 2 * xy)
-
-
-def labelled_distances(pooled: ClipSet, labels: Array, bandwidth: float, kernel: Kernel) -> Array:
-    """(P,) distances for (clips, P) labels, 1 in the reference and 0 in the generated set."""
-    row_labels = labels[pooled.clip]
-    within, either, total = np.zeros(labels.shape[1]), np.zeros(labels.shape[1]), 0.0
-    for rows, values in kernel_blocks(pooled, pooled, bandwidth, kernel):
-        within += np.einsum("bp,bp->p", row_labels[rows], values @ row_labels)
-        row_sums = values.sum(axis=1)
-        either += row_sums @ row_labels[rows]
-        total += row_sums.sum()
-    per_clip = np.bincount(pooled.clip)
-    m = per_clip @ labels
-    n = per_clip.sum() - m
-    m_pairs, n_pairs = m**2 - per_clip**2 @ labels, n**2 - per_clip**2 @ (1 - labels)
-    yy = (total - 2 * either + within) / n_pairs
-    return np.asarray(unbiased(within / m_pairs, yy, (either - within) / (m * n)))

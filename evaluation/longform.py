@@ -1,4 +1,4 @@
-"""What goes wrong in long clips and no short-clip metric sees: loss of identity, loops, silence, level drift.
+"""What goes wrong in long clips and no short-clip metric sees: loss of identity, loops, silence.
 
 Shapes: n clips, W windows per clip, d embedding size, C channels, T samples.
 """
@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from evaluation.arrays import real_array
-from evaluation.bootstrap import JACKKNIFE_GROUPS, Array, Interval, Seed, jackknife_interval
-from evaluation.windows import DEFAULT_WINDOW_S, aligned_windows
+from evaluation.bootstrap import Array
+from evaluation.windows import aligned_windows
 
 LEVEL_FLOOR_DBFS = -120.0
 """Levels are not followed below this one; digital silence reads as this level."""
@@ -25,17 +25,6 @@ class Repetition(NamedTuple):
     """(n,) mean over pairs of different windows: near 1 where every window is the same."""
     by_lag: Array
     """(n, W - 1) mean over pairs k apart, k = 1 ...: a peak at one lag is a loop, a fall with the lag is drift."""
-
-
-class LevelDrift(NamedTuple):
-    """RMS level along one clip."""
-
-    levels_dbfs: Array
-    """(W,) level of each window."""
-    drift_db: float
-    """Last minus first level; nan for one window."""
-    slope_db: float
-    """Least-squares slope in dB per window; nan for one window."""
 
 
 def consistency(windows: ArrayLike) -> float:
@@ -58,13 +47,6 @@ def consistency(windows: ArrayLike) -> float:
     within = float(rows.var(axis=1, ddof=1).sum(axis=-1).mean())
     between = float(rows.mean(axis=1).var(axis=0, ddof=1).sum()) - within / count
     return within / between if between > 0 else np.inf
-
-
-def consistency_interval(
-    windows: ArrayLike, *, seed: Seed, groups: int = JACKKNIFE_GROUPS, confidence: float = 0.95
-) -> Interval:
-    """:func:`consistency` with a delete-group jackknife interval over clips."""
-    return jackknife_interval(consistency, _check_windows(windows), seed=seed, groups=groups, confidence=confidence)
 
 
 def repetition(windows: ArrayLike) -> Repetition:
@@ -99,19 +81,6 @@ def silence_ratio(samples: Array, sample_rate: int, *, threshold_dbfs: float = -
     """
     frames = aligned_windows(samples, sample_rate, frame_s)
     return float(np.mean([level_dbfs(frame) < threshold_dbfs for frame in frames]))
-
-
-def level_drift(samples: Array, sample_rate: int, window_s: float = DEFAULT_WINDOW_S) -> LevelDrift:
-    """RMS level of each window of (C, T) samples, its change from first to last window, and its slope.
-
-    Raises:
-        TooShortAudioError: shorter than one window.
-    """
-    levels = np.array([level_dbfs(window) for window in aligned_windows(samples, sample_rate, window_s)])
-    if len(levels) < 2:
-        return LevelDrift(levels, np.nan, np.nan)
-    slope = np.polyfit(np.arange(len(levels)), levels, 1)[0]
-    return LevelDrift(levels, float(levels[-1] - levels[0]), float(slope))
 
 
 def _check_windows(windows: ArrayLike) -> Array:

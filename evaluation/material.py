@@ -29,7 +29,7 @@ class Material:
         generated: per role, their features in the same order.
         reference: per role, features of the m references by prompt, those of the scored clips only
             where the sets are paired.
-        text: (n, K, d) caption embeddings, nan where a clip has fewer than K; or None.
+        text: per role that has captions, their (n, K, d) embeddings, nan where a clip has fewer than K.
         labels: what should be heard in each of the n clips, or None.
         outputs: per role, what its embedder gives.
         seed: of subsampling.
@@ -40,7 +40,7 @@ class Material:
     clips: tuple[Clip, ...]
     generated: Mapping[Role | None, EmbeddedSet]
     reference: Mapping[Role | None, EmbeddedSet]
-    text: Array | None
+    text: Mapping[Role, Array]
     labels: tuple[ClipLabels, ...] | None
     outputs: Mapping[Role | None, tuple[Output, ...]]
     seed: int
@@ -65,7 +65,7 @@ class Material:
             self,
             clips=clips,
             generated={role: found.select([clip.id for clip in clips]) for role, found in self.generated.items()},
-            text=None if self.text is None else self.text[list(index)],
+            text={role: rows[list(index)] for role, rows in self.text.items()},
             labels=None if self.labels is None else tuple(self.labels[i] for i in index),
         )
 

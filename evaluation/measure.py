@@ -175,17 +175,22 @@ def without_order(material: Material) -> str | None:
 
 def clap(material: Material) -> Array:
     """(n, W) cosines of windows and captions."""
-    return _clap("clap", material, window_means)
+    return _clap("text", material, window_means)
+
+
+def clap_on(role: Role) -> Callable[[Material], Array]:
+    """(n, W) cosines of windows and captions by another network."""
+    return lambda material: _clap(role, material, window_means)
 
 
 def clap_worst_window(material: Material) -> Array:
     """(n, 1) cosine of each clip's worst window and its captions."""
-    return _clap("clap_worst_window", material, lambda a, t: window_clap_scores(a, t).worst[:, None])
+    return _clap("text", material, lambda a, t: window_clap_scores(a, t).worst[:, None])
 
 
 def clap_mean_embedding(material: Material) -> Array:
     """(n, 1) cosine of the mean of a clip's windows and its captions."""
-    return _clap("clap_mean_embedding", material, lambda a, t: window_clap_scores(a, t).mean_embedding[:, None])
+    return _clap("text", material, lambda a, t: window_clap_scores(a, t).mean_embedding[:, None])
 
 
 def consistency_of_windows(material: Material) -> SetValues:
@@ -219,12 +224,9 @@ def _reference_logits(material: Material) -> list[Array]:
     return [by_prompt[clip.prompt]["logits"] for clip in material.clips]
 
 
-def _clap(metric: str, material: Material, of_one_caption: Callable[[Array, Array], Array]) -> Array:
-    if material.text is None:
-        raise ValueError(f"{metric} needs captions")
-    return clap_values(
-        of_one_caption, material.rows("text", "embedding"), material.text, material.preset.several_captions
-    )
+def _clap(role: Role, material: Material, of_one_caption: Callable[[Array, Array], Array]) -> Array:
+    audio, text = material.rows(role, "embedding"), material.text[role]
+    return clap_values(of_one_caption, audio, text, material.preset.several_captions)
 
 
 def clap_values(

@@ -91,20 +91,6 @@ class References:
         return np.asarray(np.concatenate(reached).mean(axis=0))
 
 
-def precision_recall_density_coverage(
-    reference: ArrayLike, generated: ArrayLike, *, nearest: int = NEAREST
-) -> dict[Neighbourhood, float]:
-    """The four numbers of (m, d) reference and (n, d) generated embeddings.
-
-    Raises:
-        ValueError: shapes or values that do not fit, or a set of no more than ``nearest`` rows.
-    """
-    found = References(reference, nearest)
-    if len(check_embeddings(generated, "generated")) <= nearest:
-        raise ValueError(f"generated has {len(np.asarray(generated))} rows; a ball to the {nearest}th takes more")
-    return {what: found.value(what, generated) for what in NEIGHBOURHOODS}
-
-
 def _radii(rows: Array, nearest: int, kept: Array) -> Array:
     """(n, G) squared distance of each row to its k-th nearest other row among those that each column keeps."""
     radii = np.zeros((len(rows), kept.shape[1]))

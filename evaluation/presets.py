@@ -168,23 +168,27 @@ PRESETS: dict[str, Preset] = {
         Preset(
             "av-benchmark",
             "av-benchmark 050a5cd, its metrics of audio: first 8 s or padded to them, DC removed, exact KL by PaSST, FD"
-            " by PaSST and PANNs (fad_on_cnn14_16k), CLAP by LAION's music and speech checkpoint; soxr, not torchaudio",
+            " by PaSST and PANNs (fad_on_cnn14_16k), CLAP by LAION's music and speech checkpoint and by MS-CLAP on the"
+            " first 7 s; soxr, not torchaudio",
             {
                 "frames": "vggish",
                 "classifier": "package_passt",
                 "cnn14_16k": "cnn14_16k",
                 "text": "clap_music_speech",
+                "ms_clap": "ms_clap",
             },
-            metrics=("fad", "fd", "fad_on_cnn14_16k", "kl", "is", "clap"),
+            metrics=("fad", "fd", "fad_on_cnn14_16k", "kl", "is", "clap", "clap_on_ms_clap"),
+            version=2,
             generated=_EIGHT,
             reference=_EIGHT,
         ),
         Preset(
             "stable-audio",
-            "stable-audio-metrics: 10 s windows every 5 s, peak at -1 dB, KL(generated, reference) of mean logits;"
-            " AST instead of PaSST, unless a PaSST is handed over, and CLAP by windows instead of fusion",
-            {"classifier": "ast", "text": "clap"},
+            "stable-audio-metrics: 10 s windows every 5 s, peak at -1 dB, KL(generated, reference) of mean logits by"
+            " PaSST; CLAP by windows instead of fusion, no OpenL3",
+            {"classifier": "package_passt", "text": "clap"},
             metrics=("kl", "clap"),
+            version=2,
             generated=replace(_STABLE, allow_short=True),
             reference=replace(_STABLE, allow_short=True),
             kl_direction="generated_to_reference",

@@ -25,14 +25,24 @@ from evaluation.scoring import Measured
 _PAIRS: frozenset[Need] = frozenset({"reference", "pairs"})
 _REFERENCE: frozenset[Need] = frozenset({"reference"})
 _BOTH = ("", DRIFT)
-_ON = re.compile(f"(fad|kad|{'|'.join(NEIGHBOURHOODS)})_on_([a-z][a-z0-9_]*)")
-_ON_ANY = "fad, kad, precision, recall, density, coverage on any network, like kad_on_ast"
+AXES = ("CE", "CU", "PC", "PQ")
+"""Of audiobox-aesthetics: content enjoyment and usefulness, production complexity and quality."""
+_ON = re.compile(f"(fad|kad|clap|{'|'.join(NEIGHBOURHOODS)})_on_([a-z][a-z0-9_]*)")
+_ON_ANY = "fad, kad, clap, precision, recall, density, coverage on any network, like kad_on_ast"
 
 
 def _neighbourhood(name: str, what: Neighbourhood, role: Role) -> Metric:
     return Metric(
         name, distances.neighbourhood(what, role), role, True, _REFERENCE, uneven="first", shown=(),
         fewest=NEAREST + 1, floor=floors.neighbour_halves(what, role),
+    )  # fmt: skip
+
+
+def _aesthetics(column: int, axis: str) -> Metric:
+    """One axis of audiobox-aesthetics; complexity has no better direction."""
+    return Metric(
+        f"aesthetics_{axis.lower()}", measure.read_off("aesthetics", column), "aesthetics",
+        None if axis == "PC" else True, label=f"Aesthetics {axis}", shown=(),
     )  # fmt: skip
 
 
@@ -50,6 +60,8 @@ def _on(kind: str, role: Role) -> Metric:
             uneven="first", shown=(), fewest=2, lacking=measure.without_bandwidth(role),
             floor=floors.kernel_halves(role),
         )  # fmt: skip
+    if kind == "clap":
+        return Metric(name, measure.clap_on(role), role, True, frozenset({"captions"}), f"CLAP on {role}", shown=())
     return next(_neighbourhood(name, what, role) for what in NEIGHBOURHOODS if what == kind)
 
 
@@ -117,6 +129,7 @@ _TABLE = (
     Metric("silence", measure.read_off(None, 1), None, None, shown=()),
     Metric("loudness", measure.read_off("loudness", 0), "loudness", None, unit="LUFS", shown=()),
     Metric("clipping", measure.read_off("loudness", 1), "loudness", False, shown=()),
+    *(_aesthetics(*axis) for axis in enumerate(AXES)),
 )  # fmt: skip
 
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _TABLE}

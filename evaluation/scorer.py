@@ -23,7 +23,7 @@ from evaluation.embed import EmbeddedSet, embed_several_captions
 from evaluation.embed_side import embed_side
 from evaluation.embedders.build import build_embedders, check_sources
 from evaluation.embedders.levels import LevelEmbedder
-from evaluation.embedders.protocol import Embedder, TextEmbedder, as_text_embedder
+from evaluation.embedders.protocol import Embedder, as_text_embedder
 from evaluation.failures import failed_clips, reasons_in, refuse_duplicates, scored_references
 from evaluation.floors import collapse_check
 from evaluation.hit_rate import ClipLabels, LabelSource
@@ -225,9 +225,9 @@ def score_with_material(
             continue
         of_clips[metric] = measured(metric, material)
         results += summarise(of_clips[metric], scorer.preset.name, len(failures), scorer.seed)
-    if material.text is not None:
-        lost = {text for clip in clips for text in clip.captions} - {text for c in scored for text in c.captions}
-        results.append(collapse_check(material, scorer.embedders["text"].name, len(lost) + len(left_out)))
+    lost = {text for clip in clips for text in clip.captions} - {text for c in scored for text in c.captions}
+    for role in material.text:
+        results.append(collapse_check(material, role, scorer.embedders[role].name, len(lost) + len(left_out)))
     provenance = describe(scorer.preset, scorer.seed, embedders, clips, references, material, best.chosen)
     results = stamped(results, scorer.preset.version)
     score = FolderScore(name, scorer.preset.name, of_clips, tuple(results), failures, provenance, lost_references)
@@ -279,19 +279,13 @@ def _reference_roles(metrics: Sequence[str]) -> list[Role]:
     return list(dict.fromkeys(needed))
 
 
-def _embed_text(scorer: Scorer, clips: Sequence[Clip]) -> Array | None:
-    if not needing("captions", scorer.metrics):
-        return None
-    return embed_clip_captions(scorer, [clip.captions for clip in clips])
+def _embed_text(scorer: Scorer, clips: Sequence[Clip]) -> dict[Role, Array]:
+    roles = dict.fromkeys(role_of(metric) or "text" for metric in needing("captions", scorer.metrics))
+    return {role: embed_clip_captions(scorer, role, [clip.captions for clip in clips]) for role in roles}
 
 
-def embed_clip_captions(scorer: Scorer, captions: Sequence[tuple[str, ...]]) -> Array:
+def embed_clip_captions(scorer: Scorer, role: Role, captions: Sequence[tuple[str, ...]]) -> Array:
     """(n, K, d) embeddings of the captions of n clips that count, nan where a clip has fewer than K."""
     only_first = scorer.preset.several_captions in (None, "first")
     counting = [texts[:1] if only_first else texts for texts in captions]
-    return embed_several_captions(counting, text_embedder(scorer), scorer.cache)
-
-
-def text_embedder(scorer: Scorer) -> TextEmbedder:
-    """The CLAP of a scorer; errors of ``as_text_embedder``."""
-    return as_text_embedder(scorer.embedders["text"])
+    return embed_several_captions(counting, as_text_embedder(scorer.embedders[role]), scorer.cache)

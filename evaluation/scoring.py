@@ -9,7 +9,7 @@ Shapes: n clips, W windows per clip (or crop seeds), F frames, d embedding size,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -137,26 +137,12 @@ def summarise(measured: Measured, preset: str, n_failed: int, seed: int) -> list
     else:
         bounds = _jackknife(measured, values, seed)
     details = {**measured.details, "interval": "jackknife" if measured.statistic else "student t"}
+    details["units"] = len(set(measured.units))
     if not measured.positions and measured.rows.shape[1] > 1:
         curve = measured.curve(measured.rows)
         details |= {"sd_over_seeds": float(curve.std(ddof=1)), "n_seeds": len(curve)}
-    return [
-        MetricResult(
-            metric=measured.metric + suffix,
-            preset=preset,
-            value=float(value),
-            low=float(low),
-            high=float(high),
-            n_scored=len(measured.clip_ids),
-            n_failed=n_failed,
-            n_references=measured.n_references,
-            unit=measured.unit,
-            higher_is_better=measured.higher_is_better if suffix == "" else None,
-            window=window,
-            details=details,
-        )
-        for (suffix, window), value, (low, high) in zip(names, values, bounds, strict=True)
-    ]
+    shared = {"preset": preset, "n_failed": n_failed, "details": details}
+    return _results(measured, zip(names, values, bounds, strict=True), shared)
 
 
 def compare(baseline: FolderScore, candidate: FolderScore, *, seed: int = 0) -> list[MetricResult]:
@@ -190,7 +176,7 @@ def _differences(
         first, second = _without_curve(first, second)
     if first.rows.shape != second.rows.shape:
         raise ValueError(f"{first.metric}: rows {first.rows.shape} and {second.rows.shape}; compare equal durations")
-    details: dict[str, Any] = {"interval": "student t"}
+    details: dict[str, Any] = {"interval": "student t", "units": len(set(first.units))}
     headline: dict[str, float] = {}
     names, before = _numbers(first, first.curve(first.rows))
     values = _numbers(second, second.curve(second.rows))[1] - before
@@ -204,23 +190,29 @@ def _differences(
     else:
         bounds = _jackknife(first, values, seed, second)
         details["interval"] = "jackknife"
+    shared = {"preset": preset, "n_failed": n_failed, "details": details, "baseline": baseline}
+    whole, *others = _results(first, zip(names, values, bounds, strict=True), shared)
+    return [replace(whole, details=details | headline), *others]
+
+
+def _results(
+    measured: Measured, numbers: Iterable[tuple[tuple[str, int], float, tuple[float, float]]], shared: Mapping[str, Any]
+) -> list[MetricResult]:
+    """Results of (suffix, window), value and bounds, the headline first; ``shared`` is what all of them have."""
     return [
         MetricResult(
-            metric=first.metric + suffix,
-            preset=preset,
+            metric=measured.metric + suffix,
             value=float(value),
             low=float(low),
             high=float(high),
-            n_scored=len(first.clip_ids),
-            n_failed=n_failed,
-            n_references=first.n_references,
-            unit=first.unit,
-            higher_is_better=first.higher_is_better if suffix == "" else None,
+            n_scored=len(measured.clip_ids),
+            n_references=measured.n_references,
+            unit=measured.unit,
+            higher_is_better=measured.higher_is_better if suffix == "" else None,
             window=window,
-            baseline=baseline,
-            details=details | (headline if suffix == "" and window == WHOLE else {}),
+            **shared,
         )
-        for (suffix, window), value, (low, high) in zip(names, values, bounds, strict=True)
+        for (suffix, window), value, (low, high) in numbers
     ]
 
 

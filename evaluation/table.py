@@ -7,6 +7,7 @@ import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
+from evaluation.interval_floors import FEWEST, REFUSED, kind_of
 from evaluation.names import AUDIO_SUFFIXES, some
 from evaluation.results import WHOLE, Evaluation, MetricResult, many_failed
 
@@ -35,6 +36,8 @@ def table(found: Evaluation) -> str:
     if others := found.pairing.get("not_audio"):
         notes.append(f"not taken: {len(others)} without an audio ending: {some(others)}")
     notes += _small_sets(found)
+    if any(_few(row) and not math.isnan(row.low) for row in (*found.results, *found.differences) if _is_shown(row)):
+        notes.append(REFUSED)
     notes += [f"warning: {warning}" for warning in _many_failed(found)]
     references = failures_by_reason(found.failed_references, "failed references")
     wrapped = [text for note in notes for text in _wrap(note)]
@@ -42,12 +45,17 @@ def table(found: Evaluation) -> str:
 
 
 def line(result: MetricResult) -> str:
-    """One result on one line, or on two where its name is long."""
-    interval = "" if math.isnan(result.low) else f"[{result.low:.4g}, {result.high:.4g}]"
+    """One result on one line, or on two where its name is long; without its interval where that covers too seldom."""
+    interval = "" if math.isnan(result.low) or _few(result) else f"[{result.low:.4g}, {result.high:.4g}]"
     name = f"{result.metric.removeprefix('floor_')} {_ARROWS[result.higher_is_better]}"
     references = "" if result.n_references is None else result.n_references
     numbers = _columns(f"{result.value:.5g}", interval, result.n_scored, result.n_failed, references)
     return f"{name:<{_NAME_WIDTH}}{numbers}" if len(name) < _NAME_WIDTH else f"{name}\n{'':{_NAME_WIDTH}}{numbers}"
+
+
+def _few(result: MetricResult) -> bool:
+    """Whether there are fewer prompts than an interval of this kind takes; the json and csv have it all the same."""
+    return bool(result.details.get("units", result.n_scored) < FEWEST[kind_of(result.metric)])
 
 
 def failures_by_reason(failures: Mapping[str, str], title: str = "failed") -> list[str]:

@@ -122,6 +122,21 @@ CLAP_630K = WeightSource(
 )
 
 
+MS_CLAP = WeightSource(
+    "weights.ms_clap",
+    "CLAP_weights_2023.pth",
+    "https://huggingface.co/microsoft/msclap/resolve/main/CLAP_weights_2023.pth",
+    "MIT",
+)
+AUDIOBOX_AESTHETICS = WeightSource(
+    "weights.aesthetics",
+    "checkpoint.pt",
+    "https://dl.fbaipublicfiles.com/audiobox-aesthetics/checkpoint.pt",
+    "CC BY 4.0",
+    folder=DEFAULT_FOLDER / "audiobox-aesthetics",
+)
+
+
 def find_weights(source: WeightSource | str | Path) -> Path:
     """Path of a weight file: a given one, one already in its folder, or a checked download.
 
@@ -174,17 +189,22 @@ def read_state_dict(path: Path, entry: str | None = None) -> dict[str, torch.Ten
         from safetensors.torch import load_file
 
         return load_file(path)
-    try:
-        with torch.serialization.safe_globals(_numpy_scalars()):
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise WeightsError(f"{path} cannot be read as a checkpoint without running its code: {first_line}") from error
+    checkpoint = read_checkpoint(path)
     state = checkpoint if entry is None else checkpoint.get(entry) if isinstance(checkpoint, dict) else None
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         where = "its top level" if entry is None else f"{entry!r}"
         raise WeightsError(f"{path} holds no tensors by name at {where}; is it another model's checkpoint?")
     return state
+
+
+def read_checkpoint(path: Path) -> Any:
+    """What a pickled checkpoint holds, read with ``weights_only``. WeightsError if it asks for code."""
+    try:
+        with torch.serialization.safe_globals(_numpy_scalars()):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise WeightsError(f"{path} cannot be read as a checkpoint without running its code: {first_line}") from error
 
 
 def load_exactly(network: torch.nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:

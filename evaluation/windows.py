@@ -13,60 +13,18 @@ window, n clips, W windows per clip.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from tqdm import tqdm
 
-from evaluation.arrays import real_array
 from evaluation.audio import TooShortAudioError
 from evaluation.bootstrap import (
-    JACKKNIFE_GROUPS,
     Array,
-    Interval,
-    Seed,
-    deal_groups,
-    jackknife_bounds,
-    n_groups,
     rows_by_clip,
 )
 
 DEFAULT_WINDOW_S = 10.0
-
-SetStatistic = Callable[[Array, Array], float]
-
-
-class Profile(NamedTuple):
-    """A metric along the clip."""
-
-    curve: Array
-    """(W,) the metric at each window position."""
-    mean: float
-    """Mean of the curve: the headline number."""
-    drift: float
-    """Last minus first value; nan for one window."""
-    slope: float
-    """Least-squares slope per window; nan for one window."""
-
-
-class ProfileInterval(NamedTuple):
-    """A :class:`Profile` with an interval by clip on each of its numbers."""
-
-    curve: tuple[Interval, ...]
-    mean: Interval
-    drift: Interval
-    slope: Interval
-
-
-class SeedSummary(NamedTuple):
-    """A score over crop seeds (paper protocol)."""
-
-    mean: float
-    sd: float
-    """Standard deviation over seeds (n - 1 in the denominator); nan for one seed."""
-    n_seeds: int
 
 
 def aligned_windows(samples: Array, sample_rate: int, window_s: float = DEFAULT_WINDOW_S) -> Array:
@@ -106,15 +64,6 @@ def random_crop(
     return samples[..., start : start + length]
 
 
-def summarise_seeds(scores: ArrayLike) -> SeedSummary:
-    """Mean and spread of one score per crop seed; give at least five seeds to say anything about the spread."""
-    values = real_array(scores, "scores", np.float64)
-    if values.ndim != 1 or len(values) == 0:
-        raise ValueError(f"scores have shape {values.shape}; give one per seed")
-    sd = float(values.std(ddof=1)) if len(values) > 1 else np.nan
-    return SeedSummary(float(values.mean()), sd, len(values))
-
-
 def pooled_rows(clips: ArrayLike, rows_per_clip: int, *, seed: int) -> Array:
     """Sorted indices of ``rows_per_clip`` rows of every clip, drawn without replacement.
 
@@ -135,88 +84,6 @@ def pooled_rows(clips: ArrayLike, rows_per_clip: int, *, seed: int) -> Array:
         generator = np.random.default_rng(_hash(seed, name))
         chosen.append(generator.choice(rows, rows_per_clip, replace=False))
     return np.sort(np.concatenate(chosen))
-
-
-def profile(statistic: SetStatistic, reference: ArrayLike, generated: ArrayLike) -> Profile:
-    """Metric at every window position.
-
-    Args:
-        statistic: ``statistic(reference, generated_k)``, e.g. ``frechet_distance`` or ``kl_divergence``.
-        reference: handed to the statistic as it is: reference embeddings, logits, or captions' embeddings.
-        generated: (n, W, ...) one entry per clip and window; ``generated_k`` is ``generated[:, k]``.
-
-    Raises:
-        ValueError: ``generated`` has no window axis.
-    """
-    windows = real_array(generated, "generated")
-    if windows.ndim < 2 or 0 in windows.shape[:2]:
-        raise ValueError(f"generated has shape {windows.shape}; expected (n, W, ...)")
-    reference_rows = real_array(reference, "reference")
-    curve = np.array([float(statistic(reference_rows, windows[:, k])) for k in range(windows.shape[1])])
-    if len(curve) < 2:
-        return Profile(curve, float(curve[0]), np.nan, np.nan)
-    slope = np.polyfit(np.arange(len(curve)), curve, 1)[0]
-    return Profile(curve, float(curve.mean()), float(curve[-1] - curve[0]), float(slope))
-
-
-def profile_interval(
-    statistic: SetStatistic,
-    reference: ArrayLike,
-    generated: ArrayLike,
-    *,
-    paired: bool,
-    seed: Seed,
-    groups: int = JACKKNIFE_GROUPS,
-    confidence: float = 0.95,
-) -> ProfileInterval:
-    """:func:`profile` with delete-group jackknife intervals over clips.
-
-    A clip leaves with all of its windows, so the drift is compared within clips.
-
-    Args:
-        statistic, reference, generated: as in :func:`profile`.
-        paired: True where row i of the reference belongs to clip i (KL, CLAP) and leaves with it; False where the
-            reference is a fixed set (FAD, KAD).
-        seed: decides the groups.
-        groups: number of groups.
-        confidence: coverage aimed at.
-
-    Raises:
-        ValueError: ``paired`` and another number of reference rows, or as in :func:`profile`.
-    """
-    first, windows = real_array(reference, "reference"), real_array(generated, "generated")
-    if paired and len(first) != len(windows):
-        raise ValueError(f"paired, but {len(first)} reference rows for {len(windows)} clips")
-    whole = _numbers(profile(statistic, first, windows))
-    dealt = deal_groups([len(windows)], groups, seed)
-    replicates = []
-    for group in tqdm(range(n_groups(dealt)), desc="profile jackknife", delay=2, leave=False):
-        keep = dealt[0] != group
-        left = profile(statistic, first[keep] if paired else first, windows[keep])
-        replicates.append(_numbers(left))
-    columns = np.array(replicates).reshape(-1, len(whole)).T
-    intervals = [
-        Interval(float(value), *jackknife_bounds(value, column, confidence), len(windows), "clip")
-        for value, column in zip(whole, columns, strict=True)
-    ]
-    return ProfileInterval(tuple(intervals[:-3]), *intervals[-3:])
-
-
-def require_equal_n(n_by_condition: Mapping[str, int]) -> int:
-    """The common number of clips of conditions that are to be compared.
-
-    Raises:
-        ValueError: they differ (the bias of FAD and IS depends on N), or there is none.
-    """
-    counts = set(n_by_condition.values())
-    if len(counts) != 1:
-        listed = ", ".join(f"{name}: {n}" for name, n in n_by_condition.items())
-        raise ValueError(f"conditions do not have the same number of clips ({listed}); score the common clips")
-    return counts.pop()
-
-
-def _numbers(result: Profile) -> Array:
-    return np.array([*result.curve, result.mean, result.drift, result.slope])
 
 
 def _window_length(samples: Array, sample_rate: int, window_s: float) -> int:

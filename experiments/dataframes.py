@@ -17,14 +17,11 @@ from experiments.records import (
     FailureRecord,
     MetricRecord,
     RoundRecord,
-    RunRecord,
     TimingRecord,
     of_kind,
-    read_records,
 )
-from experiments.records.current import current
-from experiments.records.provenance import method_labels
-from experiments.tables.quality_rows import differences, presets
+from experiments.records.run import Run
+from experiments.tables.quality_rows import differences, presets, readings
 
 CONDITION = ("duration_s", "method", "label")
 CLIP = (*CONDITION, "steps", "guidance", "prompt_id", "caption", "seed")
@@ -47,7 +44,7 @@ class Frames(NamedTuple):
     Attributes:
         clips: a generated clip a row: its times in seconds, its wav relative to the run folder.
         scores: a clip's own value of a metric a row, where the metric has one.
-        metrics: a metric of a method at a length a row, with its 95% interval.
+        metrics: a metric of a method at a length a row, with the 95% interval that the tables print, if they do.
         windows: the same by position in the clip, `window` from 0.
         differences: a metric's paired difference, method minus baseline, a row.
         timings: a method in a round a row: seconds of one denoising step, or of a benchmark's level and regime.
@@ -65,25 +62,23 @@ class Frames(NamedTuple):
 
 def frames_of(run_dir: str | os.PathLike[str]) -> Frames:
     """As `experiments.frames`."""
-    records = read_records(Path(run_dir))
-    if not records:
+    run = Run.load(Path(run_dir))
+    if not run.records:
         raise ValueError(f"{run_dir}: no records; give the folder of a run, the one with its records.jsonl")
-    runs = of_kind(records, RunRecord)
-    if rounds := of_kind(records, RoundRecord):  # a benchmark: its starts ask for no clips
-        cells = of_kind(records, CellRecord)
-        labels = {arm: label for cell in cells for arm, label in cell.labels.items()}
+    if rounds := run.of_kind(RoundRecord):  # a benchmark: its starts ask for no clips
+        records = run.records
+        labels = {arm: label for cell in run.of_kind(CellRecord) for arm, label in cell.labels.items()}
     else:
-        records = current(records)
-        labels = method_labels(runs)
-    plain = [record for record in of_kind(records, MetricRecord) if not record.baseline]
-    whole = _newest(record for record in plain if record.window < 0)
-    paired = [record for preset in presets(records) for record in differences(records, preset).values()]
+        records, labels = run.current, run.labels
+    shown = [record for preset in presets(run) for record in readings(run, preset)]
+    whole = [record for record in shown if record.window < 0]
+    paired = [record for preset in presets(run) for record in differences(run, preset).values()]
     clips = of_kind(records, ClipRecord)
     rows: dict[str, Iterable[dict[str, Any]]] = {
         "clips": map(vars, clips),
         "scores": _scores(whole, clips),
         "metrics": map(vars, whole),
-        "windows": map(vars, _newest(record for record in plain if record.window >= 0)),
+        "windows": (vars(record) for record in shown if record.window >= 0),
         "differences": map(vars, paired),
         "timings": [*_timings(of_kind(records, TimingRecord)), *_rounds(rounds)],
         "failures": map(vars, of_kind(records, FailureRecord)),
@@ -94,12 +89,6 @@ def frames_of(run_dir: str | os.PathLike[str]) -> Frames:
 def _frame(rows: Iterable[dict[str, Any]], labels: dict[str, str], columns: Sequence[str]) -> pd.DataFrame:
     labelled = [{"label": labels.get(row["method"], row["method"]), **row} for row in rows]
     return pd.DataFrame(labelled, columns=list(columns))
-
-
-def _newest(records: Iterable[MetricRecord]) -> list[MetricRecord]:
-    """Of several readings of one value the last."""
-    found = {(r.preset, r.metric, r.duration_s, r.method, r.window): r for r in records}
-    return list(found.values())
 
 
 def _scores(metrics: Iterable[MetricRecord], clips: Sequence[ClipRecord]) -> Iterator[dict[str, Any]]:

@@ -5,22 +5,13 @@ submitted to `results/submitted/` (docs/submit.md). `python -m experiments.readm
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.records import (
-    RECORDS_FILE,
-    ClipRecord,
-    Record,
-    RoundRecord,
-    RunRecord,
-    TimingRecord,
-    of_kind,
-    read_records,
-)
-from experiments.records.current import current
-from experiments.records.provenance import commit, method_labels, starts_of, where
+from experiments.records import RECORDS_FILE, ClipRecord, RoundRecord, TimingRecord
+from experiments.records.provenance import commit, starts_of, where
+from experiments.records.run import Run
 from experiments.records.types import AA_SUFFIX
 from experiments.tables.benchmark_tables import arm_rows
 from experiments.tables.formats import Cell, ResultTable, range_notes, spread
@@ -84,67 +75,66 @@ def _checked_rows(folder: Path, name: str) -> list[list[Cell]]:
 
 
 def _rows(folder: Path, name: str) -> Iterator[list[Cell]]:
-    records = read_records(folder)
-    found = [entry for entry in entries(records) if SHORTEST_S <= entry.duration_s <= LONGEST_S]
+    run = Run.load(folder)
+    found = [entry for entry in entries(run) if SHORTEST_S <= entry.duration_s <= LONGEST_S]
     if not found:
         return
     longest = max(entry.duration_s for entry in found)
-    timed: list[Any] = [*of_kind(records, TimingRecord), *of_kind(records, RoundRecord)] or of_kind(records, ClipRecord)
+    timed: list[Any] = [*run.of_kind(TimingRecord), *run.of_kind(RoundRecord)] or run.of_kind(ClipRecord)
     here = [record for record in timed if record.duration_s == longest]
-    start = starts_of(here, of_kind(records, RunRecord))[-1]
+    start = starts_of(here, run.runs)[-1]
     made = [where(start), commit(start), start.started_at[:10], name]
     for entry in found:
         if entry.duration_s == longest:
             seconds = float(f"{entry.seconds:.4g}")
-            yield [longest, entry.label, seconds, entry.of, spread(entry.ratio), _quality(records, entry), *made]
+            yield [longest, entry.label, seconds, entry.of, spread(entry.ratio), _quality(run, entry), *made]
 
 
-def entries(records: list[Record]) -> list[Entry]:
+def entries(run: Run) -> list[Entry]:
     """The times of a run: its benchmark's or its timing stage's steps, else its own clips'. Arms that only bound or
     repeat others are left out."""
-    if of_kind(records, RoundRecord):
-        rows = [r for r in arm_rows(records) if (r.cell.level, r.cell.regime) == ("step", "eager") and r.latency_s]
+    if run.of_kind(RoundRecord):
+        rows = [r for r in arm_rows(run.records) if (r.cell.level, r.cell.regime) == ("step", "eager") and r.latency_s]
         return [
             Entry(row.cell.duration_s, row.arm, row.label, row.latency_s or math.nan, "step", row.speedup)
             for row in rows
             if not row.arm.startswith(row.cell.limit) and not row.arm.endswith(AA_SUFFIX)
         ]
-    if timings := of_kind(records, TimingRecord):
+    if timings := run.of_kind(TimingRecord):
         limits = {timing.limit for timing in timings}
         return [
             Entry(row.duration_s, row.method, row.label, row.step_s, "step", row.speedup)
-            for row in speed_rows(records)
+            for row in speed_rows(run)
             if row.step_s is not None and row.method not in limits and not row.method.endswith(AA_SUFFIX)
         ]
-    return _clip_entries(of_kind(current(records), ClipRecord), of_kind(records, RunRecord))
+    return _clip_entries(run)
 
 
-def _clip_entries(clips: Sequence[ClipRecord], runs: Sequence[RunRecord]) -> list[Entry]:
-    found = []
-    labels = method_labels(runs)
+def _clip_entries(run: Run) -> list[Entry]:
+    found, clips = [], run.current_of(ClipRecord)
     for duration, method in dict.fromkeys((clip.duration_s, clip.method) for clip in clips):
         here = [clip for clip in clips if clip.duration_s == duration]
         mine = sorted(map(loop_s, (clip for clip in here if clip.method == method)))
         steps = next(clip.steps for clip in here if clip.method == method)
-        ratio = speedup(here, method, str(runs[-1].config["timing"]["baseline"]))
-        label = labels.get(method, method)
+        ratio = speedup(here, method, run.baseline)
+        label = run.labels.get(method, method)
         found.append(Entry(duration, method, label, mine[len(mine) // 2], f"{steps} steps", ratio))
     return found
 
 
-def _quality(records: list[Record], entry: Entry) -> str:
+def _quality(run: Run, entry: Entry) -> str:
     """In words: the verdict by margins, or why there is none."""
-    run = of_kind(records, RunRecord)[-1]
-    if not run.pipeline["trained"]:
+    start = run.runs[-1]
+    if not start.pipeline["trained"]:
         return "none: random weights"
-    baseline = str(run.config["timing"]["baseline"])
-    if entry.method == baseline:
+    if entry.method == run.baseline:
         return "baseline"
-    margins = margins_of(run)
+    margins = margins_of(start)
     pairs = [
         record
-        for preset in presets(records)[:1]
-        for (length, method, base, metric), record in differences(records, preset).items()
-        if (length, method, base) == (entry.duration_s, entry.method, baseline) and (not margins or metric in margins)
+        for preset in presets(run)[:1]
+        for (length, method, base, metric), record in differences(run, preset).items()
+        if (length, method, base) == (entry.duration_s, entry.method, run.baseline)
+        and (not margins or metric in margins)
     ]
     return verdict(pairs, margins)

@@ -8,12 +8,10 @@ front_end._target_=experiments.pipelines.latents.audioldm_log_mel`.
 """
 
 import logging
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import hydra
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -32,12 +30,11 @@ from experiments.records import (
     of_kind,
     read_records,
 )
-from experiments.records.folder import PROBE_KEYS, check_same_settings, check_same_weights, check_writable, locked
+from experiments.records.folder import PROBE_KEYS, check_same_settings, check_same_weights, locked
 from experiments.report import report
 from experiments.stages.probes import ProbeClips, attention_structure, condition, denoising_loss
 from experiments.stages.score import build_references
-from experiments.stages.setup import load_pipeline, load_prompts, resolved, start_record
-from experiments.system.cli import CONF_DIR, check_overrides, one_line_errors, with_method_lists
+from experiments.stages.setup import harness_program, load_pipeline, load_prompts, resolved, start_record
 from experiments.system.progress import progress
 from experiments.tables.probe_rows import structure_values
 from litefocus.sites import find_sites, find_unet
@@ -231,22 +228,9 @@ def token_rate(pipeline: Pipeline, duration_s: float) -> float:
     return pipeline.latent_grid(duration_s)[0] / 2**block / duration_s
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="probe")
-def hydra_main(config: DictConfig) -> None:
-    """Hydra's entry point."""
-    with one_line_errors():
-        text = probe(config)
-        print(f"\n{text}\nresults: {Path(config.out_dir)}")
-
-
 def main() -> None:
-    """Check the command line and the run folder first: a mistake there is one line and exit code 2."""
-    with one_line_errors():
-        sys.argv[1:] = with_method_lists(sys.argv[1:])
-        config = check_overrides(sys.argv[1:], config_name="probe")
-        if config is not None:
-            check_writable(Path(config.out_dir))  # Hydra's log would be the first to fail, with a traceback.
-        hydra_main()
+    """The command line."""
+    harness_program("probe", probe, __doc__)
 
 
 if __name__ == "__main__":

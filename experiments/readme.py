@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from experiments.leaderboard import leaderboard
-from experiments.system.cli import one_line_errors
+from experiments.system.cli import one_line_errors, print_help_if_asked
 from experiments.system.files import write_whole
 from experiments.tables.formats import to_markdown
 from experiments.tables.run_tables import tables_of
@@ -54,6 +54,7 @@ def main() -> None:
     """The command line: a document, and `check` to leave it as it is."""
     with one_line_errors():
         arguments = sys.argv[1:]
+        print_help_if_asked(arguments, __doc__)
         if len(arguments) not in (1, 2) or arguments[1:] not in ([], ["check"]):
             raise ValueError("give a document and optionally the word check: python -m experiments.readme README.md")
         path = Path(arguments[0])

@@ -16,25 +16,16 @@ from experiments.figures.step_time_figure import step_time_figure
 from experiments.figures.training_figures import training_figure
 from experiments.listen.page import write_listening_page
 from experiments.listen.spectrogram_figure import spectrogram_figure
-from experiments.records import (
-    ClipRecord,
-    MetricRecord,
-    ProbeRunRecord,
-    Record,
-    RunRecord,
-    StartRecord,
-    TimingRecord,
-    of_kind,
-    read_records,
-)
-from experiments.records.current import current
-from experiments.records.provenance import places, provenance, settings_line
+from experiments.records import ClipRecord, MetricRecord, TimingRecord
+from experiments.records.provenance import places, provenance
+from experiments.records.run import Run
+from experiments.records.store import record_files
 from experiments.system.cli import one_folder, one_line_errors
 from experiments.system.files import write_whole
 from experiments.tables.escaping import plain_line
 from experiments.tables.formats import to_markdown
 from experiments.tables.quality_tables import write_tables
-from experiments.tables.run_tables import tables_of
+from experiments.tables.run_tables import all_tables, joined_tables, tables_of
 from experiments.tables.speed_rows import speed_rows
 
 logger = logging.getLogger(__name__)
@@ -47,6 +38,8 @@ RENDERED = (".md", ".csv", ".tex", ".svg", ".png", ".pdf")
 
 def report(run_dir: Path) -> str:
     """Write report.md, tables/, figures/ and listen.html into a run folder.
+
+    A folder of runs gets their tables joined, a column naming the run, and nothing else.
 
     Returns:
         The report as markdown.
@@ -67,56 +60,69 @@ def report(run_dir: Path) -> str:
 
 
 def _write_report(run_dir: Path) -> str:
-    records = read_records(run_dir)
-    starts = _starts(records)
-    if not starts:
+    if run_dir.is_dir() and not record_files(run_dir) and (folders := run_folders(run_dir)):
+        return _write_joined(run_dir, folders)
+    run = Run.load(run_dir)
+    if not run.starts:
         raise ValueError(f"{run_dir}: no records to report; run the generate or timing stage first")
-    tables = tables_of(run_dir)
+    tables = all_tables(run)
     _drop_stale(run_dir / "tables", write_tables(tables.values(), run_dir / "tables"), "")
-    title = starts[-1].config.get("name", run_dir.name)
+    title = run.starts[-1].config.get("name", run_dir.name)
     shown = [to_markdown(table) for name, table in tables.items() if not name.startswith(DETAIL)]
-    shown = shown or [plain_line(line) for line in provenance(starts).splitlines()]
-    text = "\n".join([f"# {plain_line(str(title))}\n", *not_scored(records), *shown])
+    shown = shown or [plain_line(line) for line in provenance(run.starts).splitlines()]
+    text = "\n".join([f"# {plain_line(str(title))}\n", *not_scored(run), *shown])
     write_whole(run_dir / "report.md", text)
-    _drop_stale(run_dir / "figures", draw_figures(run_dir, run_dir / "figures"), QUALITY_FIGURES)
-    if has_audio(run_dir, records):
+    _drop_stale(run_dir / "figures", _draw(run, run_dir / "figures"), QUALITY_FIGURES)
+    if has_audio(run):
         write_listening_page(run_dir)
+    return text
+
+
+def run_folders(folder: Path) -> list[Path]:
+    """The runs directly below a folder, by name: those of a -m whose jobs could not share one."""
+    return sorted({path.parent for path in folder.glob("*/records*.jsonl")})
+
+
+def _write_joined(folder: Path, runs: Sequence[Path]) -> str:
+    """The tables of several runs as one, in the folder above them; each run keeps its own report."""
+    tables = joined_tables({run.name: tables_of(run) for run in runs})
+    _drop_stale(folder / "tables", write_tables(tables.values(), folder / "tables"), "")
+    shown = [to_markdown(table) for name, table in tables.items() if not name.startswith(DETAIL)]
+    listed = "".join(f"- [{run.name}]({run.name}/report.md)\n" for run in runs)
+    text = "\n".join([f"# {plain_line(folder.name)}\n", listed, *shown])
+    write_whole(folder / "report.md", text)
     return text
 
 
 def draw_figures(run_dir: Path, folder: Path) -> list[Path]:
     """Every figure that a run's records can fill, written into a folder as svg, png and pdf; returns their paths."""
-    records = read_records(run_dir)
-    starts = _starts(records)
+    return _draw(Run.load(run_dir), folder)
+
+
+def _draw(run: Run, folder: Path) -> list[Path]:
     written: list[Path] = []
-    if timings := of_kind(records, TimingRecord):
-        subtitle = f"{places(timings, starts)}\n{settings_line(current(records))}"
-        written += speed_figures(speed_rows(records), folder, subtitle)
-    written += step_time_figure(records, folder / "step_time")
-    written += quality_figures(records, folder)
-    written += probe_figures(records, folder)
-    written += training_figure(run_dir, folder / "training")
-    written += gate_figure(run_dir, folder / "gate")
-    if has_audio(run_dir, records):
-        written += spectrogram_figure(run_dir, folder / "spectrograms")
+    if timings := run.of_kind(TimingRecord):
+        written += speed_figures(speed_rows(run), folder, f"{places(timings, run.starts)}\n{run.settings()}")
+    written += step_time_figure(run, folder / "step_time")
+    written += quality_figures(run, folder)
+    written += probe_figures(run.records, folder)
+    written += training_figure(run.folder, folder / "training")
+    written += gate_figure(run.folder, folder / "gate")
+    if has_audio(run):
+        written += spectrogram_figure(run.folder, folder / "spectrograms")
     return written
 
 
-def _starts(records: list[Record]) -> list[StartRecord]:
-    return [*of_kind(records, RunRecord)] or [*of_kind(records, ProbeRunRecord)]
-
-
-def has_audio(run_dir: Path, records: list[Record]) -> bool:
+def has_audio(run: Run) -> bool:
     """Whether some of the clips are here to hear; committed results leave theirs out."""
-    return any((run_dir / clip.audio).exists() for clip in of_kind(records, ClipRecord))
+    return any((run.folder / clip.audio).exists() for clip in run.of_kind(ClipRecord))
 
 
-def not_scored(records: list[Record]) -> list[str]:
+def not_scored(run: Run) -> list[str]:
     """A line for a reader who looks for quality where the score stage ran without metrics; nothing elsewhere."""
-    starts = of_kind(records, RunRecord)
-    if not starts or of_kind(records, MetricRecord):
+    if not run.runs or run.of_kind(MetricRecord):
         return []
-    config = starts[-1].config
+    config = run.runs[-1].config
     if "score" not in config.get("stages", ()) or (config.get("metrics") or {}).get("preset") is not None:
         return []
     return ["Not scored: no metrics were chosen; the same command with `metrics=strict` scores these clips.\n"]

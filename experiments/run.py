@@ -10,6 +10,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import hydra
@@ -37,14 +38,14 @@ from experiments.records.folder import (
     check_writable,
     locked,
 )
-from experiments.report import report
+from experiments.report import report, run_folders
 from experiments.stages.generate import generate_clips
 from experiments.stages.score import embed_clips, is_scored, score_run
 from experiments.stages.setup import load_pipeline, load_prompts, resolved, score_start_record, start_record
 from experiments.stages.timing import is_timed, time_duration
-from experiments.system.cli import CONF_DIR, check_overrides, one_line_errors, with_method_lists
+from experiments.system.cli import CONF_DIR, check_overrides, one_line_errors, print_help_if_asked, with_method_lists
 from experiments.system.environment import describe
-from experiments.system.multirun import study_of
+from experiments.system.multirun import check_launcher, study_of
 from experiments.system.preemption import signals_held_back
 from experiments.tracking import check_tracker, track
 
@@ -136,8 +137,10 @@ def _run_pipeline(
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")
 def hydra_main(config: DictConfig) -> None:
     """Hydra's entry point: configuration in, files out, the report on the terminal."""
-    text = run(config)
-    if text and HydraConfig.get().mode == RunMode.RUN:
+    alone = HydraConfig.get().mode == RunMode.RUN  # of several jobs Hydra says which one failed, on a line of its own
+    with one_line_errors() if alone else nullcontext():
+        text = run(config)
+    if text and alone:
         print(f"\n{text}\nresults: {Path(config.out_dir)}")
 
 
@@ -146,6 +149,8 @@ def main() -> None:
     # Hydra hands errors of its own and of jobs on, instead of printing a traceback and leaving.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     with one_line_errors():
+        print_help_if_asked(sys.argv[1:], __doc__, "config")
+        check_launcher(sys.argv[1:])
         words = with_method_lists(sys.argv[1:])
         study = study_of(words, CONF_DIR)
         commands = [words] if study is None else study.commands(generates=_check(study.words, study.apart))
@@ -155,6 +160,8 @@ def main() -> None:
             _check(command)
             sys.argv[1:] = command
             hydra_main()
+        if study is not None and study.apart and run_folders(Path(study.folder)):
+            print(f"\n{report(Path(study.folder))}\nresults: {study.folder}")
 
 
 def _check(words: list[str], apart: Sequence[str] = ()) -> bool:

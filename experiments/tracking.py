@@ -12,13 +12,14 @@ import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from experiments.listen.data import Cell, Grid, gather
-from experiments.records import MetricRecord, Record, RunRecord, TimingRecord, of_kind, read_records
-from experiments.records.current import current
-from experiments.records.provenance import provenance, quality_notes, settings_line
+from experiments.records import TimingRecord
+from experiments.records.provenance import provenance
+from experiments.records.run import Run
 from experiments.tables.escaping import safe_cell
+from experiments.tables.quality_rows import by_metric, differences, headline, main_baseline, presets, readings
 from experiments.tables.speed_rows import speed_rows
 
 logger = logging.getLogger(__name__)
@@ -41,10 +42,10 @@ def track(run_dir: Path, config: Mapping[str, Any]) -> None:
     check_tracker(options)
     if options["name"] == "none":
         return
-    records = read_records(run_dir)
-    if not of_kind(records, RunRecord):
+    recorded = Run.load(run_dir)
+    if not recorded.runs:
         raise ValueError(f"{run_dir}: no records to track; run the generate or timing stage first")
-    _send(run_dir, records, options)
+    _send(recorded, options)
 
 
 def check_tracker(options: Mapping[str, Any]) -> None:
@@ -74,26 +75,26 @@ def _wandb() -> Any:
     return wandb
 
 
-def _send(run_dir: Path, records: list[Record], options: Mapping[str, Any]) -> None:
+def _send(recorded: Run, options: Mapping[str, Any]) -> None:
     wandb = _wandb()
     try:
-        _send_to(wandb, run_dir, records, options)
+        _send_to(wandb, recorded, options)
     except wandb.Error as error:
         reason = " ".join(str(error).split())
         raise ConnectionError(f"not tracked ({reason}); the report is written, stages=[report] tracks it") from error
 
 
-def _send_to(wandb: Any, run_dir: Path, records: list[Record], options: Mapping[str, Any]) -> None:
-    newest = of_kind(records, RunRecord)[-1]
+def _send_to(wandb: Any, recorded: Run, options: Mapping[str, Any]) -> None:
+    run_dir, newest = recorded.folder, recorded.runs[-1]
     # Neither console output, code, git state, host name nor folders are uploaded: the records hold what is needed.
     settings = wandb.Settings(
         console="off", disable_git=True, save_code=False, x_disable_stats=True, x_disable_meta=True, silent=True
     )
-    notes = [provenance([newest]), settings_line(current(records)), *quality_notes(of_kind(records, RunRecord))]
+    notes = [provenance([newest]), *recorded.quality_notes()]
     if options["mode"] == "offline":
-        _drop_unsent(run_dir, tracking_id(records))
+        _drop_unsent(run_dir, tracking_id(recorded))
     with wandb.init(
-        id=tracking_id(records),
+        id=tracking_id(recorded),
         name=str(newest.config.get("name", run_dir.name)),
         project=options["project"],
         entity=options["entity"],
@@ -108,16 +109,16 @@ def _send_to(wandb: Any, run_dir: Path, records: list[Record], options: Mapping[
     ) as run:
         run.define_metric("duration_s")
         run.define_metric("*", step_metric="duration_s")
-        rows = list(history(records))
+        rows = list(history(recorded))
         for name in dict.fromkeys(name for row in rows for name in row if name != "duration_s"):
             # W&B would keep the last row's value in the summary, under a name without its length.
             run.define_metric(name, step_metric="duration_s", summary="none")
         for row in rows:
             run.log(row)
-        run.summary.update(summary(records))
-        run.log(_media(run_dir, gather(records, run_dir), int(options["audio_prompts"]), wandb))
+        run.summary.update(summary(recorded))
+        run.log(_media(recorded, int(options["audio_prompts"]), wandb))
         folder = Path(run.settings.sync_dir)
-    logger.info("%s: tracked as W&B run %s", run_dir, tracking_id(records))
+    logger.info("%s: tracked as W&B run %s", run_dir, tracking_id(recorded))
     if options["mode"] == "offline":
         print(f"to upload it: wandb sync {shlex.quote(str(folder))}")
 
@@ -128,44 +129,64 @@ def _drop_unsent(run_dir: Path, run_id: str) -> None:
         shutil.rmtree(folder)
 
 
-def tracking_id(records: list[Record]) -> str:
+def tracking_id(recorded: Run) -> str:
     """The W&B run id: the same for the same run whenever and wherever it is tracked, another for a fresh run."""
-    first = of_kind(records, RunRecord)[0]
+    first = recorded.runs[0]
     return hashlib.sha256(f"{first.config.get('name')}\0{first.run_id}".encode()).hexdigest()[:16]
 
 
-def summary(records: list[Record]) -> dict[str, float]:
-    """Name -> number: `fad/litefocus/10s`, its `.low` and `.high`, `step_s/litefocus/10s`, `speedup/litefocus/10s`."""
-    numbers: dict[str, float] = {}
-    for row in speed_rows(records):
-        where = f"{row.method}/{row.duration_s:g}s"
+class Number(NamedTuple):
+    """A value at a length; `bound` is .low or .high for one of its interval. A curve is drawn against the length."""
+
+    duration_s: float
+    name: str
+    value: float
+    bound: str = ""
+    is_curve: bool = False
+
+
+def numbers(recorded: Run) -> Iterator[Number]:
+    """Speed, the metrics of the main table with the bounds that it prints, and their differences to the baseline.
+
+    The tables that are sent hold the rest. Of several presets each stands before its metrics, `strict/fad/litefocus`.
+    """
+    for row in speed_rows(recorded):
         values = {"step_s": row.step_s, "clip_s": row.clip_s, "speedup": row.speedup and row.speedup.median}
-        numbers |= {f"{name}/{where}": value for name, value in values.items() if value is not None}
-    for record in _whole(records):
-        name = f"{record.metric}/{_method(record)}/{record.duration_s:g}s"
-        numbers |= {name: record.value, f"{name}.low": record.low, f"{name}.high": record.high}
-    return {name: value for name, value in numbers.items() if math.isfinite(value)}
+        for name, value in values.items():
+            yield Number(row.duration_s, f"{name}/{row.method}", math.nan if value is None else value, is_curve=True)
+    found = presets(recorded)
+    for preset in found:
+        shown = [record for record in readings(recorded, preset) if record.window < 0]
+        paired = differences(recorded, preset)
+        against = main_baseline(paired, recorded.baseline)
+        shown += [difference for key, difference in paired.items() if key[2] == against]
+        metrics = headline(by_metric(shown))
+        for record in (record for record in shown if record.metric in metrics):
+            arm = f"{record.method}-{record.baseline}" if record.baseline else record.method
+            name = f"{f'{preset}/' * (len(found) > 1)}{record.metric}/{arm}"
+            yield Number(record.duration_s, name, record.value, is_curve=not record.baseline)
+            yield Number(record.duration_s, name, record.low, ".low")
+            yield Number(record.duration_s, name, record.high, ".high")
 
 
-def _whole(records: list[Record]) -> list[MetricRecord]:
-    return [record for record in of_kind(current(records), MetricRecord) if record.window < 0]
+def summary(recorded: Run) -> dict[str, float]:
+    """Name -> number: `speedup/litefocus/10s`, `kl/litefocus/10s`, its `.low` and `.high`, `kl/litefocus-dense/10s`."""
+    found = {f"{n.name}/{n.duration_s:g}s{n.bound}": n.value for n in numbers(recorded)}
+    return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
-def _method(record: MetricRecord) -> str:
-    return f"{record.method}-{record.baseline}" if record.baseline else record.method
+def history(recorded: Run) -> Iterator[dict[str, float]]:
+    """One row per length, for curves against `duration_s`: values of methods, without bounds and differences."""
+    rows: dict[float, dict[str, float]] = {}
+    for number in numbers(recorded):
+        if number.is_curve and math.isfinite(number.value):
+            rows.setdefault(number.duration_s, {})[number.name] = number.value
+    yield from ({"duration_s": duration, **rows[duration]} for duration in sorted(rows))
 
 
-def history(records: list[Record]) -> Iterator[dict[str, float]]:
-    """One row per length, for curves against `duration_s`: every summary number, and the timing rounds' spread."""
-    numbers = summary(records)
-    for duration in sorted({row.duration_s for row in speed_rows(records)} | {r.duration_s for r in _whole(records)}):
-        suffix = f"/{duration:g}s"
-        row = {name.replace(suffix, ""): value for name, value in numbers.items() if f"{name}.".count(f"{suffix}.")}
-        yield {"duration_s": duration, **row}
-
-
-def _media(run_dir: Path, grid: Grid, audio_prompts: int, wandb: Any) -> dict[str, Any]:
+def _media(recorded: Run, audio_prompts: int, wandb: Any) -> dict[str, Any]:
     """Tables from csv files, figures from png files, the timing rounds, and clips to hear."""
+    run_dir, grid = recorded.folder, gather(recorded)
     media: dict[str, Any] = {}
     for path in sorted([*run_dir.glob("*.csv"), *run_dir.glob("tables/*.csv")]):
         with path.open(newline="", encoding="utf-8") as file:
@@ -173,7 +194,7 @@ def _media(run_dir: Path, grid: Grid, audio_prompts: int, wandb: Any) -> dict[st
         media[f"tables/{path.stem}"] = wandb.Table(columns=header, data=typed(rows))
     for path in sorted(run_dir.glob("figures/*.png")):
         media[f"figures/{path.stem}"] = wandb.Image(str(path))
-    media["timing_rounds"] = _timing_table(read_records(run_dir), wandb)
+    media["timing_rounds"] = _timing_table(recorded.of_kind(TimingRecord), wandb)
     media["clips"] = _clip_table(grid, wandb)
     first = set(list(grid.captions)[:audio_prompts])
     for cell, clip in grid.clips.items():
@@ -199,10 +220,10 @@ def _typed_column(cells: Sequence[str]) -> list[str | float | None]:
     return [number if math.isfinite(number) else None for number in numbers]
 
 
-def _timing_table(records: list[Record], wandb: Any) -> Any:
+def _timing_table(timings: Sequence[TimingRecord], wandb: Any) -> Any:
     rows = [
         [timing.duration_s, arm, index, latency]
-        for timing in of_kind(records, TimingRecord)
+        for timing in timings
         for arm, latencies in timing.latencies_s.items()
         for index, latency in enumerate(latencies)
     ]

@@ -104,13 +104,13 @@ def unet_step_cost(
         twin(
             torch.empty(batch, twin.config.in_channels, *latent_grid, device="meta"),
             0,
-            **_conditions(twin, batch, text_tokens),
+            **text_inputs(twin, batch, text_tokens),
         )
     return counter.cost()
 
 
-def _conditions(unet: Any, batch: int, text_tokens: tuple[int, int]) -> dict[str, torch.Tensor | None]:
-    """Inputs of the right shapes: AudioLDM 2 has two text streams, AudioLDM and MusicLDM a class embedding."""
+def text_inputs(unet: Any, batch: int, text_tokens: tuple[int, int] = (8, 16)) -> dict[str, torch.Tensor | None]:
+    """Weightless inputs of the right shapes: two text streams for AudioLDM 2, else a class embedding."""
     empty = partial(torch.empty, device="meta")
     if "encoder_hidden_states_1" in inspect.signature(unet.forward).parameters:
         widths = [width for width in unet.config.cross_attention_dim[0] if width is not None]

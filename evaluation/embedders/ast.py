@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from evaluation.embedders.clap import _from_folder, model_from_folder
+from evaluation.embedders.clap import from_folder, model_from_folder
 from evaluation.embedders.network import NetworkEmbedder
 from evaluation.embedders.protocol import Output
 from evaluation.weights import WeightSource
@@ -68,7 +68,7 @@ class AstEmbedder(NetworkEmbedder):
         """transformers' ASTFeatureExtractor."""
         from transformers import ASTFeatureExtractor
 
-        return _from_folder(ASTFeatureExtractor, self.path)
+        return from_folder(ASTFeatureExtractor, self.path)
 
     def _front_end(self) -> str:
         # The extractor takes torchaudio's filter bank where that is installed, and its own otherwise.

@@ -62,7 +62,10 @@ def build_embedders(
 # Made beside the packages of this repository; see docs/published-tools.md.
 PUBLISHED_ENVIRONMENT = Path(__file__).resolve().parents[2] / ".venv-published"
 MAKE_PUBLISHED = "make install-published (about 7 GB; in the repository's folder)"
-WEIGHT_OPTIONS = ("vggish", "cnn14_16k", "cnn14_32k", "ast", "passt", "clap", "clap_music_speech", "tokenizer")
+WEIGHT_OPTIONS = (
+    "vggish", "cnn14_16k", "cnn14_32k", "ast", "passt", "clap", "clap_music_speech", "tokenizer", "aesthetics",
+    "ms_clap", "gpt2",
+)  # fmt: skip
 
 
 def _source(weights: Mapping[str, str], option: str, default: WeightSource) -> WeightSource | Path:
@@ -134,15 +137,31 @@ def _package_clap(weights: Mapping[str, str], options: dict[str, Any]) -> Embedd
     return _of_package(PackageClapEmbedder, _source(weights, "clap", published.CLAP_630K), options)
 
 
-def _of_package(embedder: Any, source: WeightSource | Path, options: dict[str, Any]) -> Embedder:
+def _aesthetics(weights: Mapping[str, str], options: dict[str, Any]) -> Embedder:
+    from evaluation.embedders.packages import PackageAestheticsEmbedder
+
+    source = _source(weights, "aesthetics", published.AUDIOBOX_AESTHETICS)
+    return _of_package(PackageAestheticsEmbedder, source, options)
+
+
+def _ms_clap(weights: Mapping[str, str], options: dict[str, Any]) -> Embedder:
+    from evaluation.embedders.ms_clap import TOKENIZER, MsClapEmbedder
+
+    tokenizer = _source(weights, "gpt2", TOKENIZER)
+    return _of_package(MsClapEmbedder, _source(weights, "ms_clap", published.MS_CLAP), options, tokenizer=tokenizer)
+
+
+def _of_package(
+    embedder: Any, source: WeightSource | Path, options: dict[str, Any], **files: WeightSource | Path
+) -> Embedder:
     """In this process where its packages are installed, else in a process of the environment that has them."""
     if _installed(embedder.distributions):
-        made: Embedder = embedder(source, **options)
+        made: Embedder = embedder(source, **files, **options)
         return made
     from evaluation.embedders.worker_embedder import WorkerEmbedder
 
     target = f"{embedder.__module__}.{embedder.__qualname__}"
-    return WorkerEmbedder(target, PUBLISHED_ENVIRONMENT, source, make_with=MAKE_PUBLISHED, **options)
+    return WorkerEmbedder(target, PUBLISHED_ENVIRONMENT, source, files=files, make_with=MAKE_PUBLISHED, **options)
 
 
 def _installed(distributions: Sequence[str]) -> bool:
@@ -186,4 +205,6 @@ BUILDERS: dict[str, Builder] = {
     "package_passt": _package_passt,
     "package_vggish": _package_vggish,
     "package_clap": _package_clap,
+    "aesthetics": _aesthetics,
+    "ms_clap": _ms_clap,
 }

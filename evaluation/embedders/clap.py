@@ -31,12 +31,6 @@ INDEX_BUFFERS = ("position_ids", "token_type_ids", "relative_position_index", "a
 HTSAT_UNFUSED = WeightSource(
     "weights.clap", "clap-htsat-unfused", "the Hugging Face hub, laion/clap-htsat-unfused", "Apache-2.0"
 )
-LARGER_MUSIC_AND_SPEECH = WeightSource(
-    "weights.clap",
-    "larger_clap_music_and_speech",
-    "the Hugging Face hub, laion/larger_clap_music_and_speech",
-    "Apache-2.0",
-)
 
 
 class ClapEmbedder(NetworkEmbedder):
@@ -89,14 +83,14 @@ class ClapEmbedder(NetworkEmbedder):
         """transformers' ClapFeatureExtractor, read for its settings only."""
         from transformers import ClapFeatureExtractor
 
-        return _from_folder(ClapFeatureExtractor, self.path)
+        return from_folder(ClapFeatureExtractor, self.path)
 
     @cached_property
     def tokenizer(self) -> Any:
         """The model's tokenizer."""
         from transformers import AutoTokenizer
 
-        return tells_captions_apart(_from_folder(AutoTokenizer, self.path), self.path)
+        return tells_captions_apart(from_folder(AutoTokenizer, self.path), self.path)
 
     def embed(self, waveforms: Sequence[Array]) -> list[Features]:
         """See :meth:`evaluation.embedders.protocol.Embedder.embed`."""
@@ -191,7 +185,7 @@ def model_from_folder(cls: Any, path: Path) -> Any:
         WeightsError: no such model, or a tensor is missing or of another shape; index buffers, which are no weights
             and follow from the sizes, may be missing, as older releases did not save them.
     """
-    model, found = _from_folder(cls, path, output_loading_info=True, ignore_mismatched_sizes=True)
+    model, found = from_folder(cls, path, output_loading_info=True, ignore_mismatched_sizes=True)
     missing = [name for name in found["missing_keys"] if not name.endswith(INDEX_BUFFERS)]
     lacking = sorted({*missing, *(name for name, *_ in found["mismatched_keys"])})
     if lacking:
@@ -202,7 +196,7 @@ def model_from_folder(cls: Any, path: Path) -> Any:
     return model
 
 
-def _from_folder(cls: Any, path: Path, **options: Any) -> Any:
+def from_folder(cls: Any, path: Path, **options: Any) -> Any:
     """``cls.from_pretrained`` from local files only, tensors from safetensors only, no code of the folder's."""
     try:
         return cls.from_pretrained(

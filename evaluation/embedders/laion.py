@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from evaluation.embedders.clap import INDEX_BUFFERS, ClapEmbedder, _from_folder, refuse_fusion, tells_captions_apart
+from evaluation.embedders.clap import INDEX_BUFFERS, ClapEmbedder, from_folder, refuse_fusion, tells_captions_apart
 from evaluation.embedders.network import hash_weights
 from evaluation.embedders.protocol import identity_of
 from evaluation.embedders.spectrogram import take_stored_stft
@@ -86,7 +86,7 @@ class LaionClapEmbedder(ClapEmbedder):
         from transformers import AutoTokenizer
 
         folder = find_weights(self._tokenizer)
-        return tells_captions_apart(_from_folder(AutoTokenizer, folder), folder)
+        return tells_captions_apart(from_folder(AutoTokenizer, folder), folder)
 
     @property
     def sources(self) -> tuple[WeightSource | str | Path, ...]:

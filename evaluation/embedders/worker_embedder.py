@@ -20,7 +20,7 @@ import subprocess
 import tempfile
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache, cached_property
 from pathlib import Path
 from typing import IO, Any
@@ -57,6 +57,7 @@ class WorkerEmbedder:
         target: dotted name of the class.
         environment: folder of a virtual environment, or an interpreter; relative to the current folder.
         weights: argument ``weights`` of the class, found (or fetched and checked) by this side; None for none.
+        files: further such arguments by name.
         make_with: the command that makes the environment, for the error that says it is missing.
         options: the class's further arguments, as plain values of JSON.
 
@@ -70,6 +71,7 @@ class WorkerEmbedder:
         environment: str | Path,
         weights: WeightSource | str | Path | None = None,
         *,
+        files: Mapping[str, WeightSource | str | Path] | None = None,
         make_with: str = "",
         **options: Any,
     ) -> None:
@@ -77,12 +79,13 @@ class WorkerEmbedder:
         self.folder = Path(environment).expanduser()
         self.python = _interpreter(self.folder, target, make_with)
         self.source = weights
+        self.files = dict(files or {})
         self.options = options
 
     @property
     def sources(self) -> tuple[WeightSource | str | Path, ...]:
         """What must be there before it runs."""
-        return () if self.source is None else (self.source,)
+        return (*(() if self.source is None else (self.source,)), *self.files.values())
 
     @property
     def name(self) -> str:
@@ -132,7 +135,8 @@ class WorkerEmbedder:
     @cached_property
     def _worker(self) -> _Worker:
         weights = {} if self.source is None else {"weights": str(find_weights(self.source))}
-        return _worker(self.python, self.target, json.dumps({**weights, **self.options}, sort_keys=True))
+        files = {name: str(find_weights(source)) for name, source in self.files.items()}
+        return _worker(self.python, self.target, json.dumps({**weights, **files, **self.options}, sort_keys=True))
 
     @property
     def _description(self) -> dict[str, Any]:

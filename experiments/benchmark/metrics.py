@@ -23,9 +23,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.system.cli import one_line_errors
 from experiments.system.files import write_whole
-from experiments.system.settings import parse_settings
+from experiments.system.settings import program
 
 CLIP_S = 10.0
 SAMPLE_RATE = 16_000
@@ -165,15 +164,13 @@ def run(settings: BenchmarkSettings) -> dict[str, Any]:
     return results
 
 
-def main() -> None:
-    """The command line: key=value words."""
-    with one_line_errors():
-        chosen = parse_settings(BenchmarkSettings, sys.argv[1:])
-        text = json.dumps(run(chosen), indent=1)
-        if chosen.out:
-            write_whole(Path(chosen.out), text + "\n")
-        print(text)
+def write(settings: BenchmarkSettings) -> str:
+    """`run`, as json; also written to `out` where that is given."""
+    text = json.dumps(run(settings), indent=1)
+    if settings.out:
+        write_whole(Path(settings.out), text + "\n")
+    return text
 
 
 if __name__ == "__main__":
-    main()
+    program(BenchmarkSettings, write, __doc__)

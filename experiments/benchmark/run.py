@@ -9,14 +9,11 @@ the records alone: `python -m experiments.benchmark.report results/benchmark_cpu
 
 import logging
 import os
-import sys
-import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import hydra
 import torch
 from omegaconf import DictConfig
 
@@ -37,10 +34,9 @@ from experiments.matrix.conditions import Method
 from experiments.pipelines.pipeline import Pipeline
 from experiments.records import AA_SUFFIX, CellRecord, RoundRecord, append_record
 from experiments.records.folder import locked
-from experiments.stages.setup import load_pipeline, resolved, start_record
-from experiments.stages.timing import materialised_gib, time_round, unet_step
-from experiments.system.cli import CONF_DIR, check_overrides, one_line_errors
-from experiments.system.memory import available_gib, working_memory_gib
+from experiments.stages.setup import harness_program, load_pipeline, resolved, start_record
+from experiments.stages.timing import does_not_fit, time_round, unet_step
+from experiments.system.memory import working_memory_gib
 from experiments.system.progress import progress
 from litefocus import TokenGrid
 from litefocus.cost import SiteCost, site_cost, unet_step_cost
@@ -185,15 +181,6 @@ def matrix_product(device: torch.device, dtype: torch.dtype) -> tuple[Call, int]
     return call, 2 * size**3
 
 
-def does_not_fit(pipeline: Pipeline, method: Method, duration_s: float, batch: int) -> str:
-    """Why a materialising arm would not fit in memory; empty if it fits."""
-    if not method.materialised:
-        return ""
-    needed = materialised_gib(pipeline, duration_s, batch)
-    free = available_gib(pipeline.device)
-    return "" if needed < 0.9 * free else f"needs about {needed:.1f} GiB for scores, {free:.1f} GiB are free"
-
-
 def costs(
     arms: Mapping[str, Arm], level: str, duration_s: float, batch: int, steps: int
 ) -> dict[str, dict[str, int | None]]:
@@ -255,19 +242,9 @@ def attention_backend(device: torch.device) -> str:
     return f"cuDNN {torch.backends.cudnn.version()}, enabled: {', '.join(name for name, on in enabled.items() if on)}"
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="benchmark")
-def hydra_main(config: DictConfig) -> None:
-    """Hydra's entry point: configuration in, records, tables and figures out."""
-    with one_line_errors():
-        start = time.perf_counter()
-        text = benchmark(config)
-        print(f"\n{text}\nresults: {Path(config.out_dir)} ({time.perf_counter() - start:.0f} s)")
-
-
 def main() -> None:
-    """Check the command line first: a mistake there is one line and exit code 2."""
-    check_overrides(sys.argv[1:], config_name="benchmark")
-    hydra_main()
+    """The command line."""
+    harness_program("benchmark", benchmark, __doc__)
 
 
 if __name__ == "__main__":

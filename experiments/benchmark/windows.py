@@ -11,7 +11,6 @@ Shapes: B batch, C channels, T latents.
 """
 
 import copy
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,8 +31,7 @@ from experiments.benchmark.run import attention_backend, time_rounds
 from experiments.pipelines.pipeline import select_device
 from experiments.records import AA_SUFFIX, CellRecord, append_record
 from experiments.records.folder import locked
-from experiments.stages.setup import prepare_torch, resolved, start_record
-from experiments.system.cli import CONF_DIR, check_overrides, one_line_errors
+from experiments.stages.setup import harness_program, prepare_torch, resolved, start_record
 from experiments.system.memory import GIB, available_gib
 from litefocus import inject_exact_windows
 
@@ -216,17 +214,9 @@ def benchmark_windows(config: DictConfig) -> str:
         return benchmark_report(run_dir)
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="windows")
-def hydra_main(config: DictConfig) -> None:
-    """Hydra's entry point: configuration in, records, tables and figures out."""
-    with one_line_errors():
-        print(f"\n{benchmark_windows(config)}\nresults: {config.out_dir}")
-
-
 def main() -> None:
-    """Check the command line first: a mistake there is one line and exit code 2."""
-    check_overrides(sys.argv[1:], config_name="windows")
-    hydra_main()
+    """The command line."""
+    harness_program("windows", benchmark_windows, __doc__)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from experiments.checks.scoring import (
     check_given_weights,
     check_windows,
     distinct_embedders,
+    keys_of_a_run,
     label,
     network_state,
     planned_scorers,
@@ -36,7 +37,8 @@ def metric_lines(config: DictConfig, prompts: Sequence[Prompt]) -> Iterator[Line
 
     def plan() -> str:
         check_given_weights(config.metrics.weights)
-        scorers.extend(planned_scorers(config, prompts, durations[0]))
+        with keys_of_a_run():
+            scorers.extend(planned_scorers(config, prompts, durations[0]))
         return "; ".join(f"{scorer.preset.name}: {', '.join(scorer.metrics)}" for scorer in scorers)
 
     yield from guarded("metrics", lambda: _chosen(config))

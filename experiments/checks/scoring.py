@@ -1,42 +1,71 @@
 """Whether the score stage can do its work: networks, cache folder, references and windows. Nothing is embedded."""
 
 import logging
+import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from omegaconf import DictConfig
 
+from evaluation.embedders.build import check_sources
 from evaluation.embedders.protocol import Embedder
 from evaluation.embedders.worker_embedder import WorkerEmbedder
 from evaluation.pairing import Clip
 from evaluation.preprocessing import check_window
 from evaluation.scorer import Scorer, computable
-from evaluation.weights import check_weights
+from evaluation.weights import WeightsError, check_weights, find_weights
 from experiments.datasets.prompts import Prompt
 from experiments.stages.score import build_scorer, check_scorable, folder_references, presets_of
+from experiments.system.alphabet import not_latin
 
 logger = logging.getLogger(__name__)
 
 
 def check_scoring(config: DictConfig, prompts: Sequence[Prompt]) -> None:
-    """Find in seconds what the score stage would fail with after the clips are made.
+    """Find in seconds what the score stage would fail with after the clips are made, and fetch the weights it needs.
 
     Raises:
-        ValueError, OSError: metrics that do not suit the pipeline, an unknown or wrong weight file, a reference that
-            is missing, a cache folder that cannot be written, or clips that are too short for a network.
+        ValueError, OSError: metrics that do not suit the pipeline, unknown, missing or wrong weight files, a reference
+            that is missing, a cache folder that cannot be written, or clips that are too short for a network.
     """
     check_scorable(config)
     check_cache(config.metrics.cache_dir)
     check_given_weights(config.metrics.weights)
     if isinstance(config.data.references, str):
         folder_references(Path(config.data.references).expanduser(), prompts)
-    for duration in sorted(map(float, config.durations)):
-        scorers = planned_scorers(config, prompts, duration)
-        for embedder in distinct_embedders(scorers):
-            network_state(embedder)
-        for scorer in scorers:
-            check_windows(scorer, duration)
+    with keys_of_a_run():
+        planned = {d: planned_scorers(config, prompts, d) for d in sorted(map(float, config.durations))}
+        embedders = distinct_embedders([scorer for scorers in planned.values() for scorer in scorers])
+        check_sources(embedders)
+        for duration, scorers in planned.items():
+            for scorer in scorers:
+                check_windows(scorer, duration)
+        for scorer in next(iter(planned.values())):
+            say_what_is_lacking(config, scorer, prompts)
+        for source in dict.fromkeys(s for embedder in embedders for s in getattr(embedder, "sources", ())):
+            find_weights(source)
+
+
+def say_what_is_lacking(config: DictConfig, scorer: Scorer, prompts: Sequence[Prompt]) -> None:
+    """Log which of a preset's metrics these prompts do not allow, and captions that its text encoder does not know."""
+    if lacking := [name for name in scorer.preset.metrics if name not in scorer.metrics and not config.metrics.metrics]:
+        logger.warning(
+            "preset %s without %s: they need what is not given (reference audio: data.references; metrics.labels)",
+            scorer.preset.name, ", ".join(lacking),
+        )  # fmt: skip
+    if "text" in scorer.all_embedders() and (text := not_latin([prompt.text for prompt in prompts])):
+        logger.warning("%s", text)
+
+
+@contextmanager
+def keys_of_a_run() -> Iterator[None]:
+    """Let errors about weights name the setting as a run spells it, metrics.weights.clap."""
+    try:
+        yield
+    except WeightsError as error:
+        raise WeightsError(re.sub(r"(?<![\w./])weights\.(?=\w)", "metrics.weights.", str(error))) from error
 
 
 def planned_scorers(config: DictConfig, prompts: Sequence[Prompt], duration_s: float) -> list[Scorer]:
@@ -72,7 +101,8 @@ def label(embedder: Embedder) -> str:
 
 def network_state(embedder: Embedder) -> str:
     """Where the weights of a network are, or are fetched from; raises OSError where they cannot be had."""
-    return "; ".join(check_weights(source) for source in getattr(embedder, "sources", ())) or "no weight file"
+    with keys_of_a_run():
+        return "; ".join(check_weights(source) for source in getattr(embedder, "sources", ())) or "no weight file"
 
 
 def check_windows(scorer: Scorer, duration_s: float) -> None:

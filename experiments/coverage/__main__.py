@@ -1,5 +1,6 @@
 """The command line."""
 
-from experiments.coverage.command import main
+from experiments.coverage import command
+from experiments.system.settings import program
 
-main()
+program(command.CoverageSettings, command.write, command.__doc__)

@@ -5,8 +5,8 @@ One thread, no network, a few minutes. The choice of the intervals that are prin
 """
 
 import itertools
-import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,6 @@ import numpy as np
 from experiments.coverage.distances import DISTANCE_METHODS, distance_coverage
 from experiments.coverage.means import METHODS, coverage
 from experiments.coverage.populations import Population, committed, distributions
-from experiments.system.cli import one_line_errors
 from experiments.system.files import write_whole
 from experiments.system.progress import progress
 from experiments.tables.formats import Cell, ResultTable, to_csv, to_markdown
@@ -22,7 +21,15 @@ from experiments.tables.formats import Cell, ResultTable, to_csv, to_markdown
 RESULTS = Path("results")
 # (prompts, seeds of each).
 SIZES = ((6, 1), (12, 1), (32, 1), (64, 3), (192, 1))
-SETTINGS = {"repetitions": 4000, "distance_repetitions": 400, "seed": 0}
+
+
+@dataclass(frozen=True)
+class CoverageSettings:
+    """Repetitions for means and for distances; the seed of all that is drawn."""
+
+    repetitions: int = 4000
+    distance_repetitions: int = 400
+    seed: int = 0
 
 
 def populations(results: Path) -> list[Population]:
@@ -64,9 +71,9 @@ def error_note(repetitions: int) -> str:
     return f"{repetitions} repetitions: one standard error of a coverage of .95 is {error:.4f}."
 
 
-def tables(results: Path, settings: dict[str, int]) -> list[ResultTable]:
+def tables(results: Path, settings: CoverageSettings) -> list[ResultTable]:
     """Both tables."""
-    repetitions, fewer, seed = settings["repetitions"], settings["distance_repetitions"], settings["seed"]
+    repetitions, fewer, seed = settings.repetitions, settings.distance_repetitions, settings.seed
     means = ResultTable(
         "means",
         "Coverage of nominal 95% intervals of a mean over prompts",
@@ -96,30 +103,18 @@ def tables(results: Path, settings: dict[str, int]) -> list[ResultTable]:
     return [means, distances]
 
 
-def settings_of(arguments: list[str]) -> dict[str, int]:
-    """SETTINGS with what was given as name=number.
+def write(settings: CoverageSettings) -> str:
+    """Write the tables and return them as markdown.
 
     Raises:
-        ValueError: another name, or no whole number from 1 (seed: from 0).
+        FileNotFoundError: not at the root of a checkout. ValueError: no repetitions, or a seed below 0.
     """
-    settings = dict(SETTINGS)
-    for argument in arguments:
-        name, _, text = argument.partition("=")
-        if name not in SETTINGS:
-            raise ValueError(f"got {argument!r}; accepted are {', '.join(f'{key}=N' for key in SETTINGS)}")
-        if not text.isdecimal() or int(text) < (name != "seed"):
-            raise ValueError(f"{name} must be a whole number from {int(name != 'seed')}, got {text!r}")
-        settings[name] = int(text)
-    return settings
-
-
-def main() -> None:
-    """Write the tables and print them."""
-    with one_line_errors():
-        settings = settings_of(sys.argv[1:])
-        if not (RESULTS / "testbed").is_dir():
-            raise FileNotFoundError(f"no {RESULTS / 'testbed'} here; run from the root of the checkout")
-        for table in tables(RESULTS, settings):
-            write_whole(RESULTS / "coverage" / f"{table.name}.md", to_markdown(table))
-            write_whole(RESULTS / "coverage" / f"{table.name}.csv", to_csv(table))
-            print(to_markdown(table))
+    if min(settings.repetitions, settings.distance_repetitions) < 1 or settings.seed < 0:
+        raise ValueError(f"got {settings}; give repetitions from 1 and a seed from 0")
+    if not (RESULTS / "testbed").is_dir():
+        raise FileNotFoundError(f"no {RESULTS / 'testbed'} here; run from the root of the checkout")
+    found = tables(RESULTS, settings)
+    for table in found:
+        write_whole(RESULTS / "coverage" / f"{table.name}.md", to_markdown(table))
+        write_whole(RESULTS / "coverage" / f"{table.name}.csv", to_csv(table))
+    return "\n".join(map(to_markdown, found))

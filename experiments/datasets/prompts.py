@@ -3,17 +3,21 @@
 import csv
 import hashlib
 import io
+import json
 import logging
 import re
 import unicodedata
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from experiments.system.download import fetch
 
 logger = logging.getLogger(__name__)
 
+SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl")
 MAX_CAPTION_CHARACTERS = 2000
 AUDIOCAPS_URL = "https://raw.githubusercontent.com/cdjkim/audiocaps/master/dataset/test.csv"
 AUDIOCAPS_SHA256 = "b91c4b7ded2f4f6e7db5b9c4983dc1e1dca3d556f505b61e3fd65cac7e1c638a"
@@ -59,50 +63,83 @@ def check_caption(text: str, where: str) -> str:
     return caption
 
 
-def take(prompts: list[Prompt], limit: int | None, where: str) -> list[Prompt]:
-    """The first `limit` prompts, checked to be some, with ids that differ even where case does not count."""
+def check_prompts(prompts: Any, where: str) -> list[Prompt]:
+    """What a loader returned as a list, checked before any clip is made for it.
+
+    Raises:
+        TypeError: anything but prompts. ValueError: none, an id that is no file name or occurs twice, or a bad caption.
+    """
+    items = list(prompts) if isinstance(prompts, Sequence) and not isinstance(prompts, str) else [prompts]
+    for number, prompt in enumerate(items, start=1):
+        if not isinstance(prompt, Prompt) or not isinstance(prompt.id, str) or not isinstance(prompt.text, str):
+            raise TypeError(
+                f"{where}: item {number} is {prompt!r:.80}; accepted is a list of "
+                "experiments.datasets.prompts.Prompt(id, text), both texts"
+            )
+        if prompt.id != safe_id(prompt.id):
+            raise ValueError(
+                f"{where}: the id {prompt.id!r} is no file name; experiments.datasets.prompts.safe_id makes one of it"
+            )
+        check_caption(prompt.text, f"{where}, caption {number}")
+    return take(items, None, where)
+
+
+def take(prompts: list[Prompt], limit: int | None, where: str, places: Sequence[str] = ()) -> list[Prompt]:
+    """The first `limit` prompts, checked to be some, with ids that differ even where case does not count.
+
+    Args:
+        places: of each prompt, for errors, like "line 3"; by default its number.
+    """
     if limit is not None and (not isinstance(limit, int) or limit < 1):
         raise ValueError(f"data.limit {limit!r}: accepted are whole numbers from 1, or null for all")
     if not prompts:
         raise ValueError(f"{where}: no captions found; give at least one")
-    seen: dict[str, tuple[int, Prompt]] = {}
-    for number, prompt in enumerate(prompts, start=1):
-        if (other := seen.get(prompt.id.lower())) is not None:
+    seen: dict[str, str] = {}
+    for place, prompt in zip(places or [f"caption {n + 1}" for n in range(len(prompts))], prompts, strict=True):
+        here, name = f"{place} ({prompt.text[:60]!r})", prompt.id.lower()
+        if name in seen:
             raise ValueError(
-                f"{where}: the id {other[1].id!r} occurs twice, captions {other[0]} and {number} "
-                f"({prompt.text[:60]!r}); delete one, or name a column of ids that differ (data.id_column)"
+                f"{where}: {seen[name]} and {here} have the same id; delete one, or name a column of ids that differ, "
+                "not in case alone (data.id_column)"
             )
-        seen[prompt.id.lower()] = (number, prompt)
+        seen[name] = here
     return prompts[:limit]
 
 
 def load_captions(
     file: str, column: str = "caption", id_column: str | None = None, limit: int | None = None
 ) -> list[Prompt]:
-    """Read prompts from a .txt (one caption per line) or a .csv file.
+    """Read prompts from a .txt (one caption per line), .csv, .tsv or .jsonl (one object per line) file.
 
     Args:
         file: path of a UTF-8 file.
-        column: caption column of a csv.
-        id_column: id column of a csv; None makes the id from the caption's text.
+        column: where a row or object has its caption.
+        id_column: where it has its id; None makes the id from the caption's text.
         limit: the first so many; None for all.
     Raises:
         FileNotFoundError, ValueError: with the file, what was got and what is accepted.
     """
     path = Path(file).expanduser()
     if not path.is_file():
-        raise FileNotFoundError(f"no caption file at {path}; set data.file to a .txt or .csv file")
-    if path.suffix.lower() == ".csv":
-        rows = read_csv(path, [column] + ([id_column] if id_column else []))
-        pairs = [(row[id_column] if id_column else row[column].strip(), row[column]) for row in rows]
+        raise FileNotFoundError(f"no caption file at {path}; set data.file to one of {', '.join(SUFFIXES)}")
+    if (suffix := path.suffix.lower()) not in SUFFIXES:
+        raise ValueError(f"data.file {path.name}: accepted are files of {', '.join(SUFFIXES)}; convert or rename it")
+    if suffix == ".txt":
+        if id_column:
+            raise ValueError(f"data.id_column {id_column}: {path.name} has no columns; a csv, tsv or jsonl has")
+        column = "caption"
+        rows = {number: {column: line} for number, line in _lines(path)}
     else:
-        lines = read_text(path).split("\n")
-        pairs = [(line.strip(), line) for line in lines if line.strip()]
+        read = read_jsonl if suffix == ".jsonl" else read_csv
+        rows = read(path, [column] + ([id_column] if id_column else []))
     prompts = [
-        Prompt(safe_id(raw_id), check_caption(text, f"{path.name}, caption {number}"))
-        for number, (raw_id, text) in enumerate(pairs, start=1)
+        Prompt(
+            safe_id(row[id_column] if id_column else row[column].strip()),
+            check_caption(row[column], f"{path.name}, line {line}"),
+        )
+        for line, row in rows.items()
     ]
-    return take(prompts, limit, path.name)
+    return take(prompts, limit, path.name, [f"line {line}" for line in rows])
 
 
 def load_demo(limit: int | None = None) -> list[Prompt]:
@@ -119,20 +156,52 @@ def read_text(path: Path) -> str:
         raise ValueError(f"{path.name}: not UTF-8 text ({error.reason} at byte {error.start}); convert it") from error
 
 
-def read_csv(path: Path, columns: list[str]) -> list[dict[str, str]]:
-    """Rows of a csv as dictionaries, with the named columns present and filled in every row."""
-    reader = csv.DictReader(io.StringIO(read_text(path)), strict=True)
+def _lines(path: Path) -> list[tuple[int, str]]:
+    """The lines of a text file that hold anything, with their numbers from 1."""
+    return [(number, line) for number, line in enumerate(read_text(path).split("\n"), start=1) if line.strip()]
+
+
+def read_csv(path: Path, columns: list[str]) -> dict[int, dict[str, str]]:
+    """Line -> row of a .csv, or a .tsv with tabs, with the named columns present and filled in every row."""
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    reader = csv.DictReader(io.StringIO(read_text(path)), strict=True, delimiter=delimiter)
     try:
-        header = reader.fieldnames or []
-        if missing := [column for column in columns if column not in header]:
-            raise ValueError(f"{path.name}: no column {', '.join(missing)}; it has {', '.join(header) or 'none'}")
-        rows = list(reader)
+        _check_columns(path.name, columns, reader.fieldnames or [])
+        rows = {}
+        for row in reader:
+            rows[reader.line_num] = row
     except csv.Error as error:
-        raise ValueError(f"{path.name}, line {reader.line_num}: not a valid csv ({error})") from error
-    for number, row in enumerate(rows, start=2):
+        raise ValueError(f"{path.name}, line {reader.line_num}: not a valid {path.suffix[1:]} ({error})") from error
+    for line, row in rows.items():
         if any(row[column] is None for column in columns):
-            raise ValueError(f"{path.name}, row {number}: fewer fields than the header names")
+            raise ValueError(f"{path.name}, line {line}: fewer fields than the header names")
     return rows
+
+
+def read_jsonl(path: Path, columns: list[str]) -> dict[int, dict[str, str]]:
+    """Line -> object of a .jsonl, with the named keys present: texts, or whole numbers as text."""
+    rows = {}
+    for number, line in _lines(path):
+        where = f"{path.name}, line {number}"
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{where}: not valid JSON ({error}); give one object per line") from error
+        if not isinstance(row, dict):
+            raise ValueError(f'{where}: got {line.strip()[:60]}; accepted are objects, like {{"{columns[0]}": "..."}}')
+        _check_columns(where, columns, row)
+        if wrong := [c for c in columns if not isinstance(row[c], str | int) or isinstance(row[c], bool)]:
+            raise ValueError(f"{where}: {wrong[0]} is {row[wrong[0]]!r:.60}; accepted are texts")
+        rows[number] = {column: str(row[column]) for column in columns}
+    return rows
+
+
+def _check_columns(where: str, columns: list[str], found: Iterable[str]) -> None:
+    if missing := [column for column in columns if column not in found]:
+        raise ValueError(
+            f"{where}: no column {', '.join(missing)}; it has {', '.join(found) or 'none'} (data.column names that of "
+            "the captions, data.id_column that of the ids)"
+        )
 
 
 def load_audiocaps(
@@ -155,7 +224,8 @@ def load_audiocaps(
     path = Path(csv).expanduser() if csv else fetch_audiocaps(Path(cache_dir).expanduser())
     if not path.is_file():
         raise FileNotFoundError(f"no AudioCaps csv at {path}; set data.csv to dataset/test.csv")
-    rows = {row["audiocap_id"]: row["caption"] for row in read_csv(path, ["audiocap_id", "caption"])}
+    read = read_csv(path, ["audiocap_id", "caption"]).values()
+    rows = {row["audiocap_id"]: row["caption"] for row in read}
     ids = list(rows) if name == "975x5" else subset_ids(name)
     if missing := [i for i in ids if i not in rows]:
         raise ValueError(f"{path.name}: {len(missing)} ids of subset {name} are missing, the first is {missing[0]}")

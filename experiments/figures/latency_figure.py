@@ -6,7 +6,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from experiments.figures.style import RC, save, style_of, titled
+from experiments.figures.style import RC, length_axis, save, style_of, titled
 from experiments.records import AA_SUFFIX
 from experiments.tables.benchmark_tables import LEVEL_TITLES, ArmRow, by_level, comparable
 
@@ -32,10 +32,8 @@ def plot_latency(rows: Sequence[ArmRow], ax: Axes) -> Axes:
         colour, marker = style_of(name, names)
         line = "--" if name in limits else ":" if name in first.cell.approximate else "-"
         ax.plot(*zip(*series, strict=True), color=colour, marker=marker, ms=5, lw=1.5, ls=line, label=first.label)
-    durations = sorted({row.cell.duration_s for row in shown})
-    ax.set(xscale="log", yscale="log", xlabel="clip length (s)", ylabel="time per call (s)")
+    ax.set(yscale="log", ylabel="time per call (s)")
     ax.yaxis.set_major_formatter("{x:g}")
-    ax.set_xticks(durations, [f"{d:g}" for d in durations])
-    ax.set_xticks([], minor=True)
+    length_axis([row.cell.duration_s for row in shown], ax)
     ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1.0))
     return ax

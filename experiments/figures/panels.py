@@ -73,13 +73,19 @@ def _head(figure: Figure, title: str, subtitle: str) -> None:
 
 
 def interval_line(
-    x: Sequence[float], points: Sequence[MetricRecord], name: str, label: str, names: Sequence[str], ax: Axes
+    x: Sequence[float],
+    points: Sequence[MetricRecord],
+    name: str,
+    label: str,
+    names: Sequence[str],
+    ax: Axes,
+    ls: str = "-",
 ) -> None:
     colour, marker = style_of(name, names)
     values = [point.value for point in points]
     below = [max(0.0, point.value - point.low) for point in points]
     above = [max(0.0, point.high - point.value) for point in points]
-    style: Any = {"color": colour, "marker": marker, "ms": 5, "lw": 1.4, "elinewidth": 1, "capsize": 2}
+    style: Any = {"color": colour, "marker": marker, "ms": 5, "lw": 1.4, "ls": ls, "elinewidth": 1, "capsize": 2}
     ax.errorbar(x, values, yerr=[below, above], label=label, **style)
 
 

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter, SymmetricalLogLocator
 
 from experiments.figures.panels import finish
-from experiments.figures.style import RC, style_of
+from experiments.figures.style import RC, length_axis, style_of
 from experiments.records import AttentionRecord, ProbeLossRecord, ProbeRunRecord, Record, of_kind
 from experiments.records.provenance import places, quality_notes
 from experiments.records.site_structure import SiteStructure, octaves
@@ -153,16 +153,14 @@ def plot_loss_difference(rows: Sequence[LossRow], ax: Axes) -> Axes:
             capsize=2,
             label=arm[0][0].label,
         )
-    durations = sorted({row.duration_s for row in rows})
     ax.axhline(0, color="#000000", lw=0.8, ls=":")
     # Methods differ by parts of a per cent, controls by tens: linear up to 1%, logarithmic beyond.
     ax.set_yscale("symlog", linthresh=1, linscale=0.8)
     ax.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=1, subs=(1, 3)))
     ax.yaxis.set_major_formatter("{x:g}")
     ax.yaxis.set_minor_formatter(NullFormatter())
-    ax.set(xscale="log", xlabel="clip length (s)", ylabel="loss minus dense (%), symmetric log scale ↓")
-    ax.set_xticks(durations, [f"{duration:g}" for duration in durations])
-    ax.set_xticks([], minor=True)
+    ax.set(ylabel="loss minus dense (%), symmetric log scale ↓")
+    length_axis([row.duration_s for row in rows], ax)
     return ax
 
 
@@ -175,4 +173,4 @@ def loss_figure(rows: Sequence[LossRow], path: Path, subtitle: str) -> list[Path
         )
         for t, ax in zip(levels, grid[0], strict=True):
             plot_loss_difference([row for row in rows if row.t == t], ax).set_title(f"noise level t = {t}", fontsize=9)
-        return finish(figure, list(grid[0]), "Denoising loss of real audio under each method", subtitle, path)
+        return finish(figure, list(grid[0]), "Denoising loss of real audio, 95% intervals over clips", subtitle, path)

@@ -4,7 +4,7 @@ Every plot_* function draws into given axes; `quality_figures` writes the files 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +12,11 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
 from experiments.figures.panels import finish, interval_line, metric_axis, panel_grid, panels
-from experiments.figures.style import RC, style_of
+from experiments.figures.style import RC, length_axis, style_of
 from experiments.figures.sweep_figures import is_sweep, sweep_figures
-from experiments.records import ClipRecord, MetricRecord, Record, RunRecord, of_kind
-from experiments.records.current import current
-from experiments.records.provenance import methods_of, places, quality_notes, settings_line, starts_of
-from experiments.tables.intervals import Intervals
+from experiments.records import ClipRecord, MetricRecord, RunRecord
+from experiments.records.provenance import places, starts_of
+from experiments.records.run import Run
 from experiments.tables.quality_rows import (
     Differences,
     QualityRow,
@@ -28,36 +27,37 @@ from experiments.tables.quality_rows import (
     metric_label,
     presets,
     quality_rows,
-    timing_baseline,
+    readings,
 )
 
 
-def quality_figures(records: list[Record], folder: Path) -> list[Path]:
+def quality_figures(run: Run, folder: Path) -> list[Path]:
     """Draw every quality figure that the records can fill.
 
     Returns:
         The written files: quality, difference, sparsity, pareto, profile (each per preset where there are several).
     """
-    runs = of_kind(records, RunRecord)
-    made = places(of_kind(records, ClipRecord), runs) if runs else ""
+    made = [places(run.of_kind(ClipRecord), run.runs)] if run.runs else []
     written: list[Path] = []
-    found = presets(records)
+    found = presets(run)
     for preset in found:
-        subtitle = "\n".join([made, settings_line(current(records), preset), *quality_notes(runs)]) if runs else ""
+        subtitle = "\n".join([*made, *run.quality_notes(preset)])
         suffix = f"_{preset.replace('-', '_')}" if len(found) > 1 else ""
-        rows = quality_rows(records, preset)
+        rows = quality_rows(run, preset)
         metrics = headline(by_metric(record for row in rows for record in row.metrics.values()))
         durations = {row.duration_s for row in rows if row.metrics}
-        baseline, against = against_baseline(rows, differences(records, preset), timing_baseline(runs))
+        baseline, against = against_baseline(rows, differences(run, preset), run.baseline)
         shown = [metric for metric in metrics if any(metric in row.metrics for row in against)]
         if is_sweep(rows):
             written += sweep_figures(folder, suffix, subtitle, baseline, shown, against)
         if not is_sweep(rows) or len(durations) > 1:
-            title = "Quality against length"
+            title = "Quality against length" + ", 95% intervals" * any(
+                _has_interval(row.metrics.values()) for row in rows
+            )
             written += panels(folder / f"quality{suffix}", title, subtitle, metrics, rows, plot_quality)
             title = f"Difference to {baseline}: same prompts, seeds and noise, paired 95% intervals"
             written += panels(folder / f"difference{suffix}", title, subtitle, shown, against, plot_difference)
-        written += _profile_figure(records, preset, folder / f"profile{suffix}", subtitle)
+        written += _profile_figure(run, preset, folder / f"profile{suffix}", subtitle)
     return written
 
 
@@ -78,6 +78,10 @@ def against_baseline(
     return label, [row for row in against if row.metrics]
 
 
+def _has_interval(records: Iterable[MetricRecord]) -> bool:
+    return any(math.isfinite(record.high - record.low) for record in records)
+
+
 def _key(row: QualityRow, baseline: str, metric: str) -> tuple[float, str, str, str]:
     return row.duration_s, row.method, baseline, metric
 
@@ -91,11 +95,7 @@ def plot_quality(rows: Sequence[QualityRow], metric: str, ax: Axes) -> Axes:
             shift = 1 + 0.025 * (index - (len(names) - 1) / 2)
             points = [row.metrics[metric] for row in arm]
             interval_line([row.duration_s * shift for row in arm], points, name, arm[0].label, names, ax)
-    durations = sorted({row.duration_s for row in rows})
-    ax.set_xscale("log")
-    ax.set_xticks(durations, [f"{duration:g}" for duration in durations])
-    ax.set_xticks([], minor=True)
-    ax.set(xlabel="clip length (s)")
+    length_axis([row.duration_s for row in rows], ax)
     return metric_axis(rows, metric, ax)
 
 
@@ -135,22 +135,18 @@ def _window_s(start: RunRecord, duration_s: float, windows: int) -> float:
     return min(float(own), duration_s) if own else duration_s / windows
 
 
-def _profile_figure(records: list[Record], preset: str, path: Path, subtitle: str) -> list[Path]:
+def _profile_figure(run: Run, preset: str, path: Path, subtitle: str) -> list[Path]:
     """The longest length's curve over time of every metric that has one, with the bands that may be shown."""
-    curves = [
-        m for m in of_kind(current(records), MetricRecord) if m.preset == preset and m.window >= 0 and not m.baseline
-    ]
-    runs = of_kind(records, RunRecord)
-    if not curves or not runs:
+    curves = [record for record in readings(run, preset) if record.window >= 0]
+    if not curves or not run.runs:
         return []
     longest = max(record.duration_s for record in curves)
-    bounds = Intervals(records, preset)
-    here = [bounds.of(record) for record in curves if record.duration_s == longest]
+    here = [record for record in curves if record.duration_s == longest]
     metrics = headline(by_metric(here))
-    window_s = _window_s(starts_of(here, runs)[-1], longest, max(record.window for record in here) + 1)
-    labels = {node["name"]: node["label"] for run in runs for node in methods_of(run)}
+    window_s = _window_s(starts_of(here, run.runs)[-1], longest, max(record.window for record in here) + 1)
     with plt.rc_context(RC):
         figure, axes = panel_grid(len(metrics))
         for metric, ax in zip(metrics, axes, strict=True):
-            plot_profile([record for record in here if record.metric == metric], window_s, labels, ax)
-        return finish(figure, axes, f"Quality over time within {longest:g} s clips", subtitle, path)
+            plot_profile([record for record in here if record.metric == metric], window_s, run.labels, ax)
+        title = f"Quality over time within {longest:g} s clips" + ", 95% bands" * _has_interval(here)
+        return finish(figure, axes, title, subtitle, path)

@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from experiments.figures.style import RC, save, style_of, titled
+from experiments.figures.style import RC, length_axis, save, style_of, titled
 from experiments.records import AA_SUFFIX
 from experiments.tables.speed_rows import SpeedRow
 
@@ -20,11 +20,11 @@ def plot_latency(rows: Sequence[SpeedRow], ax: Axes) -> Axes:
     places = _places(arms)
     points: Points = {name: [(r.duration_s * places[name], r.step_s) for r in arm] for name, arm in arms.items()}
     _lines(points, rows, ax)
-    ax.set(xscale="log", yscale="log", xlabel="clip length (s)", ylabel="time per denoising step (s)")
+    ax.set(yscale="log", ylabel="time per denoising step (s)")
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.yaxis.set_major_formatter("{x:g}")
     ax.yaxis.set_minor_formatter(NullFormatter())
-    _mark_durations(rows, ax)
+    length_axis([row.duration_s for row in rows], ax)
     return ax
 
 
@@ -41,8 +41,8 @@ def plot_speedup(rows: Sequence[SpeedRow], ax: Axes) -> Axes:
             if row.speedup:
                 ax.plot([row.duration_s * places[name]] * 2, row.speedup[1:], color=style_of(name, list(arms))[0], lw=1)
     ax.axhline(1, color="#000000", lw=0.8, ls=":")
-    ax.set(xscale="log", xlabel="clip length (s)", ylabel="speed-up over dense (SDPA), times")
-    _mark_durations(rows, ax)
+    ax.set(ylabel="speed-up over dense (SDPA), times")
+    length_axis([row.duration_s for row in rows], ax)
     return ax
 
 
@@ -69,12 +69,6 @@ def _lines(points: Points, rows: Sequence[SpeedRow], ax: Axes) -> None:
         ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1.0))
 
 
-def _mark_durations(rows: Sequence[SpeedRow], ax: Axes) -> None:
-    durations = sorted({row.duration_s for row in rows})
-    ax.set_xticks(durations, [f"{d:g}" for d in durations])
-    ax.set_xticks([], minor=True)
-
-
 def speed_figures(rows: Sequence[SpeedRow], folder: Path, subtitle: str) -> list[Path]:
     """Draw latency.* and speedup.* into a folder.
 
@@ -82,13 +76,15 @@ def speed_figures(rows: Sequence[SpeedRow], folder: Path, subtitle: str) -> list
         subtitle: what was measured and where (pipeline, device, threads), printed under the title.
     """
     written = []
-    for name, title, plot in (
-        ("latency", "Time per denoising step", plot_latency),
-        ("speedup", "Speed-up of a denoising step", plot_speedup),
+    bars = any(row.speedup and row.speedup.low < row.speedup.high for row in rows)
+    marks = f"Marks: medians of paired ratios{'; bars: from the least to the largest' if bars else ''}."
+    for name, title, plot, said in (
+        ("latency", "Time per denoising step", plot_latency, "Marks: medians of rounds."),
+        ("speedup", "Speed-up of a denoising step", plot_speedup, marks),
     ):
         with plt.rc_context(RC):
             figure, ax = plt.subplots()
             plot(rows, ax)
-            titled(ax, title, subtitle)
+            titled(ax, title, f"{subtitle}\n{said}")
             written += save(figure, folder / name)
     return written

@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 
 from experiments.figures.panels import finish
 from experiments.figures.style import RC
-from experiments.records import AA_SUFFIX, Record, RunRecord, TimingRecord, of_kind
-from experiments.records.current import current
-from experiments.records.provenance import places, settings_line
+from experiments.records import AA_SUFFIX, TimingRecord
+from experiments.records.provenance import places
+from experiments.records.run import Run
 
 ATTENTION_COLOUR, REST_COLOUR = "#D55E00", "#BBBBBB"
 
@@ -28,12 +28,11 @@ class StepShare(NamedTuple):
     rest_s: float
 
 
-def step_time_figure(records: list[Record], path: Path) -> list[Path]:
+def step_time_figure(run: Run, path: Path) -> list[Path]:
     """Draw the timed arms of every length, if the limit was timed; returns the written files."""
-    shares = step_shares(records)
+    shares = step_shares(run)
     if not shares:
         return []
-    runs = of_kind(records, RunRecord)
     by_length = {s.duration_s: [other for other in shares if other.duration_s == s.duration_s] for s in shares}
     with plt.rc_context(RC):
         height = 0.32 * max(map(len, by_length.values())) + 1.0
@@ -44,16 +43,16 @@ def step_time_figure(records: list[Record], path: Path) -> list[Path]:
             plot_step_time(here, ax)
         for ax in axes[len(by_length) :]:
             ax.remove()
-        subtitle = "\n".join([places(of_kind(records, TimingRecord), runs), settings_line(current(records))])
+        subtitle = "\n".join([places(run.of_kind(TimingRecord), run.runs), run.settings()])
         return finish(figure, axes[: len(by_length)], "Where a step's time goes", subtitle, path)
 
 
-def step_shares(records: list[Record]) -> list[StepShare]:
+def step_shares(run: Run) -> list[StepShare]:
     """Every timed arm, newest timing of each length.
 
     The rest is the median step with that attention removed (the timing's limit arm); without that arm, nothing.
     """
-    newest = {record.duration_s: record for record in of_kind(records, TimingRecord)}
+    newest = {record.duration_s: record for record in run.of_kind(TimingRecord)}
     shares = []
     for duration, timing in sorted(newest.items()):
         limit = timing.latencies_s.get(timing.limit)

@@ -1,12 +1,15 @@
 """The house style of all figures: colour-blind safe, a fixed look per method, equal bytes for equal rows."""
 
 import logging
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 
+from experiments.figures.fonts import with_fonts, without_boxes
 from experiments.system.files import whole_file
 
 matplotlib.use("Agg")
@@ -34,10 +37,12 @@ STYLES = {
     "uniform": ("#999999", "d"),
     "litefocus_fresh_keys": ("#56B4E9", "<"),
 }
-SPARE_STYLES = (
-    ("#56B4E9", ">"), ("#F0E442", "s"), ("#0072B2", "h"), ("#009E73", "D"), ("#CC79A7", "X"),
-    ("#D55E00", "v"), ("#E69F00", "8"), ("#000000", "^"), ("#999999", "P"), ("#0072B2", "*"),
+# For methods without a look of their own: far from the colours above and, the first of them most, from each other.
+SPARE_COLOURS = (
+    "#332288", "#66A61E", "#661100", "#E7298A", "#F97B72", "#DDCC77", "#222255", "#882255", "#008695", "#A6761D",
+    "#B2182B", "#7F3C8D", "#663333", "#228833",
 )  # fmt: skip
+SPARE_MARKERS = "sDvP^X><h8*pd"
 RC: Any = {
     "figure.figsize": (6.4, 4.0),
     "figure.dpi": 150,
@@ -57,11 +62,25 @@ logging.getLogger("fontTools").setLevel(logging.WARNING)
 
 
 def style_of(method: str, names: Sequence[str]) -> tuple[str, str]:
-    """(colour, marker) of a method; methods without a fixed style take spare ones in order of appearance."""
+    """(colour, marker) of a method; methods without a fixed style take spare ones in order of appearance.
+
+    Colours start again after 14 methods, with other markers.
+    """
     if method in STYLES:
         return STYLES[method]
-    others = [name for name in names if name not in STYLES]
-    return SPARE_STYLES[others.index(method) % len(SPARE_STYLES)]
+    number = [name for name in names if name not in STYLES].index(method)
+    return SPARE_COLOURS[number % len(SPARE_COLOURS)], SPARE_MARKERS[number % len(SPARE_MARKERS)]
+
+
+def length_axis(durations_s: Iterable[float], ax: Axes) -> None:
+    """Clip lengths on a logarithmic axis, with room beside the outermost marks: to be called once they are drawn."""
+    lengths = sorted(set(durations_s))
+    ax.set(xscale="log", xlabel="clip length (s)")
+    ax.set_xticks(lengths, [f"{length:g}" for length in lengths])
+    ax.set_xticks([], minor=True)
+    low, high = min(lengths[0], ax.dataLim.x0), max(lengths[-1], ax.dataLim.x1)
+    room = 1.04 * (high / low) ** 0.04
+    ax.set_xlim(low / room, high * room)
 
 
 def titled(ax: Axes, title: str, subtitle: str) -> None:
@@ -71,10 +90,16 @@ def titled(ax: Axes, title: str, subtitle: str) -> None:
 
 
 def save(figure: Figure, path: Path) -> list[Path]:
-    """Write a figure as svg, png and pdf without a date, so that equal rows give equal bytes."""
+    """Write a figure as svg, png and pdf without a date, so that equal rows give equal bytes.
+
+    The svg keeps its text as text, which its viewer's fonts show; in the others fonts of this machine do.
+    """
     written = []
+    with_fonts(figure)
     for suffix, metadata in ((".svg", {"Date": None}), (".png", {"Software": None}), (".pdf", {"CreationDate": None})):
-        with whole_file(path.with_suffix(suffix)) as file:
+        drawn = nullcontext() if suffix == ".svg" else without_boxes(figure)
+        with whole_file(path.with_suffix(suffix)) as file, drawn, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing")  # in the svg's layout alone
             figure.savefig(file, format=suffix[1:], bbox_inches="tight", metadata=metadata)
         written.append(path.with_suffix(suffix))
     plt.close(figure)

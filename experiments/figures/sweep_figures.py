@@ -53,12 +53,15 @@ def plot_sparsity(rows: Sequence[QualityRow], metric: str, ax: Axes) -> Axes:
 
 
 def plot_pareto(rows: Sequence[QualityRow], metric: str, ax: Axes) -> Axes:
-    """One metric's difference to the baseline against step speed-up; the share of sampled keys stands at each point."""
+    """One metric's difference to the baseline against step speed-up; the share of sampled keys stands at each point.
+
+    No line joins them: speeds that differ by less than they were measured to would make it turn back and forth.
+    """
     ax.axhline(0, color="#000000", lw=0.8)
     ax.axvline(1, color="#000000", lw=0.8, ls=":")
     for family, (name, label, members) in enumerate(_families([row for row in rows if row.speedup], metric)):
         speeds = [row.speedup.median for row in members if row.speedup]
-        interval_line(speeds, [row.metrics[metric] for row in members], name, label, [name], ax)
+        interval_line(speeds, [row.metrics[metric] for row in members], name, label, [name], ax, ls="none")
         for number, (row, speed) in enumerate(zip(members, speeds, strict=True)):
             if row.mechanisms:
                 above, colour = (number + family) % 2 == 0, style_of(name, [])[0]

@@ -1,14 +1,15 @@
 """What the listening page shows, gathered from records: prompts x durations x arms x seeds, with every gap's reason."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from experiments.records import ClipRecord, FailureRecord, MetricRecord, Record, RunRecord, of_kind
+from experiments.records import ClipRecord, FailureRecord, MetricRecord, RunRecord, of_kind
 from experiments.records.current import without_other_scorings
-from experiments.records.provenance import method_labels, methods_of
+from experiments.records.provenance import methods_of
+from experiments.records.run import Run
 from experiments.tables.quality_rows import by_metric, headline
 
 UNFINISHED = "not generated yet: the run is unfinished"
@@ -51,19 +52,18 @@ class Grid:
     metrics: dict[str, MetricRecord]
 
 
-def gather(records: list[Record], run_dir: Path) -> Grid:
+def gather(run: Run) -> Grid:
     """Lay out a run's records as a grid; the newest clip record of a cell counts."""
-    runs = of_kind(records, RunRecord)
-    clips = {_cell(clip): clip for clip in of_kind(records, ClipRecord)}
-    asked = list(dict.fromkeys([*(cell for run in runs for cell in asked_cells(run)), *clips]))
+    clips = {_cell(clip): clip for clip in run.of_kind(ClipRecord)}
+    asked = list(dict.fromkeys([*(cell for start in run.runs for cell in asked_cells(start)), *clips]))
     captions = {clip.prompt_id: clip.caption for clip in clips.values()}
-    unheard = {cell: reason for cell, clip in clips.items() if (reason := _unheard(clip, run_dir))}
+    unheard = {cell: reason for cell, clip in clips.items() if (reason := _unheard(clip, run.folder))}
     playable = {cell: clip for cell, clip in clips.items() if cell not in unheard}
-    failures = of_kind(records, FailureRecord)
+    failures = run.of_kind(FailureRecord)
     gaps = {cell: unheard.get(cell) or gap_reason(cell, failures) for cell in asked if cell not in playable}
-    scores, metrics = clip_scores(records, playable)
+    scores, metrics = clip_scores(run, playable)
     return Grid(
-        labels=_labels(runs, [cell.arm for cell in asked]),
+        labels=_labels(run.labels, [cell.arm for cell in asked]),
         captions={cell.prompt_id: captions.get(cell.prompt_id, cell.prompt_id) for cell in asked},
         durations_s=sorted({cell.duration_s for cell in asked}),
         seeds=sorted({cell.seed for cell in asked}),
@@ -100,17 +100,11 @@ def gap_reason(cell: Cell, failures: Sequence[FailureRecord]) -> str:
 
 def _unheard(clip: ClipRecord, run_dir: Path) -> str:
     """Why a recorded clip cannot be played from this folder; empty if it can."""
-    path = PurePosixPath(clip.audio)
-    if path.is_absolute() or ".." in path.parts:
-        return "the recorded audio path leaves the run folder"
-    if not (run_dir / path).is_file():
-        return "the audio file is not in this copy of the run"
-    return ""
+    return "" if (run_dir / clip.audio).is_file() else "the audio file is not in this copy of the run"
 
 
-def _labels(runs: Sequence[RunRecord], arms: Iterable[Arm]) -> dict[Arm, str]:
+def _labels(known: Mapping[str, str], arms: Iterable[Arm]) -> dict[Arm, str]:
     """Labels from the configurations; steps and guidance are told where they differ between arms."""
-    known = method_labels(runs)
     found = list(dict.fromkeys(arms))
     settings = {(arm.steps, arm.guidance) for arm in found}
     return {
@@ -121,14 +115,14 @@ def _labels(runs: Sequence[RunRecord], arms: Iterable[Arm]) -> dict[Arm, str]:
 
 
 def clip_scores(
-    records: list[Record], clips: dict[Cell, ClipRecord]
+    run: Run, clips: dict[Cell, ClipRecord]
 ) -> tuple[dict[Cell, dict[str, float]], dict[str, MetricRecord]]:
     """Scores of single clips: metric records whose `details["per_clip"]` maps a wav's stem to a value.
 
     Returns:
         cell -> metric -> value, and metric -> one of its records. Of several presets each has its own metrics.
     """
-    scored = of_kind(without_other_scorings(records), MetricRecord)
+    scored = of_kind(without_other_scorings(run.records), MetricRecord)
     plain = [r for r in scored if "per_clip" in r.details and not r.baseline and r.window < 0]
     presets = list(dict.fromkeys(record.preset for record in plain))
     values: dict[tuple[str, str, str], float] = {}

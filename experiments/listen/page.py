@@ -2,12 +2,17 @@
 
     python -m experiments.listen.page runs/durations
 
+It also takes blind votes; `python -m evaluation votes=FILE scores=runs/durations/listen_scores.csv` reads them, with
+the scores of single clips that stand beside the page.
+
 Captions, ids and reasons come from outside: they enter the page as JSON text and are shown as text only, and a
 content security policy forbids every script and address but the page's own.
 """
 
 import base64
+import csv
 import hashlib
+import io
 import json
 import logging
 import math
@@ -22,8 +27,9 @@ from urllib.parse import quote
 from experiments.figures.style import style_of
 from experiments.listen.data import Grid, gather
 from experiments.listen.spectrograms import image_name, write_spectrograms
-from experiments.records import ClipRecord, RunRecord, of_kind, read_records
+from experiments.records import ClipRecord, RunRecord
 from experiments.records.provenance import provenance, quality_notes, settings_line, starts_of
+from experiments.records.run import Run
 from experiments.system.cli import one_folder, one_line_errors
 from experiments.system.files import write_whole
 from experiments.tables.quality_rows import metric_label
@@ -31,10 +37,12 @@ from experiments.tables.quality_rows import metric_label
 logger = logging.getLogger(__name__)
 
 PAGE = "listen.html"
+SCORES = "listen_scores.csv"
+_SCRIPTS = ("player.js", "grid.js", "votes.js", "main.js")
 
 
 def write_listening_page(run_dir: Path) -> Path:
-    """Write listen.html and its spectrograms into a run folder.
+    """Write listen.html, its spectrograms and the scores of its clips (listen_scores.csv) into a run folder.
 
     Args:
         run_dir: a run folder; its audio stays where it is and is loaded by the page when played.
@@ -43,14 +51,14 @@ def write_listening_page(run_dir: Path) -> Path:
     Raises:
         ValueError: the folder holds no records, or audio that is not what was recorded.
     """
-    records = read_records(run_dir)
-    runs = of_kind(records, RunRecord)
-    if not runs:
+    run = Run.load(run_dir)
+    if not run.runs:
         raise ValueError(f"{run_dir}: no records to show; run the generate stage first")
-    grid = gather(records, run_dir)
+    grid = gather(run)
     write_spectrograms(run_dir, list(grid.clips.values()))
     path = run_dir / PAGE
-    write_whole(path, render_page(page_data(grid, starts_of(of_kind(records, ClipRecord), runs), run_dir.name)))
+    write_whole(path, render_page(page_data(grid, starts_of(run.of_kind(ClipRecord), run.runs), run_dir.name)))
+    write_whole(run_dir / SCORES, scores_csv(grid))
     logger.info("%s: %d clips, %d gaps", path, len(grid.clips), len(grid.gaps))
     return path
 
@@ -60,6 +68,7 @@ def page_data(grid: Grid, runs: Sequence[RunRecord], name: str) -> dict[str, Any
     methods = list(dict.fromkeys(arm.method for arm in grid.labels))
     return {
         "name": str(runs[-1].config.get("name", name)),
+        "material": material(grid),
         "notes": [
             *provenance(runs).replace("`", "").splitlines(),
             settings_line([*runs, *grid.clips.values()]),
@@ -75,6 +84,12 @@ def page_data(grid: Grid, runs: Sequence[RunRecord], name: str) -> dict[str, Any
         ],
         "clips": _clips(grid),
     }
+
+
+def material(grid: Grid) -> str:
+    """What there is to hear, as one short hash: votes on other clips, or on clips of other labels, have another one."""
+    heard = sorted((grid.labels[cell.arm], clip.audio, clip.sha256) for cell, clip in grid.clips.items())
+    return hashlib.sha256(json.dumps(heard).encode()).hexdigest()[:16]
 
 
 def _clips(grid: Grid) -> list[dict[str, Any]]:
@@ -94,21 +109,41 @@ def _clips(grid: Grid) -> list[dict[str, Any]]:
     return entries
 
 
+def scores_csv(grid: Grid) -> str:
+    """One row for each clip and metric that has a number for it: the clip's path, as votes name it, and its score."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("clip", "metric", "higher_is_better", "value"))
+    for cell, scores in grid.scores.items():
+        for metric, value in scores.items():
+            if math.isfinite(value):
+                better = grid.metrics[metric].higher_is_better
+                writer.writerow((grid.clips[cell].audio, metric, "" if better is None else str(better).lower(), value))
+    return text.getvalue()
+
+
 def _finite(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(f"{value:.6g}")
 
 
-def render_page(data: dict[str, Any]) -> str:
-    """The html: data, style and script in one file, the policy naming their hashes."""
+def render_page(data: dict[str, Any], report: str = "", embedded: bool = False) -> str:
+    """The html: data, style and script in one file, the policy naming their hashes.
+
+    Args:
+        report: html to stand above the clips, its pictures inside it.
+        embedded: audio and pictures are in the page itself, and no other file may be asked for.
+    """
     folder = resources.files("experiments.listen") / "assets"
     style = (folder / "page.css").read_text(encoding="utf-8")
-    script = "\n".join((folder / name).read_text(encoding="utf-8") for name in ("player.js", "grid.js", "main.js"))
+    script = "\n".join((folder / name).read_text(encoding="utf-8") for name in _SCRIPTS)
+    beside = "" if embedded else " 'self' file:"
     return Template((folder / "page.html").read_text(encoding="utf-8")).substitute(
         policy=(
             f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; "
-            "img-src 'self' file:; media-src 'self' file:; base-uri 'none'; form-action 'none'"
+            f"img-src{beside} data:; media-src{beside} data:; base-uri 'none'; form-action 'none'"
         ),
         data=json_for_html(data),
+        report=report,
         style=style,
         script=script,
     )

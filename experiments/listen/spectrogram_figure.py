@@ -19,7 +19,7 @@ from experiments.listen.spectrograms import (
     mel_spectrogram_db,
     read_recorded,
 )
-from experiments.records import read_records
+from experiments.records.run import Run
 
 
 def spectrogram_figure(run_dir: Path, path: Path, prompt_id: str | None = None) -> list[Path]:
@@ -30,7 +30,7 @@ def spectrogram_figure(run_dir: Path, path: Path, prompt_id: str | None = None) 
     Returns:
         The written files; none where the run folder holds no audio.
     """
-    grid = gather(read_records(run_dir), run_dir)
+    grid = gather(Run.load(run_dir))
     cells = _cells_to_show(grid, prompt_id)
     if not cells:
         return []

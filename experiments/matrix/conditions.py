@@ -5,9 +5,9 @@ condition = method x duration x steps x guidance (within one pipeline); clip = c
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from hydra.utils import instantiate
@@ -18,6 +18,8 @@ from experiments.records.current import condition_id
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 STAGES = ("generate", "timing", "score", "report")
+METHOD_KEYS = ("name", "label", "patch", "timing_only", "materialised")
+PIPELINE_KEYS = ("_target_", "name", "trained", "training_length_s", "max_duration_s")
 
 
 @dataclass(frozen=True)
@@ -66,21 +68,30 @@ def build_method(config: DictConfig) -> Method:
     """Instantiate one method from its yaml; one made `of` others as `composition.composed` writes it out.
 
     Raises:
-        ValueError: a name that is not a safe file name, or steps out of range. Errors of the patch's own
-            configuration pass through.
+        ValueError: keys that are missing or unknown, a name that is not a safe file name, or steps out of range.
+            Errors of the patch's own configuration pass through.
+        TypeError: a patch that cannot be called.
     """
     if config.get("of"):
         config = OmegaConf.create(composed(config))
+    known = [*(field.name for field in fields(Method)), "parts"]
+    check_keys(config, f"method {config.get('name', '')}".rstrip(), METHOD_KEYS, known)
     if not NAME_PATTERN.fullmatch(str(config.name)):
         raise ValueError(f"method name {config.name!r}: letters, digits, '.', '_' and '-' only, at most 64")
     if config.get("steps") is not None:
         check_steps(config.steps)
     if config.get("guidance") is not None:
         check_guidance(config.guidance)
+    patch = instantiate(config.patch)
+    if not callable(patch):
+        raise TypeError(
+            f"method {config.name}: its patch gave a {type(patch).__name__}; accepted is a function of a pipeline that "
+            "returns a context manager, with patch._partial_=true"
+        )
     return Method(
         name=str(config.name),
         label=str(config.label),
-        patch=instantiate(config.patch),
+        patch=patch,
         timing_only=bool(config.timing_only),
         materialised=bool(config.materialised),
         approximate=bool(config.get("approximate", False)),
@@ -129,7 +140,12 @@ def expand_conditions(config: DictConfig, methods: dict[str, Method]) -> list[Co
 
 
 def validate(config: DictConfig) -> None:
-    """Check the plain numbers of a run before anything expensive starts."""
+    """Check the pipeline's keys and the plain numbers of a run before anything expensive starts."""
+    used = re.findall(r"\$\{pipeline\.(\w+)\}", OmegaConf.to_yaml(config))
+    check_keys(config.pipeline, f"pipeline {config.pipeline.get('name', '')}".rstrip(), [*PIPELINE_KEYS, *used])
+    for key in ("training_length_s", "max_duration_s"):
+        if not _number(config.pipeline[key], f"pipeline.{key}") > 0:
+            raise ValueError(f"pipeline.{key} {config.pipeline[key]}: accepted are numbers above 0")
     maximum = float(config.pipeline.max_duration_s)
     for key, example in (("durations", "[10,20]"), ("seeds", "[0,1,2]"), ("stages", "[generate,report]")):
         if not OmegaConf.is_list(config[key]):
@@ -154,6 +170,15 @@ def validate(config: DictConfig) -> None:
         raise ValueError(f"stages {unknown}: accepted are {', '.join(STAGES)}")
     if not is_whole(config.batch_size) or config.batch_size < 1:
         raise ValueError(f"batch_size {config.batch_size!r}: accepted are whole numbers from 1")
+
+
+def check_keys(node: DictConfig, what: str, required: Iterable[str], known: Collection[object] = ()) -> None:
+    """Raise ValueError naming every key that a node lacks and, where `known` says all there are, every other one."""
+    lacking = [key for key in dict.fromkeys(required) if key not in node]  # of a "???", `in` says no, too
+    unknown = [str(key) for key in node if key not in known] if known else []
+    if lacking or unknown:
+        found = [f"missing {', '.join(lacking)}"] * bool(lacking) + [f"unknown {', '.join(unknown)}"] * bool(unknown)
+        raise ValueError(f"{what}: {'; '.join(found)}; its keys are described in docs/extending.md")
 
 
 def is_whole(value: Any) -> bool:

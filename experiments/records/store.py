@@ -9,12 +9,14 @@ import heapq
 import json
 import logging
 import os
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from experiments.records.checks import problems, shown
+from pydantic import ValidationError
+
 from experiments.records.types import (
     RECORD_TYPES,
     ClipRecord,
@@ -29,6 +31,9 @@ R = TypeVar("R")
 SCHEMA_VERSION = 1
 RECORDS_FILE = "records.jsonl"
 SHARD_FILES = "records.shard-*-of-*.jsonl"
+REASONS = {"string_pattern_mismatch": "which is no safe name", "value_error": "which is no path below the run folder"}
+# Half a surrogate pair, which JSON can spell and no file can hold.
+SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class RecordError(ValueError):
@@ -45,12 +50,12 @@ def append_record(run_dir: Path, record: Record, file_name: str = RECORDS_FILE) 
         OSError: naming the file that cannot be written.
     """
     path = run_dir / file_name
-    line = json.dumps({"schema": SCHEMA_VERSION, "kind": record.kind, **asdict(record)}, allow_nan=True)
-    parse_record(json.loads(line), f"{path}, not written")
+    line = json.dumps({"schema": SCHEMA_VERSION, "kind": record.kind, **asdict(record)}, allow_nan=True).encode()
+    _decode(line, f"{path}, not written")
     try:
         with path.open("ab+") as file:
             _cut_partial_line(file, path)
-            file.write(line.encode() + b"\n")
+            file.write(line + b"\n")
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
@@ -128,12 +133,17 @@ def _parse_lines(path: Path) -> Iterator[Record]:
     if lines[-1]:
         logger.warning("%s ends in the middle of a line: that record is left out", path)
     for number, line in enumerate(lines[:-1], start=1):
-        where = f"{path}:{number}"
-        try:
-            data = json.loads(line)
-        except (ValueError, RecursionError) as error:  # also: a number of thousands of digits, endless nesting
-            raise RecordError(f"{where}: not a JSON record ({error}); restore the file or delete that line") from error
-        yield parse_record(data, where)
+        yield _decode(line, f"{path}:{number}")
+
+
+def _decode(line: bytes, where: str) -> Record:
+    try:
+        data = json.loads(line)
+        if SURROGATE.search(line):
+            json.dumps(data, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:  # also: a number of thousands of digits, endless nesting
+        raise RecordError(f"{where}: not a JSON record ({error}); restore the file or delete that line") from error
+    return parse_record(data, where)
 
 
 def parse_record(data: Any, where: str = "record") -> Record:
@@ -141,7 +151,7 @@ def parse_record(data: Any, where: str = "record") -> Record:
 
     Raises:
         RecordError: not an object, an unknown schema version, an unknown kind, missing or unknown fields, or a value
-            of another type or unsafe as a name (`experiments.records.checks`).
+            of another type or unsafe as a name (`experiments.records.types`).
     """
     if not isinstance(data, Mapping):
         raise RecordError(f"{where}: got {type(data).__name__}, a record is a JSON object")
@@ -154,18 +164,30 @@ def parse_record(data: Any, where: str = "record") -> Record:
     kind = data.get("kind")
     if not isinstance(kind, str) or kind not in RECORD_TYPES:
         raise RecordError(f"{where}: got kind {shown(kind)}, accepted: {', '.join(sorted(RECORD_TYPES))}")
-    cls = RECORD_TYPES[kind]
     values = {key: value for key, value in data.items() if key not in ("schema", "kind")}
-    known = {f.name for f in fields(cls)}
-    if unknown := sorted(set(values) - known):
-        raise RecordError(f"{where}: unknown fields {shown(unknown)} in a {kind} record, accepted: {sorted(known)}")
     try:
-        record = cls(**values)
-    except TypeError as error:
-        raise RecordError(f"{where}: incomplete {kind} record ({error})") from error
-    if problem := next(problems(record), ""):
-        raise RecordError(f"{where}: {problem} in a {kind} record; restore the file or delete that line")
-    return record
+        return RECORD_TYPES[kind](**values)
+    except ValidationError as error:
+        raise RecordError(f"{where}: {_told(error, kind)}; restore the file or delete that line") from error
+
+
+def _told(error: ValidationError, kind: str) -> str:
+    """The first thing that is wrong with a record, in words."""
+    found = error.errors(include_url=False)
+    first, unknown = found[0], [f["loc"][0] for f in found if f["type"] == "unexpected_keyword_argument"]
+    if unknown:
+        return f"unknown fields {shown(unknown)} in a {kind} record"
+    place = ".".join(map(str, first["loc"]))
+    if first["type"] == "missing":
+        return f"incomplete {kind} record (no {place})"
+    reason = REASONS.get(first["type"]) or first["msg"].replace("Input should be", "accepted is")
+    return f"{shown(place)[1:-1]} is {shown(first['input'])} in a {kind} record, {reason}"
+
+
+def shown(value: Any) -> str:
+    """A value in an error, cut to 80 characters: a damaged file can hold one of any size."""
+    text = ascii(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def of_kind(records: list[Record], cls: type[R]) -> list[R]:

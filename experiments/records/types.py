@@ -1,13 +1,39 @@
-"""What a record holds: one dataclass per kind of line in a run folder (experiments.records reads and writes them)."""
+"""What a record holds: one dataclass per kind of line in a run folder (experiments.records reads and writes them).
 
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, get_args
+Records travel: they are copied from clusters, attached to issues, sent by strangers. Making or reading one holds it
+against these types: nothing is converted but a whole number to a float, and names are harmless in a path.
+"""
+
+from dataclasses import field
+from pathlib import PurePosixPath
+from typing import Annotated, Any, ClassVar, get_args
+
+from pydantic import AfterValidator, ConfigDict, StringConstraints
+from pydantic.dataclasses import dataclass
 
 # The second timing of the baseline in each round: its ratio to the first is the noise.
 AA_SUFFIX = "_again"
 
+# A part of a file name somewhere; empty where there is none. As free at the start as `prompts.safe_id`: ids of YouTube
+# begin with "-" or "_" now and then.
+Name = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9_-][A-Za-z0-9._+-]{0,199})?$")]
 
-@dataclass(frozen=True)
+
+def _inside(path: str) -> str:
+    parts = PurePosixPath(path).parts
+    if not parts or parts[0] == "/" or ".." in parts or "\\" in path or not path.isprintable():
+        raise ValueError("no path below the run folder")
+    return path
+
+
+Inside = Annotated[str, AfterValidator(_inside)]
+
+
+# Every field is there, of its type, and there is no other.
+CHECKED = ConfigDict(strict=True, extra="forbid")
+
+
+@dataclass(frozen=True, config=CHECKED)
 class StartRecord:
     """One start of a program: everything needed to say where its numbers came from.
 
@@ -22,7 +48,7 @@ class StartRecord:
         overrides: the command line's, without what is private.
     """
 
-    run_id: str
+    run_id: Name
     started_at: str
     config: dict[str, Any]
     environment: dict[str, Any]
@@ -32,28 +58,28 @@ class StartRecord:
     overrides: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class RunRecord(StartRecord):
     """A start of `experiments.run`."""
 
     kind: ClassVar[str] = "run"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class ProbeRunRecord(StartRecord):
     """A start of `experiments.probe`; it asks for no clips."""
 
     kind: ClassVar[str] = "probe_run"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class ScoreRunRecord(StartRecord):
     """A start of `experiments.run` that scores or reports what is there; it loads no pipeline, its weights are none."""
 
     kind: ClassVar[str] = "score_run"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class ClipRecord:
     """One generated clip. Written only after its audio file is complete.
 
@@ -67,16 +93,16 @@ class ClipRecord:
     """
 
     kind: ClassVar[str] = "clip"
-    run_id: str
-    condition: str
-    method: str
+    run_id: Name
+    condition: Name
+    method: Name
     duration_s: float
     steps: int
     guidance: float
-    prompt_id: str
+    prompt_id: Name
     caption: str
     seed: int
-    audio: str
+    audio: Inside
     sha256: str
     sample_rate: int
     samples: int
@@ -85,22 +111,22 @@ class ClipRecord:
     decode_s: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class FailureRecord:
     """A clip or a timing arm that produced no number, and why."""
 
     kind: ClassVar[str] = "failure"
-    run_id: str
+    run_id: Name
     stage: str
-    condition: str
-    method: str
+    condition: Name
+    method: Name
     duration_s: float
     reason: str
-    prompt_id: str = ""
+    prompt_id: Name = ""
     seed: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class TimingRecord:
     """UNet step latencies of all arms at one duration, interleaved in one process.
 
@@ -111,20 +137,20 @@ class TimingRecord:
     """
 
     kind: ClassVar[str] = "timing"
-    run_id: str
+    run_id: Name
     duration_s: float
     batch: int
     grid_time: int
     grid_freq: int
-    baseline: str
-    limit: str
+    baseline: Name
+    limit: Name
     labels: dict[str, str]
     latencies_s: dict[str, list[float]]
     peak_memory_gib: dict[str, float | None]
     load_average: list[float] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class CellRecord:
     """What a benchmark times at one level, duration and regime; its rounds follow as records of their own.
 
@@ -139,14 +165,14 @@ class CellRecord:
     """
 
     kind: ClassVar[str] = "cell"
-    run_id: str
+    run_id: Name
     level: str
     duration_s: float
     regime: str
     batch: int
     steps: int
-    baseline: str
-    limit: str
+    baseline: Name
+    limit: Name
     labels: dict[str, str]
     approximate: list[str]
     flops: dict[str, int | None]
@@ -158,7 +184,7 @@ class CellRecord:
     profile: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class RoundRecord:
     """One round of a benchmark cell: every arm once, and the matrix-product probe.
 
@@ -168,7 +194,7 @@ class RoundRecord:
     """
 
     kind: ClassVar[str] = "round"
-    run_id: str
+    run_id: Name
     level: str
     duration_s: float
     regime: str
@@ -178,7 +204,7 @@ class RoundRecord:
     load_average: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class MetricRecord:
     """One metric of one condition, with its interval.
 
@@ -195,12 +221,12 @@ class MetricRecord:
     """
 
     kind: ClassVar[str] = "metric"
-    run_id: str
-    condition: str
-    method: str
+    run_id: Name
+    condition: Name
+    method: Name
     duration_s: float
-    preset: str
-    metric: str
+    preset: Name
+    metric: Name
     value: float
     low: float
     high: float
@@ -208,7 +234,7 @@ class MetricRecord:
     n_failed: int
     unit: str
     higher_is_better: bool | None
-    baseline: str = ""
+    baseline: Name = ""
     window: int = -1
     details: dict[str, Any] = field(default_factory=dict)
     preset_version: int | None = None
@@ -218,7 +244,7 @@ class MetricRecord:
     material: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class ProbeLossRecord:
     """Teacher-forced denoising loss of single clips under one method, at one length and noise level.
 
@@ -230,8 +256,8 @@ class ProbeLossRecord:
     """
 
     kind: ClassVar[str] = "probe_loss"
-    run_id: str
-    method: str
+    run_id: Name
+    method: Name
     duration_s: float
     t: int
     noise_seed: int
@@ -240,12 +266,12 @@ class ProbeLossRecord:
     losses: list[float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class AttentionRecord:
     """Where one attention site of a dense model looks, as `records.site_structure.SiteStructure` says it."""
 
     kind: ClassVar[str] = "attention"
-    run_id: str
+    run_id: Name
     duration_s: float
     clip_ids: list[str]
     structure: dict[str, Any]

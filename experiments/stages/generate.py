@@ -7,12 +7,14 @@ in flight, and a restart generates exactly the missing ones.
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from experiments.matrix.clips import Clip
 from experiments.matrix.cost import BYTES_PER_SAMPLE
+from experiments.matrix.shards import predicted_flops
 from experiments.pipelines.pipeline import GeneratedClip, Pipeline
 from experiments.records import RECORDS_FILE, ClipRecord, FailureRecord, append_record, of_kind, read_records
 from experiments.system.audio_files import check_content, write_wav
@@ -51,12 +53,16 @@ def generate_clips(
     if len(pending) < len(clips):
         logger.info("%d of %d clips are there already", len(clips) - len(pending), len(clips))
     check_disk(pending, pipeline.sample_rate, run_dir)
-    audio_s = sum(clip.condition.duration_s for clip in pending)
-    with progress(round(audio_s, 3), "generating", "s of audio") as bar:
+    cost = cache(predicted_flops)
+    made = 0
+    with progress(sum(cost(clip.condition) for clip in pending), "generating") as bar:
         for batch in batches(pending, 1 if exact_batches else batch_size):
             between_clips()
             _generate_batch(pipeline, batch, run_dir, run_id, file_name)
-            bar.update(sum(clip.condition.duration_s for clip in batch))
+            here, made = batch[0].condition, made + len(batch)
+            last = f"{here.method.name} {here.duration_s:g} s"
+            bar.set_description(f"generating, {made} of {len(pending)} clips, {last}", refresh=False)
+            bar.update(cost(here) * len(batch))
 
 
 def is_done(clip: Clip, record: ClipRecord | None, run_dir: Path) -> bool:

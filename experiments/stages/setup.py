@@ -1,20 +1,23 @@
 """What every program does before its work: prompts, the pipeline on its device, and the record of the start."""
 
 import logging
+import sys
+import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+import hydra
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.datasets.prompts import Prompt
-from experiments.matrix.conditions import is_whole
+from experiments.datasets.prompts import Prompt, check_prompts
+from experiments.matrix.conditions import check_keys, is_whole
 from experiments.pipelines.pipeline import DTYPES, Pipeline, select_device
 from experiments.pipelines.revisions import with_commit
 from experiments.records import (
@@ -27,6 +30,8 @@ from experiments.records import (
     of_kind,
     read_records,
 )
+from experiments.records.folder import check_writable
+from experiments.system.cli import CONF_DIR, check_overrides, one_line_errors, print_help_if_asked, with_method_lists
 from experiments.system.environment import describe
 from experiments.system.memory import keep_freed_memory
 from experiments.system.private import public_overrides, publishable, without_environment
@@ -37,9 +42,39 @@ logger = logging.getLogger(__name__)
 PIPELINE_SETTINGS = ("licence", "stages", "durations", "steps", "guidance", "timing_rounds", "max_duration_s")
 
 
+def harness_program(config_name: str, work: Callable[[DictConfig], str], help_text: str | None) -> None:
+    """The command line of a program that takes Hydra's overrides; what it returns is printed with its folder.
+
+    A mistake in the words, or a folder that cannot be written, is one line and exit code 2 before anything starts.
+
+    Args:
+        config_name: of conf/, the file whose keys the words set. help_text: the program's docstring.
+    """
+
+    def entry(config: DictConfig) -> None:
+        with one_line_errors():
+            start = time.perf_counter()
+            text = work(config)
+            print(f"\n{text}\nresults: {Path(config.out_dir)} ({time.perf_counter() - start:.0f} s)")
+
+    with one_line_errors():
+        print_help_if_asked(sys.argv[1:], help_text, config_name)
+        sys.argv[1:] = with_method_lists(sys.argv[1:])
+        config = check_overrides(sys.argv[1:], config_name)
+        if config is not None:
+            check_writable(Path(config.out_dir))  # Hydra's log would be the first to fail, with a traceback.
+        hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(entry)()
+
+
 def load_prompts(config: DictConfig) -> list[Prompt]:
-    """The configured prompts."""
-    return instantiate({key: value for key, value in config.data.items() if key != "references"})
+    """The configured prompts.
+
+    Raises:
+        ValueError, TypeError: keys that are missing, or a loader that gives other things than `check_prompts` takes.
+    """
+    check_keys(config.data, "data", ("_target_", "references"))
+    found = instantiate({key: value for key, value in config.data.items() if key != "references"})
+    return check_prompts(found, str(config.data["_target_"]))
 
 
 def prepare_torch(config: DictConfig) -> torch.dtype:
@@ -64,12 +99,18 @@ def load_pipeline(config: DictConfig, shard: int = 0) -> Pipeline:
 
     Raises:
         ValueError: an unknown dtype or device, or threads below 1. Loading errors pass through.
+        TypeError: the loader returned something else.
     """
     config = with_commit(config)
     dtype = prepare_torch(config)
     arguments = {key: value for key, value in config.pipeline.items() if key not in PIPELINE_SETTINGS}
     logger.info("loading %s", config.pipeline.name)
-    pipeline: Pipeline = instantiate(arguments, device=select_device(config.device, shard), dtype=dtype)
+    pipeline = instantiate(arguments, device=select_device(config.device, shard), dtype=dtype)
+    if not isinstance(pipeline, Pipeline):
+        raise TypeError(
+            f"{config.pipeline['_target_']} returned {type(pipeline).__name__}; accepted is an "
+            "experiments.pipelines.pipeline.Pipeline(name, pipe, trained, training_length_s, weights) around it"
+        )
     pipeline.decode_in_chunks = DecodingChunks(**config.decode_in_chunks) if config.decode_in_chunks else None
     return pipeline
 

@@ -152,7 +152,7 @@ def time_duration(
     step = unet_step(pipeline, duration_s)
     arms = {}
     for name, method in methods.items():
-        reason = NEEDS_SCHEDULE if method.needs_schedule else _does_not_fit(pipeline, method, duration_s)
+        reason = NEEDS_SCHEDULE if method.needs_schedule else does_not_fit(pipeline, method, duration_s)
         if reason:
             logger.warning("timing %s at %g s: %s", name, duration_s, reason)
             append_record(run_dir, FailureRecord(run_id, "timing", "", name, duration_s, reason), file_name)
@@ -234,11 +234,11 @@ def _measure_memory(
     return memory
 
 
-def _does_not_fit(pipeline: Pipeline, method: Method, duration_s: float) -> str:
+def does_not_fit(pipeline: Pipeline, method: Method, duration_s: float, batch: int = 2) -> str:
     """Why a materialising arm would not fit in memory; empty if it fits."""
     if not method.materialised:
         return ""
-    needed, free = materialised_gib(pipeline, duration_s), available_gib(pipeline.device)
+    needed, free = materialised_gib(pipeline, duration_s, batch), available_gib(pipeline.device)
     if needed < 0.9 * free:
         return ""
     return f"needs about {needed:.1f} GiB for materialised scores, {free:.1f} GiB are free"

@@ -59,12 +59,27 @@ def one_folder(arguments: Sequence[str], example: str, help_text: str | None = N
         ValueError: none or several.
         SystemExit: after printing the help that was asked for.
     """
-    if {"-h", "--help"} & set(arguments):
-        print(help_text)
-        sys.exit(0)
+    print_help_if_asked(arguments, help_text)
     if len(arguments) != 1:
         raise ValueError(f"got {len(arguments)} arguments; give one run folder, like {example}")
     return Path(arguments[0])
+
+
+def print_help_if_asked(words: Sequence[str], help_text: str | None, config_name: str | None = None) -> None:
+    """-h or --help among the words prints what the program does and ends it.
+
+    Args:
+        config_name: of conf/, for a program that takes Hydra's overrides: the file explains its options.
+    """
+    if not {"-h", "--help"} & set(words):
+        return
+    print((help_text or "").strip())
+    if config_name is not None:
+        options = (CONF_DIR / f"{config_name}.yaml").read_text(encoding="utf-8").partition("\nhydra:\n")[0]
+        groups = sorted(folder.name for folder in CONF_DIR.iterdir() if folder.is_dir() and folder.name != "hydra")
+        print(f"\nKEY=VALUE sets a key of conf/{config_name}.yaml, GROUP=NAME takes the file conf/GROUP/NAME.yaml")
+        print(f"({', '.join(groups)}; +GROUP=NAME where the list of defaults has none yet).\n\n{options.strip()}")
+    sys.exit(0)
 
 
 def describe_error(error: BaseException) -> str:
@@ -87,10 +102,8 @@ def print_what_was_asked(words: Sequence[str], config_name: str, help_text: str 
     Raises:
         ValueError: another of Hydra's flags, which these commands do not have.
     """
+    print_help_if_asked(words, help_text, config_name)
     parsed = get_args_parser().parse_args(list(words))
-    if parsed.help or parsed.hydra_help:
-        print(help_text)
-        sys.exit(0)
     if parsed.cfg and parsed.cfg != "job":
         raise ValueError(f"got --cfg {parsed.cfg}; this command shows its own configuration, --cfg job")
     if parsed.cfg:
@@ -98,7 +111,7 @@ def print_what_was_asked(words: Sequence[str], config_name: str, help_text: str 
         assert config is not None
         print(OmegaConf.to_yaml(config, resolve=parsed.resolve), end="")
         sys.exit(0)
-    if parsed.info or parsed.shell_completion:
+    if parsed.info or parsed.hydra_help or parsed.shell_completion:
         raise ValueError("got a flag of Hydra that this command lacks; experiments.run takes them all")
 
 

@@ -6,6 +6,7 @@ cannot share a folder: those jobs stay Hydra's own, each in its own folder below
 """
 
 import hashlib
+import importlib.metadata
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,14 @@ MULTIRUN = ("-m", "--multirun")
 OF_METHODS = ("steps", "guidance")  # of the run, and of each of its methods that does not fix its own
 LISTS = ("durations", "seeds")
 LONGEST_NAME = 64
+# Launchers by name: the distribution that each comes with, and the extra of this project that installs it.
+PLUGINS = {
+    **dict.fromkeys(("devices", "joblib"), ("hydra-joblib-launcher", "devices")),
+    **dict.fromkeys(
+        ("slurm_gpu", "slurm_cpu", "submitit_slurm", "submitit_local"), ("hydra-submitit-launcher", "slurm")
+    ),
+    **dict.fromkeys(("ray", "ray_aws"), ("hydra-ray-launcher", "ray")),
+}
 
 
 @dataclass(frozen=True)
@@ -31,12 +40,14 @@ class Study:
         jobs: how many jobs Hydra would have started for what is one run now.
         launch: the words that choose and configure a launcher.
         apart: swept keys whose values need folders of their own.
+        folder: what those folders lie in; empty without any.
     """
 
     words: list[str]
     jobs: int
     launch: list[str]
     apart: list[str]
+    folder: str = ""
 
     def commands(self, generates: bool) -> list[list[str]]:
         """Command lines in order: with a launcher, the clips in as many shards as there were jobs; then one run."""
@@ -46,6 +57,16 @@ class Study:
             return [self.words]
         shards = [f"shard.count={self.jobs}", f"shard.index=range({self.jobs})", "stages=[generate]"]
         return [["-m", *self.words, *self.launch, *shards], self.words]
+
+
+def check_launcher(words: Sequence[str]) -> None:
+    """Raise ModuleNotFoundError naming the extra for a launcher whose plug-in is not installed."""
+    for name in (word.partition("=")[2] for word in words if word.lstrip("+").startswith("hydra/launcher=")):
+        distribution, extra = PLUGINS.get(name, ("", ""))
+        if distribution and not any(importlib.metadata.distributions(name=distribution)):
+            raise ModuleNotFoundError(
+                f"hydra/launcher={name} needs {distribution}, which is not installed; pip install -e '.[{extra}]'"
+            )
 
 
 def study_of(words: Sequence[str], conf_dir: Path) -> Study | None:
@@ -78,9 +99,11 @@ def study_of(words: Sequence[str], conf_dir: Path) -> Study | None:
     if not any(word.startswith("name=") for word in words):
         sweep = [o.get_value_element_as_str() for o in by_word.values() if o.key_or_group == "sweep" and o not in swept]
         kept.append(f"name={_name(sweep, [(o.key_or_group, choices[o.input_line]) for o in swept])}")
+    base = ""
     if apart:
-        kept = ["-m", *kept, *_folders([o.key_or_group for o in apart], kept, folders)]
-    return Study(kept, prod(len(choices[o.input_line]) for o in whole), launch, [o.key_or_group for o in apart])
+        base = _base(kept)
+        kept = ["-m", *kept, *_folders([o.key_or_group for o in apart], base, folders)]
+    return Study(kept, prod(len(choices[o.input_line]) for o in whole), launch, [o.key_or_group for o in apart], base)
 
 
 def _is_of_run(override: Override) -> bool:
@@ -131,11 +154,15 @@ def _name(sweep: Sequence[str], axes: Sequence[tuple[str, list[str]]]) -> str:
     return f"{name[: LONGEST_NAME - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
-def _folders(keys: Sequence[str], words: Sequence[str], folders: Sequence[Path]) -> list[str]:
-    """Overrides that give every job a folder of its own, named by the values of the swept keys."""
+def _base(words: Sequence[str]) -> str:
+    """The folder of a study whose jobs have folders of their own."""
     own = next((word.partition("=")[2] for word in words if word.startswith("out_dir=")), "runs/${name}")
     name = next((word.partition("=")[2] for word in words if word.startswith("name=")), "study")
-    base = own.replace("${name}", name)
+    return own.replace("${name}", name)
+
+
+def _folders(keys: Sequence[str], base: str, folders: Sequence[Path]) -> list[str]:
+    """Overrides that give every job a folder of its own below `base`, named by the values of the swept keys."""
     groups = [any((folder / key).is_dir() for folder in folders) for key in keys]
     values = [
         f"{key.rpartition('.')[2].lstrip('+')}_${{{f'hydra:runtime.choices.{key}' if group else key}}}"

@@ -1,12 +1,13 @@
-"""One table as GitHub markdown and as csv with one column per number; as LaTeX in latex."""
+"""One table as GitHub markdown, as html, and as csv with one column per number; as LaTeX in latex."""
 
 import csv
 import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from html import escape
 
-from experiments.tables.escaping import markdown_cell, plain_line, safe_cell
+from experiments.tables.escaping import markdown_cell, one_line, plain_line, safe_cell
 
 MISSING = "–"
 MOST_DECIMALS = 8
@@ -76,6 +77,24 @@ def to_markdown(table: ResultTable) -> str:
     ]
     notes = "".join(f"\n{plain_line(note)}\n" for note in table.notes)
     return f"**{plain_line(table.title)}**\n\n{markdown_table(table.header, rows)}{notes}"
+
+
+def to_html(table: ResultTable) -> str:
+    """The table with its title and notes as html; nothing of it is read as markup."""
+    rows = [
+        "".join(_html_cell(cell, d) for cell, d in zip(row, digits, strict=True))
+        for row, digits in zip(table.rows, digits_of(table), strict=True)
+    ]
+    head = "".join(f"<th>{escape(one_line(text))}</th>" for text in table.header)
+    body = "".join(f"<tr>{row}</tr>" for row in rows)
+    notes = "".join(f"<p>{escape(one_line(note))}</p>" for note in table.notes)
+    title = f"<h3>{escape(one_line(table.title))}</h3>"
+    return f"<section>{title}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{notes}</section>"
+
+
+def _html_cell(cell: Cell, digits: int) -> str:
+    text = escape(one_line(plain_cell(cell, digits, "", "")))
+    return f"<td><b>{text}</b></td>" if isinstance(cell, Estimate) and cell.best else f"<td>{text}</td>"
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -15,35 +15,28 @@ from typing import Any
 from scipy.special import stdtr, stdtrit
 
 from evaluation.bootstrap import JACKKNIFE_GROUPS
+from evaluation.interval_floors import FEWEST, REFUSED, kind_of
 from evaluation.metric import DRIFT, SLOPE
 from evaluation.student import student_interval
 from experiments.records import ClipRecord, MetricRecord, Record, of_kind
+from experiments.records.run import Run
 
 CONFIDENCE = 0.95
 LEVEL = 0.05
-# Shares of clips: most differences are 0, and a mean of few of them has no normal shape.
-RATES = ("hit_rate", "exact_set_rate", "silence", "clipping")
-FEWEST = {"mean": 32, "rate": 64, "distance": 6}
 # Of a record's details, as `Intervals.of` sets it: enough prompts, and every clip said the same.
 ALL_EQUAL = "all_equal"
 STUDENT = "student t"  # what `details["interval"]` says of bounds that `evaluation.scoring` computed so
-REFUSED = (
-    f"No interval below {FEWEST['mean']} prompts ({FEWEST['rate']} of rates, {FEWEST['distance']} of distances between "
-    "sets): its coverage there was measured under 93% (results/coverage). None where all clips agree: they do not say "
-    "how much others would differ."
-)
 PERCENTILE = (
     "No interval of a drift or slope whose record holds a percentile bootstrap only: it covers under 93%; scoring the "
     "clips again gives one."
 )
 
-
-def kind_of(metric: str) -> str:
-    """Which of FEWEST applies: a mean over clips, a mean of shares, or a distance between sets."""
-    base = metric.removesuffix(DRIFT).removesuffix(SLOPE)
-    if base in RATES:
-        return "rate"
-    return "distance" if base.startswith(("fad", "fd", "kad", "is", "consistency", "event_order")) else "mean"
+MEANS = "Student's t over prompts for means over clips;"
+DISTANCES = "for distances between sets a jackknife by prompt, the references fixed."
+SAME_PROMPTS = (
+    "KAD: where references are of the same prompts as the clips, equal distributions give less than 0, by more the "
+    "fewer prompts; differences between methods share this."
+)
 
 
 class Intervals:
@@ -107,6 +100,25 @@ class Intervals:
         if record.unit == "prompt":
             return len(self._prompts.get((record.duration_s, record.method), ())) or record.n_scored
         return record.n_scored
+
+
+def interval_notes(run: Run, preset: str) -> list[str]:
+    """How intervals were made; nothing where no metric of the preset has one."""
+    scored = [record for record in run.current_of(MetricRecord) if record.preset == preset]
+    if all(math.isnan(record.high - record.low) for record in scored):
+        return []
+    intervals = Intervals(run.current, preset)
+    headlines = [record for record in scored if record.window < 0]
+    shown = [intervals.of(record) for record in headlines]
+    lost = [r for r, s in zip(headlines, shown, strict=True) if math.isnan(s.low) and not math.isnan(r.low)]
+    drifts = [r for r in lost if r.metric.endswith((DRIFT, SLOPE)) and kind_of(r.metric) != "distance"]
+    kinds = {kind_of(record.metric) for record in shown if not math.isnan(record.low)}
+    texts = {"mean": MEANS, "rate": MEANS, "distance": DISTANCES}
+    made = list(dict.fromkeys(texts[kind] for kind in texts if kind in kinds))
+    notes = [f"Intervals: 95%, {' '.join(made)}"] if made else []
+    notes += [REFUSED] if len(drifts) < len(lost) else []
+    notes += [PERCENTILE] if drifts else []
+    return notes + ([SAME_PROMPTS] if any(record.metric.startswith("kad") for record in scored) else [])
 
 
 def _is_point(record: MetricRecord) -> bool:

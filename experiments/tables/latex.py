@@ -14,7 +14,7 @@ PT_PER_CHARACTER, PT_BETWEEN = 4.3, 6.0
 MOST_ROWS = 40
 WIDEST_TEXT = 0.33  # of a line; what is longer breaks within its column
 WORDS = 14  # characters beyond which a heading is set on several lines
-NAMING = ("length (s)", "method")
+NAMING = ("run", "length (s)", "method")
 
 
 def to_latex(table: ResultTable, environment: str = "table", width_pt: float = 345.0) -> str:

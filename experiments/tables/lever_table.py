@@ -10,12 +10,12 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.records import ClipRecord, MetricRecord, Record, RunRecord, of_kind
-from experiments.records.current import current, left_out
-from experiments.records.provenance import methods_of, quality_notes, settings_line
+from experiments.records import ClipRecord, MetricRecord, RunRecord
+from experiments.records.provenance import methods_of
+from experiments.records.run import Run
 from experiments.tables.formats import Cell, Estimate, ResultTable, range_notes, spread
+from experiments.tables.intervals import interval_notes
 from experiments.tables.quality_rows import ARROWS, differences, metric_label, presets
-from experiments.tables.quality_tables import interval_notes
 from experiments.tables.speed_rows import Ratio, paired_ratio
 
 Margins = Mapping[str, float]
@@ -35,41 +35,40 @@ def has_factors(run: RunRecord) -> bool:
     return any(node.get("parts") for node in nodes) and any(node["name"] == baseline for node in nodes)
 
 
-def lever_table(records: list[Record]) -> ResultTable:
+def lever_table(run: Run) -> ResultTable:
     """One row per duration and method against the run's timing baseline; the newest run `has_factors`.
 
     A method whose configuration names `parts` also gets the product of their speed-ups, beside its own.
     """
-    run = of_kind(records, RunRecord)[-1]
-    nodes = {node["name"]: node for node in methods_of(run)}
-    baseline = str(run.config["timing"]["baseline"])
-    clips = _latest(of_kind(current(records), ClipRecord))
-    margins = margins_of(run)
-    metrics = [m for m in margins or SHOWN if any(record.metric == m for record in of_kind(records, MetricRecord))]
+    start, baseline = run.runs[-1], run.baseline
+    nodes = {node["name"]: node for node in methods_of(start)}
+    clips = _latest(run.current_of(ClipRecord))
+    margins = margins_of(start)
+    better = {m.metric: m.higher_is_better for m in run.of_kind(MetricRecord)}
+    metrics = [m for m in margins or SHOWN if m in better]
     rows: list[list[Cell]] = []
     for duration in sorted({clip.duration_s for clip in clips}):
         here = [clip for clip in clips if clip.duration_s == duration]
         ratios = {name: speedup(here, name, baseline) for name in nodes}
-        quality = _quality(records, duration)
+        quality = _quality(run, duration)
         rows += [_row(node, here, ratios, baseline, duration, quality, margins, metrics) for node in nodes.values()]
     header = ["length (s)", "method", "steps", "text to latents (s)", "speed-up ↑ [min, max]", "product of parts"]
     keys = ["duration_s", "method", "steps", "loop_s", "speedup", "product"]
-    better = {m.metric: m.higher_is_better for m in of_kind(records, MetricRecord)}
-    made = [note for preset in presets(records)[:1] for note in interval_notes(current(records), preset)]
-    made += [settings_line(current(records), *presets(records)[:1]), *quality_notes(of_kind(records, RunRecord))]
+    found = presets(run)[:1]
+    made = [note for preset in found for note in interval_notes(run, preset)] + run.quality_notes(*found)
     headings = [f"Δ {metric_label(m)} {ARROWS[better[m]]}" for m in metrics]
     return ResultTable(
         "levers",
-        f"Levers alone and together, against {nodes[baseline]['label']} at {_steps(nodes[baseline], run)} steps",
+        f"Levers alone and together, against {nodes[baseline]['label']} at {_steps(nodes[baseline], start)} steps",
         [*header, *headings, "quality"],
         [*keys, *metrics, "verdict"],
         rows,
-        [_reading(margins), *range_notes(rows, keys.index("speedup")), *_earlier(records), *made],
+        [_reading(margins), *range_notes(rows, keys.index("speedup")), *_earlier(run), *made],
     )
 
 
-def _earlier(records: list[Record]) -> list[str]:
-    return [f"{name} at {duration:g} s: {text}." for (duration, name), text in left_out(records).items()]
+def _earlier(run: Run) -> list[str]:
+    return [f"{name} at {duration:g} s: {text}." for (duration, name), text in run.left_out.items()]
 
 
 def _reading(margins: Margins) -> str:
@@ -102,12 +101,12 @@ def speedup(clips: Sequence[ClipRecord], method: str, baseline: str) -> Ratio | 
     return paired_ratio([times[baseline][key] for key in both], [times[method][key] for key in both])
 
 
-def _quality(records: list[Record], duration: float) -> dict[tuple[str, str, str], MetricRecord]:
+def _quality(run: Run, duration: float) -> dict[tuple[str, str, str], MetricRecord]:
     """(method, baseline, metric) -> paired difference, of the run's first preset."""
     return {
         (method, base, metric): difference
-        for preset in presets(records)[:1]
-        for (length, method, base, metric), difference in differences(records, preset).items()
+        for preset in presets(run)[:1]
+        for (length, method, base, metric), difference in differences(run, preset).items()
         if length == duration
     }
 

@@ -5,12 +5,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from evaluation.metric import DRIFT, SLOPE
+from evaluation.interval_floors import FEWEST, kind_of
+from evaluation.metric import DRIFT, SLOPE, Need
+from evaluation.presets import PRESETS
 from evaluation.registry import METRICS, OWN
-from experiments.records import ClipRecord, FailureRecord, MetricRecord, Record, RunRecord, of_kind
-from experiments.records.current import asked_conditions, current, left_out, newest_conditions, scored_apart
-from experiments.records.provenance import method_labels, methods_of
-from experiments.tables.intervals import FEWEST, LEVEL, Intervals, kind_of, with_family
+from experiments.records import ClipRecord, FailureRecord, MetricRecord
+from experiments.records.current import asked_conditions, scored_apart
+from experiments.records.run import Run
+from experiments.system.alphabet import not_latin
+from experiments.tables.intervals import LEVEL, Intervals, with_family
 from experiments.tables.speed_rows import Ratio, speed_rows
 
 ARROWS = {True: "↑", False: "↓", None: ""}
@@ -22,6 +25,11 @@ WORDS = {
     for name in OWN
     for word, label in zip(name.split("_"), METRICS[name].label.split(" "), strict=True)
 }  # fmt: skip
+# What a metric needs and a run can give: need -> (its name, the setting).
+GIVEN: dict[Need, tuple[str, str]] = {
+    "reference": ("reference audio", "data.references"),
+    "labels": ("labels of these prompts", "metrics.labels"),
+}
 Differences = dict[tuple[float, str, str, str], MetricRecord]
 
 
@@ -73,27 +81,60 @@ def headline(metrics: Mapping[str, MetricRecord]) -> list[str]:
     return [*(metric for metric in HEADLINE if metric in metrics), *own] or list(metrics)
 
 
-def presets(records: Sequence[Record]) -> list[str]:
+def presets(run: Run) -> list[str]:
     """The presets that scored something, in order."""
-    plain = [record for record in of_kind(list(records), MetricRecord) if not record.baseline and record.window < 0]
+    plain = [record for record in run.of_kind(MetricRecord) if not record.baseline and record.window < 0]
     return list(dict.fromkeys(record.preset for record in plain))
 
 
-def quality_rows(records: list[Record], preset: str) -> list[QualityRow]:
+def left_out_notes(run: Run, preset: str) -> list[str]:
+    """The preset's metrics that were not computed for want of something that can be given; none if they were chosen."""
+    scored = {record.metric for record in run.current_of(MetricRecord) if record.preset == preset}
+    configs = [start.config for start in run.runs]
+    if preset not in PRESETS or any((config.get("metrics") or {}).get("metrics") for config in configs):
+        return []
+    references = any((config.get("data") or {}).get("references") for config in configs)
+    missing = [METRICS[name] for name in PRESETS[preset].metrics if name not in scored]
+    notes = []
+    for need, (what, setting) in GIVEN.items():
+        if need == "reference" and references:
+            continue
+        if lacking := [metric_label(metric.name) for metric in missing if need in metric.needs]:
+            notes.append(f"Not computed without {what} ({setting}): {', '.join(lacking)}.")
+            missing = [metric for metric in missing if need not in metric.needs]
+    return notes
+
+
+def language_notes(run: Run, preset: str) -> list[str]:
+    """A word on captions that the text side of every preset's CLAP does not know, where one was scored."""
+    scored = {record.metric for record in run.current_of(MetricRecord) if record.preset == preset}
+    if not any("captions" in METRICS[metric].needs for metric in scored & METRICS.keys()):
+        return []
+    captions = {clip.prompt_id: clip.caption for clip in run.current_of(ClipRecord)}
+    return list(filter(None, [not_latin(list(captions.values()))]))
+
+
+def readings(run: Run, preset: str) -> list[MetricRecord]:
+    """What tables, figures, frames and the tracker show: the newest of every value, with bounds that may be printed.
+
+    Differences to a baseline are not among them; `differences` gives those.
+    """
+    plain = (r for r in run.current_of(MetricRecord) if r.preset == preset and not r.baseline)
+    intervals = Intervals(run.current, preset)
+    return [intervals.of(r) for r in {(r.duration_s, r.method, r.metric, r.window): r for r in plain}.values()]
+
+
+def quality_rows(run: Run, preset: str) -> list[QualityRow]:
     """One row per duration and method that was asked for or scored; the newest record of a value counts."""
-    earlier, apart, records = left_out(records), scored_apart(records), current(records)
-    runs = of_kind(records, RunRecord)
-    scored = [m for m in of_kind(records, MetricRecord) if m.preset == preset and not m.baseline and m.window < 0]
+    apart = scored_apart(run.records)
+    scored = [record for record in readings(run, preset) if record.window < 0]
     values: dict[tuple[float, str], dict[str, MetricRecord]] = {}
-    intervals = Intervals(records, preset)
     for record in scored:
-        values.setdefault((record.duration_s, record.method), {})[record.metric] = intervals.of(record)
-    nodes = {node["name"]: node for run in runs for node in methods_of(run)}
-    labels = method_labels(runs)
-    asked = [key for run in runs for key in asked_conditions(run)]
-    speedups = {(row.duration_s, row.method): row.speedup for row in speed_rows(records)}
+        values.setdefault((record.duration_s, record.method), {})[record.metric] = record
+    nodes, labels = run.methods, run.labels
+    speedups = {(row.duration_s, row.method): row.speedup for row in speed_rows(run)}
     wanted = headline(by_metric(scored))
-    order = {name: index for index, name in enumerate(dict.fromkeys(name for _, name in [*asked, *values]))}
+    order = {name: index for index, name in enumerate(dict.fromkeys(name for _, name in [*run.asked, *values]))}
     return [
         QualityRow(
             *key,
@@ -102,10 +143,10 @@ def quality_rows(records: list[Record], preset: str) -> list[QualityRow]:
             speedups.get(key),
             values.get(key, {}),
             "; ".join(
-                filter(None, [_note(key, values.get(key, {}), wanted, records), earlier.get(key), apart.get(key)])
+                filter(None, [_note(key, values.get(key, {}), wanted, run), run.left_out.get(key), apart.get(key)])
             ),
         )
-        for key in sorted({*asked, *values}, key=lambda key: (key[0], order[key[1]]))
+        for key in sorted({*run.asked, *values}, key=lambda key: (key[0], order[key[1]]))
     ]
 
 
@@ -128,27 +169,25 @@ def needs_windows(metric: str) -> bool:
     return metric.endswith((DRIFT, SLOPE)) or (metric in METRICS and "windows" in METRICS[metric].needs)
 
 
-def _note(
-    key: tuple[float, str], found: Mapping[str, MetricRecord], wanted: Iterable[str], records: list[Record]
-) -> str:
+def _note(key: tuple[float, str], found: Mapping[str, MetricRecord], wanted: Iterable[str], run: Run) -> str:
     """Why a row has gaps: metrics without a value, clips that were not scored, failures."""
-    failures = [f for f in of_kind(records, FailureRecord) if (f.duration_s, f.method) == key and f.stage != "timing"]
+    failures = [f for f in run.current_of(FailureRecord) if (f.duration_s, f.method) == key and f.stage != "timing"]
     notes = []
     absent = [metric for metric in wanted if metric not in found]
     one_window = bool(found) and not any(map(needs_windows, found))
     if short := [metric_label(metric) for metric in absent if one_window and needs_windows(metric)]:
         notes.append(f"no {', '.join(short)}: clips of one window")
     if missing := [metric_label(metric) for metric in absent if not (one_window and needs_windows(metric))]:
-        notes.append(f"no {', '.join(missing)}: {_why_missing(key, failures, records)}")
+        notes.append(f"no {', '.join(missing)}: {_why_missing(key, failures, run)}")
     if undefined := [metric_label(m) for m, record in found.items() if math.isnan(record.value)]:
         notes.append(f"{', '.join(undefined)} undefined from {min(r.n_scored for r in found.values())} clips")
     # Some metrics never have an interval, so a missing one alone says nothing about the number of clips.
     bare = [r for r in found.values() if math.isnan(r.low) and not math.isnan(r.value)]
     if few := [r.n_scored for r in bare if r.n_scored < FEWEST[kind_of(r.metric)]]:
         notes.append(f"{min(few)} clips are too few for {'some ' if len(bare) < len(found) else ''}intervals")
-    if ungenerated := _not_generated(key, records):
+    if ungenerated := _not_generated(key, run):
         notes.append(ungenerated)
-    made = len(_recorded(key, records))
+    made = len(_recorded(key, run))
     counted = min((_clips_behind(r) for metric, r in found.items() if metric in wanted), default=made)
     if counted < made:
         notes.append(f"{made - counted} of {made} clips not scored yet: run stages=[score]")
@@ -158,48 +197,47 @@ def _note(
     return "; ".join(notes)
 
 
-def _not_generated(key: tuple[float, str], records: list[Record]) -> str:
+def _not_generated(key: tuple[float, str], run: Run) -> str:
     """How many of the clips that were asked for a half-finished run lacks; empty where all or none are there."""
-    shown = newest_conditions(records).get(key)
+    shown = run.asked.get(key)
     wanted = {
         (prompt_id, seed)
-        for run in of_kind(records, RunRecord)
-        if shown is not None and asked_conditions(run).get(key) == shown
-        for prompt_id in run.prompt_ids
-        for seed in run.config["seeds"]
+        for start in run.runs
+        if shown is not None and asked_conditions(start).get(key) == shown
+        for prompt_id in start.prompt_ids
+        for seed in start.config["seeds"]
     }
-    there = _recorded(key, records)
+    there = _recorded(key, run)
     missing = len(wanted - there)
     return f"{missing} of {len(wanted)} clips not generated" if there and missing else ""
 
 
-def _recorded(key: tuple[float, str], records: Sequence[Record]) -> set[tuple[str, int]]:
+def _recorded(key: tuple[float, str], run: Run) -> set[tuple[str, int]]:
     """(prompt, seed) of the clips that were made for a row."""
-    clips = of_kind(list(records), ClipRecord)
+    clips = run.current_of(ClipRecord)
     return {(clip.prompt_id, clip.seed) for clip in clips if (clip.duration_s, clip.method) == key}
 
 
-def _why_missing(key: tuple[float, str], failures: Sequence[FailureRecord], records: list[Record]) -> str:
+def _why_missing(key: tuple[float, str], failures: Sequence[FailureRecord], run: Run) -> str:
     if failures:
         return f"{failures[-1].stage}: {failures[-1].reason}"
-    clips = sum((clip.duration_s, clip.method) == key for clip in of_kind(records, ClipRecord))
+    clips = sum((clip.duration_s, clip.method) == key for clip in run.current_of(ClipRecord))
     return f"{clips} clips generated, not scored" if clips else "no clips generated"
 
 
-def differences(records: Sequence[Record], preset: str) -> Differences:
+def differences(run: Run, preset: str) -> Differences:
     """(duration, method, baseline, metric) -> paired difference method minus baseline; the newest counts.
 
     As the tables show them: the headline metrics' differences to one baseline are one family of comparisons, over which
     p-values are adjusted; other metrics have no adjusted p and so no verdict. One that does not cover every clip that
     either of the two has by now is left out: it is of an earlier, smaller run.
     """
-    records = current(list(records))
     made: dict[tuple[float, str], set[tuple[str, int]]] = {}
-    for clip in of_kind(records, ClipRecord):
+    for clip in run.current_of(ClipRecord):
         made.setdefault((clip.duration_s, clip.method), set()).add((clip.prompt_id, clip.seed))
     newest = {
         (m.duration_s, m.method, m.baseline, m.metric): m
-        for m in of_kind(records, MetricRecord)
+        for m in run.current_of(MetricRecord)
         if m.preset == preset and m.baseline and m.window < 0
     }
 
@@ -207,7 +245,7 @@ def differences(records: Sequence[Record], preset: str) -> Differences:
         either = made.get((m.duration_s, m.method), set()) | made.get((m.duration_s, m.baseline), set())
         return _clips_behind(m) >= len(either)
 
-    intervals = Intervals(records, preset)
+    intervals = Intervals(run.current, preset)
     shown = set(headline(by_metric(newest.values())))
     found = {key: intervals.of(m) for key, m in newest.items() if covers(m)}
     families: dict[str, Differences] = {}
@@ -220,11 +258,6 @@ def differences(records: Sequence[Record], preset: str) -> Differences:
 def _clips_behind(record: MetricRecord) -> int:
     """How many clips a value has seen: several for one that counts, where the best of several counts."""
     return (record.n_scored + record.n_failed) * int(record.details.get("candidates", 1))
-
-
-def timing_baseline(runs: Sequence[RunRecord]) -> str:
-    """The method that the newest run sets the others against; empty where its record does not say."""
-    return str(runs[-1].config.get("timing", {}).get("baseline", "")) if runs else ""
 
 
 def main_baseline(paired: Differences, preferred: str) -> str:

@@ -8,13 +8,11 @@ import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from evaluation.metric import DRIFT, SLOPE
-from experiments.records import MetricRecord, Record, RunRecord, of_kind
-from experiments.records.current import current
-from experiments.records.provenance import quality_notes, settings_line
+from experiments.records import MetricRecord
+from experiments.records.run import Run
 from experiments.system.files import write_whole
 from experiments.tables.formats import Cell, Estimate, ResultTable, range_notes, spread, to_csv, to_markdown
-from experiments.tables.intervals import ALL_EQUAL, PERCENTILE, REFUSED, Intervals, detectable_from_interval, kind_of
+from experiments.tables.intervals import ALL_EQUAL, detectable_from_interval, interval_notes
 from experiments.tables.latex import to_latex
 from experiments.tables.quality_rows import (
     Differences,
@@ -25,10 +23,11 @@ from experiments.tables.quality_rows import (
     heading,
     headline,
     is_best,
+    language_notes,
+    left_out_notes,
     main_baseline,
     presets,
     quality_rows,
-    timing_baseline,
     verdict,
 )
 
@@ -41,12 +40,6 @@ FAMILY = (
     "the raw p are in the csv."
 )
 SAME = "all equal"
-MEANS = "Student's t over prompts for means over clips;"
-DISTANCES = "for distances between sets a jackknife by prompt, the references fixed."
-SAME_PROMPTS = (
-    "KAD: where references are of the same prompts as the clips, equal distributions give less than 0, by more the "
-    "fewer prompts; differences between methods share this."
-)
 EQUAL_NOTE = "All equal: every clip gave the same difference, so the smallest one that would be seen is not known."
 
 
@@ -56,48 +49,28 @@ def _estimate(record: MetricRecord | None, best: bool = False) -> Estimate | Non
     return Estimate(record.value, record.low, record.high, best)
 
 
-def result_tables(records: list[Record]) -> list[ResultTable]:
-    """Every quality table that the records can fill, each with the notes that must stand beside it."""
-    runs = of_kind(records, RunRecord)
-    found = presets(records)
+def result_tables(run: Run) -> list[ResultTable]:
+    """Every quality table that a run's records can fill, each with the notes that must stand beside it."""
+    found = presets(run)
     tables = []
     for preset in found:
-        rows = quality_rows(records, preset)
-        paired = differences(records, preset)
+        rows = quality_rows(run, preset)
+        paired = differences(run, preset)
         suffix = f"_{preset.replace('-', '_')}" if len(found) > 1 else ""
-        made = [settings_line(current(records), preset), *quality_notes(runs)] if runs else []
-        resampled = interval_notes(records, preset)
+        made = run.quality_notes(preset)
+        resampled = interval_notes(run, preset) + left_out_notes(run, preset) + language_notes(run, preset)
         notes = [*resampled, *made]
         bold = [*resampled, BOLD, *made]
         tables += [quality_table(rows, paired, f"quality{suffix}", f"Quality, preset {preset}", bold)]
         tables.append(all_metrics_table(rows, f"all_metrics{suffix}", f"Every metric, preset {preset}", notes))
         tables += difference_tables(rows, paired, suffix, notes)
-        tables += power_tables(rows, paired, suffix, made, timing_baseline(runs))
+        tables += power_tables(rows, paired, suffix, made, run.baseline)
         forms = [row.mechanisms for row in rows if row.mechanisms]
-        if len({form.sparse_ratio for form in forms if form.cross_frequency}) > 1:
-            tables.append(sparsity_table(rows, paired, f"sparsity{suffix}", bold))
-        if {(True, True), (True, False), (False, True)} <= {form[:2] for form in forms}:
+        if len({form.sparse_ratio for form in forms if form.cross_frequency}) > 1:  # what such a sweep is for: first
+            tables.insert(0, sparsity_table(rows, paired, f"sparsity{suffix}", bold))
+        elif {(True, True), (True, False), (False, True)} <= {form[:2] for form in forms}:
             tables.append(ablation_table(rows, paired, f"ablation{suffix}", bold))
     return tables
-
-
-def interval_notes(records: list[Record], preset: str) -> list[str]:
-    """How intervals were made; nothing where no metric of the preset has one."""
-    scored = [record for record in of_kind(records, MetricRecord) if record.preset == preset]
-    if all(math.isnan(record.high - record.low) for record in scored):
-        return []
-    intervals = Intervals(records, preset)
-    headlines = [record for record in scored if record.window < 0]
-    shown = [intervals.of(record) for record in headlines]
-    lost = [r for r, s in zip(headlines, shown, strict=True) if math.isnan(s.low) and not math.isnan(r.low)]
-    drifts = [r for r in lost if r.metric.endswith((DRIFT, SLOPE)) and kind_of(r.metric) != "distance"]
-    kinds = {kind_of(record.metric) for record in shown if not math.isnan(record.low)}
-    texts = {"mean": MEANS, "rate": MEANS, "distance": DISTANCES}
-    made = list(dict.fromkeys(texts[kind] for kind in texts if kind in kinds))
-    notes = [f"Intervals: 95%, {' '.join(made)}"] if made else []
-    notes += [REFUSED] if len(drifts) < len(lost) else []
-    notes += [PERCENTILE] if drifts else []
-    return notes + ([SAME_PROMPTS] if any(record.metric.startswith("kad") for record in scored) else [])
 
 
 def _metric_columns(rows: Sequence[QualityRow]) -> tuple[list[str], list[str]]:

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from experiments.records import ClipRecord, FailureRecord, Record, RunRecord, TimingRecord, of_kind
-from experiments.records.current import current, left_out
-from experiments.records.provenance import method_labels
+from experiments.records import ClipRecord, FailureRecord, TimingRecord
+from experiments.records.run import Run
 
 NAIVE = "naive"
 
@@ -70,19 +69,16 @@ def share_of_limit(baseline: Sequence[float], arm: Sequence[float], limit: Seque
     return Ratio(statistics.median(shares), min(shares), max(shares))
 
 
-def speed_rows(records: list[Record]) -> list[SpeedRow]:
+def speed_rows(run: Run) -> list[SpeedRow]:
     """One row per duration and arm; the newest timing of a duration counts."""
-    earlier, records = left_out(records), current(records)
-    timings = {record.duration_s: record for record in of_kind(records, TimingRecord)}
-    clips = of_kind(records, ClipRecord)
-    failures = of_kind(records, FailureRecord)
+    timings = {record.duration_s: record for record in run.current_of(TimingRecord)}
+    clips, failures = run.current_of(ClipRecord), run.current_of(FailureRecord)
     durations = sorted(set(timings) | {clip.duration_s for clip in clips} | {f.duration_s for f in failures})
     rows = [row for duration in durations for row in _duration_rows(duration, timings.get(duration), clips, failures)]
     # A timing says its own labels; an arm that it left out has the configuration's.
-    labels = method_labels(of_kind(records, RunRecord))
-    rows = [replace(row, label=labels.get(row.method, row.label)) if row.step_s is None else row for row in rows]
+    rows = [replace(row, label=run.labels.get(row.method, row.label)) if row.step_s is None else row for row in rows]
     return [
-        replace(row, note="; ".join(filter(None, [row.note, earlier.get((row.duration_s, row.method))])))
+        replace(row, note="; ".join(filter(None, [row.note, run.left_out.get((row.duration_s, row.method))])))
         for row in rows
     ]
 

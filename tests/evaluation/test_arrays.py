@@ -8,16 +8,14 @@ import torch
 
 from evaluation.arrays import real_array
 from evaluation.audio import check_audio
-from evaluation.bootstrap import bootstrap_interval, jackknife_interval, paired_difference_interval
+from evaluation.bootstrap import bootstrap_interval, jackknife_interval
 from evaluation.clap_score import clap_score, text_collapse
 from evaluation.fad import Moments, frechet_distance
 from evaluation.fad_infinity import fad_infinity
-from evaluation.inception_score import inception_score
 from evaluation.kad import kernel_audio_distance, median_bandwidth
 from evaluation.kl import bernoulli_kl_per_clip, kl_divergence, windowed_kl_per_clip
 from evaluation.longform import consistency, repetition
-from evaluation.permutation import permutation_p_value
-from evaluation.windows import profile
+from evaluation.permutation import paired_permutation_p_value
 
 GOOD = np.random.default_rng(0).normal(size=(8, 3, 4))
 BAD = {
@@ -38,19 +36,16 @@ OF_ROWS = {
     "bandwidth": median_bandwidth,
     "kl": lambda x: kl_divergence(GOOD[:, 0], x),
     "bernoulli kl": lambda x: bernoulli_kl_per_clip(x, GOOD[:, 0]),
-    "inception score": inception_score,
     "clap": lambda x: clap_score(GOOD[:, 0], x),
     "collapse": text_collapse,
     "bootstrap": partial(bootstrap_interval, np.mean, seed=0),
     "jackknife": partial(jackknife_interval, np.mean, seed=0),
-    "difference": lambda x: paired_difference_interval(np.mean, GOOD[:, 0], x, seed=0),
-    "permutation": lambda x: permutation_p_value(frechet_distance, GOOD[:, 0], x, seed=0, permutations=3),
+    "permutation": lambda x: paired_permutation_p_value(np.mean, GOOD[:, 0], x, seed=0, permutations=3),
     "samples": lambda x: check_audio(x, 16_000),
 }
 OF_WINDOWS = {
     "consistency": consistency,
     "repetition": repetition,
-    "profile": lambda x: profile(frechet_distance, GOOD[:, 0], x),
     "windowed kl": lambda x: windowed_kl_per_clip(GOOD[:, 0], x),
 }
 

@@ -1,7 +1,6 @@
 """Audio in and out: every format, every kind of damage, level and duration."""
 
 import io
-import os
 import struct
 import tracemalloc
 
@@ -22,7 +21,6 @@ from evaluation.audio import (
     int16_round_trip,
     load_audio,
     mix_to_mono,
-    save_audio,
     set_level,
     trim_to_duration,
 )
@@ -187,56 +185,6 @@ def test_int16_round_trip_is_off_by_less_than_a_step():
     assert 0.5 / 32767 < error.max() <= 1 / 32767
     np.testing.assert_array_equal(int16_round_trip(int16_round_trip(samples)), int16_round_trip(samples))
     assert int16_round_trip(np.array([1.0, -1.0, 0.0])).tolist() == [1, -1, 0]
-
-
-def test_saved_audio_comes_back_bit_for_bit(tmp_path):
-    samples = np.random.default_rng(1).uniform(-1.5, 1.5, (2, 1000)).astype(np.float32)
-    save_audio(tmp_path / "a.wav", samples, 16000)
-    np.testing.assert_array_equal(load_audio(tmp_path / "a.wav").samples, samples)
-    save_audio(tmp_path / "b.flac", samples[0] / 2, 16000)
-    np.testing.assert_allclose(load_audio(tmp_path / "b.flac").samples, samples[:1] / 2, atol=2**-23)
-    save_audio(tmp_path / "c.wav", samples / 2, 16000, subtype="PCM_16")
-    assert soundfile.info(tmp_path / "c.wav").subtype == "PCM_16"
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.wav", "b.flac", "c.wav"]
-
-
-def test_saved_audio_has_the_mode_that_the_umask_gives(tmp_path):
-    before = os.umask(0o027)
-    try:
-        save_audio(tmp_path / "a.wav", np.ones(10, np.float32), 16000)
-    finally:
-        os.umask(before)
-    assert (tmp_path / "a.wav").stat().st_mode & 0o777 == 0o640
-
-
-def test_a_failed_write_leaves_the_old_file_and_no_debris(tmp_path, monkeypatch):
-    path = tmp_path / "a.wav"
-    save_audio(path, np.ones(10, np.float32), 16000)
-
-    def fail(*_args, **_options):
-        raise OSError("disk full")
-
-    monkeypatch.setattr(soundfile, "write", fail)
-    with pytest.raises(OSError, match="disk full"):
-        save_audio(path, np.zeros(10, np.float32), 16000)
-    assert [p.name for p in tmp_path.iterdir()] == ["a.wav"]
-    assert load_audio(path).samples.min() == 1
-
-
-@pytest.mark.parametrize(
-    ("name", "samples", "subtype", "error", "message"),
-    [
-        ("a.mp3", np.ones(4), None, ValueError, "ends in .wav or .flac"),
-        ("a.wav", np.zeros(0), None, EmptyAudioError, "no samples"),
-        ("a.wav", np.array([np.nan]), None, NonFiniteAudioError, "nan"),
-        ("a.flac", np.array([1.5]), None, ValueError, r"peak 1\.500 would clip as PCM_24"),
-        ("a.wav", np.array([1.5]), "PCM_16", ValueError, "would clip as PCM_16"),
-    ],
-)
-def test_what_cannot_be_saved_is_named(tmp_path, name, samples, subtype, error, message):
-    with pytest.raises(error, match=message):
-        save_audio(tmp_path / name, samples, 16000, subtype=subtype)
-    assert list(tmp_path.iterdir()) == []
 
 
 def mp3_without_its_info_frame(samples, rate, prefix=b""):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from networks import BandEmbedder, noise_clip, write_folder
 
 from evaluation.clap_score import (
     clap_per_clip,
@@ -10,6 +11,7 @@ from evaluation.clap_score import (
     text_collapse,
     window_clap_scores,
 )
+from evaluation.evaluate import evaluate
 
 
 def test_cosines_by_hand_whatever_the_lengths():
@@ -86,3 +88,41 @@ def test_collapsed_text_is_told_from_working_text():
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+class Mute:
+    """No captions: an embedder of audio alone."""
+
+    name = "mute"
+    sample_rate, outputs, min_samples, max_samples, identity = 8000, ("embedding",), 1, None, "mute"
+
+    def embed(self, waveforms):
+        return [{"embedding": np.ones(3, np.float32)} for _ in waveforms]
+
+
+class OtherWords(BandEmbedder):
+    """The same ears, another answer to captions."""
+
+    def embed_text(self, captions):
+        return np.roll(super().embed_text(captions), 1, axis=1)
+
+
+def test_clap_on_another_network_takes_that_networks_captions(tmp_path):
+    captions = {f"c{i}": text for i, text in enumerate(("rain", "wind", "a dog", "a bell"))}
+    for number, side in enumerate(("ref", "gen")):
+        write_folder(tmp_path / side, {name: noise_clip(10 * number + i, 2) for i, name in enumerate(captions)})
+    networks = {"text": BandEmbedder(), "same": BandEmbedder("2"), "other": OtherWords("3")}
+    asked = {"window_s": 1.0, "cache_dir": None}
+    names = ("clap", "clap_on_same", "clap_on_other")
+    folders = tmp_path / "ref", tmp_path / "gen", captions
+    found = evaluate(*folders, metrics=names, embedders=networks, **asked)
+    alone = evaluate(*folders, metrics=("clap",), embedders={"text": OtherWords("3")}, **asked)
+    assert found.value("clap_on_same") == found.value("clap")
+    assert found.value("clap_on_other") == alone.value("clap") != found.value("clap")
+    assert found.value("text_collapse_on_other") == alone.value("text_collapse")
+    floors = {row.metric: row.value for row in found.floors}
+    for row in alone.floors:
+        assert floors[row.metric.replace("clap", "clap_on_other")] == row.value
+    assert found.per_clip["c0"]["clap_on_other"] == alone.per_clip["c0"]["clap"]
+    with pytest.raises(TypeError, match="mute has no embed_text"):
+        evaluate(*folders, metrics=("clap_on_mute",), embedders={"mute": Mute()}, **asked)

@@ -101,11 +101,11 @@ def test_the_table_fits_a_terminal(root):
 
 def test_the_tables_arrows_point_to_better():
     lines = [
-        line(MetricResult(name, "strict", 1.5, 1.0, 2.0, 10, 1, higher_is_better=better, n_references=refs))
+        line(MetricResult(name, "strict", 1.5, 1.0, 2.0, 40, 1, higher_is_better=better, n_references=refs))
         for name, better, refs in (("fad", False, 10), ("clap", True, None), ("level", None, None))
     ]
-    assert lines[0].split() == ["fad", "↓", "1.5", "[1,", "2]", "10", "1", "10"]
-    assert lines[1].split() == ["clap", "↑", "1.5", "[1,", "2]", "10", "1"]
+    assert lines[0].split() == ["fad", "↓", "1.5", "[1,", "2]", "40", "1", "10"]
+    assert lines[1].split() == ["clap", "↑", "1.5", "[1,", "2]", "40", "1"]
     assert lines[2].split()[:2] == ["level", "1.5"]
 
 

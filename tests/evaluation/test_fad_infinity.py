@@ -4,11 +4,7 @@ import numpy as np
 import pytest
 
 from evaluation.fad import Moments, frechet_distance
-from evaluation.fad_infinity import (
-    fad_infinity,
-    fad_infinity_interval,
-    fad_infinity_with_replacement,
-)
+from evaluation.fad_infinity import fad_infinity, fad_infinity_interval
 
 D, N, TRUTH = 32, 2000, 0.32  # N(0.1, I) against N(0, I): 32 * 0.1^2
 EXACT = Moments(np.zeros(D), np.eye(D), 10**9)
@@ -18,19 +14,13 @@ def generated(seed, n=N):
     return np.random.default_rng(seed).standard_normal((n, D)) + 0.1
 
 
-def test_extrapolation_is_unbiased_where_plain_fad_and_the_compat_mode_are_not():
+def test_extrapolation_is_unbiased_where_plain_fad_is_not():
     samples = [generated(seed) for seed in range(15)]
     values = [fad_infinity(EXACT, rows, seed=seed, joint=False) for seed, rows in enumerate(samples)]
     standard_error = np.std(values, ddof=1) / np.sqrt(15)
     assert standard_error < 0.02
     assert abs(np.mean(values) - TRUTH) < 2 * standard_error
     assert np.mean([frechet_distance(EXACT, rows) for rows in samples]) == pytest.approx(0.467, abs=0.02)
-    with pytest.warns(UserWarning, match="keep the bias"):
-        compat = [fad_infinity_with_replacement(EXACT, rows, seed=s) for s, rows in enumerate(samples)]
-    assert np.mean([c.interval.value for c in compat]) == pytest.approx(0.465, abs=0.02)
-    assert compat[0].variant == "with-replacement"
-    assert compat[0].interval.unit == "frame"
-    assert (compat[0].sizes[0], compat[0].sizes[-1], len(compat[0].sizes)) == (500, N, 25)
 
 
 def test_joint_variant_removes_the_bias_of_the_reference_too():
@@ -100,11 +90,3 @@ def test_same_seed_same_value_and_another_seed_another():
 def test_refuses_what_it_cannot_extrapolate(call, message):
     with pytest.raises(ValueError, match=message):
         call()
-
-
-def test_compat_mode_needs_more_frames_than_its_smallest_size():
-    with (
-        pytest.warns(UserWarning, match="plain FAD"),
-        pytest.raises(ValueError, match="needs more than smallest=500"),
-    ):
-        fad_infinity_with_replacement(EXACT, generated(0, 500), seed=0)

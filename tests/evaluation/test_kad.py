@@ -7,12 +7,9 @@ from evaluation.kad import (
     FixedReference,
     kernel_audio_distance,
     kernel_audio_distance_interval,
-    kernel_audio_distance_p_value,
     median_bandwidth,
     resolve_bandwidth,
 )
-from evaluation.kernels import ClipSet, labelled_distances
-from evaluation.permutation import permutation_p_value
 
 
 def by_definition(reference, generated, bandwidth, kernel=lambda u: np.exp(-u)):
@@ -171,61 +168,12 @@ def test_more_windows_per_clip_do_not_raise_the_distance():
     assert np.mean(values["by row"]) > 10 * standard_error
 
 
-def test_p_value_equals_the_generic_permutation_test_in_law():
-    reference, generated = shifted_pair(9, 0.6, m=30, n=25)
-    fast = kernel_audio_distance_p_value(reference, generated, seed=0, bandwidth=3.0, permutations=1999)
-    slow = permutation_p_value(
-        lambda a, b: kernel_audio_distance(a, b, bandwidth=3.0), reference, generated, seed=1, permutations=999
-    )
-    assert fast == pytest.approx(slow, abs=4 * np.sqrt(slow * (1 - slow) / 999))
-    assert fast == kernel_audio_distance_p_value(reference, generated, seed=0, bandwidth=3.0, permutations=1999)
-
-
-def test_p_values_are_uniform_under_the_null_and_small_under_a_shift():
-    nulls = [
-        kernel_audio_distance_p_value(*shifted_pair(seed, 0.0, 30, 30), seed=seed, permutations=99)
-        for seed in range(100)
-    ]
-    assert np.mean(nulls) == pytest.approx(0.5, abs=0.09)
-    assert np.mean(np.array(nulls) <= 0.05) <= 0.12
-    assert kernel_audio_distance_p_value(*shifted_pair(0, 1.0), seed=0, permutations=199) == 1 / 200
-
-
-def test_p_value_ranks_the_distance_itself():
-    generator = np.random.default_rng(13)
-    rows, clips = generator.standard_normal((20, 3)), generator.permutation(np.repeat(np.arange(5), [2, 3, 4, 5, 6]))
-    labels = np.array([[1.0, 0], [1, 0], [0, 1], [0, 1], [0, 1]])
-    distances = labelled_distances(ClipSet(rows, clips), labels, 2.0, "gaussian")
-    for column, names in ((0, [0, 1]), (1, [2, 3, 4])):
-        first = np.isin(clips, names)
-        expected = kernel_audio_distance(
-            rows[first], rows[~first], bandwidth=2.0, reference_clips=clips[first], generated_clips=clips[~first]
-        )
-        assert distances[column] == pytest.approx(expected, rel=1e-12)
-
-
-def test_p_value_exchanges_whole_clips():
-    generator = np.random.default_rng(10)
-    clips = np.repeat(np.arange(12), 20)
-
-    def windows():
-        return np.repeat(generator.standard_normal((12, 3)), 20, axis=0) + 0.01 * generator.standard_normal((240, 3))
-
-    first, second = windows(), windows()
-    options = {"seed": 0, "permutations": 199, "bandwidth": 1.0}
-    by_row = kernel_audio_distance_p_value(first, second, **options)
-    by_clip = kernel_audio_distance_p_value(first, second, reference_clips=clips, generated_clips=clips, **options)
-    assert by_row == 1 / 200  # windows of a clip look alike: exchanging them alone always finds a difference
-    assert by_clip > 0.05
-
-
 def test_one_clip_on_a_side_is_undefined():
     reference, generated = shifted_pair(11, 0.0, m=10, n=1)
     assert np.isnan(kernel_audio_distance(reference, generated, bandwidth=1.0))
     result = kernel_audio_distance_interval(reference, generated, seed=0)
     assert np.isnan([*result.interval[:3], result.bandwidth]).all()
     assert result.interval.n == 1
-    assert np.isnan(kernel_audio_distance_p_value(reference, generated, seed=0))
     one_clip = kernel_audio_distance_interval(reference, reference, seed=0, generated_clips=np.zeros(10)).interval
     assert np.isnan(one_clip[:3]).all()
     two_clips = kernel_audio_distance_interval(reference, reference, seed=0, generated_clips=np.arange(10) // 5)
@@ -255,7 +203,8 @@ def test_a_collapsed_reference_has_no_bandwidth():
 
 
 @pytest.mark.parametrize("windows", [1, 3])
-def test_a_fixed_reference_gives_the_same_distances_with_and_without_groups(windows):
+def test_a_fixed_reference_gives_the_same_distances_with_and_without_groups(windows, monkeypatch):
+    monkeypatch.setattr("evaluation.kernels._BLOCK_ROWS", 16)
     generator = np.random.default_rng(5)
     reference, generated = generator.normal(size=(40, 6)), generator.normal(0.3, size=(30 * windows, 6)) + 100
     clips = np.repeat(np.arange(30), windows)
@@ -270,6 +219,9 @@ def test_a_fixed_reference_gives_the_same_distances_with_and_without_groups(wind
         for g in range(7)
     ]
     np.testing.assert_allclose(fixed.without_groups(generated, groups, clips), expected, rtol=1e-9)
+    apart = kernel_audio_distance(reference + 100, generated, **options)
+    assert fixed.distance(generated) == pytest.approx(apart, rel=1e-9), "the same rows, each a clip of its own"
+    assert (fixed.distance(generated) == fixed.distance(generated, clips)) is (windows == 1)
 
 
 def test_a_fixed_reference_of_one_clip_or_against_one_has_no_distance():

@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 
 from evaluation.audio import TooShortAudioError
+from evaluation.bootstrap import jackknife_interval
 from evaluation.longform import (
     consistency,
-    consistency_interval,
     level_dbfs,
-    level_drift,
     repetition,
     silence_ratio,
 )
@@ -41,17 +40,12 @@ def test_consistency_does_not_depend_on_origin_rotation_or_unit():
 
 
 def test_consistency_interval_is_by_clip():
-    intervals = [consistency_interval(windows(seed, n=60), seed=0) for seed in range(60)]
+    intervals = [jackknife_interval(consistency, windows(seed, n=60), seed=0) for seed in range(60)]
     assert intervals[0].value == consistency(windows(0, n=60))
     assert (intervals[0].n, intervals[0].unit) == (60, "clip")
     assert np.mean([i.low <= 0.25 <= i.high for i in intervals]) >= 0.88
     spread = np.std([i.value for i in intervals], ddof=1)
     assert np.mean([i.high - i.low for i in intervals]) / (2 * 2.093) == pytest.approx(spread, rel=0.25)
-
-
-def test_clips_that_are_not_told_apart_have_no_interval():
-    interval = consistency_interval(windows(0, n=8, between=0.0), seed=0)
-    assert np.isnan([interval.low, interval.high]).all()
 
 
 def test_repetition_tells_loops_from_drift_and_from_novelty():
@@ -93,17 +87,6 @@ def test_silence_ratio_counts_quiet_frames():
     assert silence_ratio(one_sided, 1000) == 0  # sound in one channel is sound
     with pytest.raises(TooShortAudioError):
         silence_ratio(np.zeros((1, 99)), 1000)
-
-
-def test_level_drift_follows_a_fade():
-    fade = 10 ** (-3 * np.repeat(np.arange(8), 1000) / 20)[None]
-    result = level_drift(fade, 1000, window_s=1.0)
-    np.testing.assert_allclose(result.levels_dbfs, -3.0 * np.arange(8), atol=1e-9)
-    assert result.drift_db == pytest.approx(-21, abs=1e-9)
-    assert result.slope_db == pytest.approx(-3, abs=1e-9)
-    single = level_drift(fade[:, :1000], 1000, window_s=1.0)
-    assert single.levels_dbfs.tolist() == [0.0]
-    assert np.isnan([single.drift_db, single.slope_db]).all()
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,15 @@
 """What a run leaves behind: which folders it was, under which name, and what it did not take."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from networks import BandEmbedder, noise_clip, write_folder
 
 from evaluation.evaluate import evaluate
 from evaluation.names import file_name_of, title_of
+from evaluation.results import MetricResult
+from evaluation.table import line
 
 NAMES = [f"c{i}" for i in range(3)]
 
@@ -72,3 +75,26 @@ def test_what_was_found_and_not_taken_is_said(root):
     (root / "a" / "gen" / "notes.doc").write_text("x")
     (root / "a" / "gen" / "more").mkdir()
     assert "not taken: 2 without an audio ending: more/, notes.doc" in run("a/gen").table().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("metric", "units", "printed"),
+    [
+        ("kl", 31, False), ("kl", 32, True), ("kl_drift", 31, False), ("hit_rate", 63, False), ("hit_rate", 64, True),
+        ("fad", 5, False), ("fad_on_ast", 6, True), ("my_metric", 31, False),
+    ],
+)  # fmt: skip
+def test_a_table_prints_an_interval_only_where_enough_prompts_make_it_cover(metric, units, printed):
+    result = MetricResult(metric, "strict", 1.5, 1.0, 2.0, 3 * units, 0, details={"units": units})
+    assert ("[1, 2]" in line(result)) is printed
+    assert ("[1, 2]" in line(replace(result, n_scored=units, details={}))) is printed, "clips where none are told"
+
+
+def test_records_keep_the_intervals_that_the_table_withholds_and_the_table_says_so(root):
+    found = run("a/gen", baseline="b/gen", metrics=("level", "kad"))
+    assert all(row.low < row.value < row.high for row in (*found.results[:1], *found.differences[:1]))
+    assert found.results[0].details["units"] == 3
+    text = " ".join(found.table().split())
+    assert "[" not in text.partition("No interval")[0]
+    assert text.count("No interval below 32 prompts (64 of rates, 6 of distances between sets)") == 1
+    assert json.loads(found.to_json())["results"][0]["low"] == found.results[0].low

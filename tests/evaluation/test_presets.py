@@ -9,7 +9,7 @@ from networks import BandEmbedder, noise_clip, write_folder
 from evaluation.embedders import build
 from evaluation.embedders.build import BUILDERS, build_embedders
 from evaluation.embedders.laion import LaionClapEmbedder
-from evaluation.embedders.packages import PackageClapEmbedder, PackageVGGishEmbedder, _package
+from evaluation.embedders.packages import PackageClapEmbedder, PackageVGGishEmbedder, load_package
 from evaluation.embedders.panns import Cnn14Embedder
 from evaluation.evaluate import evaluate
 from evaluation.pairing import Clip
@@ -105,6 +105,7 @@ def test_every_builder_builds(tmp_path, monkeypatch):
         "cnn14_32k": "cnn14-32k", "ast": "ast", "clap": "clap",
         "clap_laion": "clap-laion", "clap_music_speech": "clap-laion", "package_passt": "passt",
         "package_vggish": "torchvggish", "package_clap": "laion-clap",
+            "aesthetics": "audiobox-aesthetics", "ms_clap": "ms-clap",
     }  # fmt: skip
     assert isinstance(built["clap_laion"], LaionClapEmbedder)
     assert built["clap_laion"].int16
@@ -138,7 +139,7 @@ def test_given_embedders_take_precedence_and_missing_ones_are_named():
 
 def test_a_package_that_is_not_there_is_named():
     with pytest.raises(ImportError, match=r"some-package is not installed .*docs/published-tools.md"):
-        _package("no_such_module", "some-package")
+        load_package("no_such_module", "some-package")
 
 
 def test_every_record_has_the_version_of_its_preset_and_other_versions_are_not_compared(tmp_path):

@@ -81,7 +81,7 @@ def test_a_metric_from_outside_has_value_interval_curve_difference_and_clips(mod
     (result,) = [r for r in found.results if r.metric == "brightness" and r.window < 0]
     assert result.value == pytest.approx(by_hand.mean(), rel=1e-6)
     assert result.low < result.value < result.high
-    details = {"label": "Brightness", "unit": "Hz", "interval": "student t"}
+    details = {"label": "Brightness", "unit": "Hz", "interval": "student t", "units": 6}
     assert (result.higher_is_better, result.details) == (True, details)
     assert found.value("brightness_drift") == pytest.approx((by_hand[:, 1] - by_hand[:, 0]).mean(), rel=1e-5)
     assert found.per_clip["c"]["brightness"] == pytest.approx(by_hand[2].mean(), rel=1e-6)

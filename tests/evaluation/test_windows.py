@@ -7,18 +7,15 @@ import numpy as np
 import pytest
 
 from evaluation.audio import TooShortAudioError
-from evaluation.clap_score import clap_per_clip, clap_score, window_clap_scores
+from evaluation.clap_score import clap_per_clip, window_clap_scores
 from evaluation.fad import frechet_distance
 from evaluation.kl import kl_divergence, kl_per_clip
+from evaluation.scoring import Measured, summarise
 from evaluation.windows import (
     aligned_windows,
     edge_crop,
     pooled_rows,
-    profile,
-    profile_interval,
     random_crop,
-    require_equal_n,
-    summarise_seeds,
 )
 
 RATE = 1000
@@ -40,6 +37,13 @@ def clip(seed, seconds=10):
 
 def embed(clips, window_s=10.0):
     return np.stack([band_levels(aligned_windows(c[None], RATE, window_s)[:, 0]) for c in clips])
+
+
+def numbers(statistic, windows):
+    """Results of `summarise` by name; those of single windows have their number behind it."""
+    ids = tuple(f"clip {number}" for number in range(len(windows)))
+    results = summarise(Measured("fad", ids, ids, windows, statistic, False), "strict", 0, 0)
+    return {result.metric + (f"_{result.window}" if result.window >= 0 else ""): result for result in results}
 
 
 SHORT = [clip(seed) for seed in range(60)]
@@ -79,13 +83,17 @@ def test_bad_window_options_are_named():
 def test_tiled_clips_have_no_drift_and_score_as_the_short_ones():
     windows = embed([np.tile(c, 8) for c in SHORT])
     assert windows.shape == (60, 8, 8)
-    for statistic, reference in ((frechet_distance, REFERENCE), (kl_divergence, REFERENCE[:60])):
-        result = profile(statistic, reference, windows)
-        short = statistic(reference, embed(SHORT)[:, 0])
-        np.testing.assert_allclose(result.curve, short, atol=1e-9)
-        assert result.drift == pytest.approx(0, abs=1e-9)
-        assert result.slope == pytest.approx(0, abs=1e-9)
-        assert result.mean == pytest.approx(short, abs=1e-9)
+    short = embed(SHORT)[:, 0]
+    divergences = np.stack([kl_per_clip(REFERENCE[:60], windows[:, k]) for k in range(8)], axis=1)
+    for statistic, rows, expected in (
+        (lambda rows, _: frechet_distance(REFERENCE, rows), windows, frechet_distance(REFERENCE, short)),
+        (None, divergences, kl_divergence(REFERENCE[:60], short)),
+    ):
+        found = numbers(statistic, rows)
+        assert found.pop("fad_drift").value == pytest.approx(0, abs=1e-9)
+        assert found.pop("fad_slope").value == pytest.approx(0, abs=1e-9)
+        assert len(found) == 9  # the headline and eight windows
+        np.testing.assert_allclose([result.value for result in found.values()], expected, atol=1e-9)
     text = np.random.default_rng(0).standard_normal((60, 8))
     scores = window_clap_scores(windows, text)
     np.testing.assert_allclose(scores.mean, clap_per_clip(windows[:, 0], text), atol=1e-6)
@@ -99,56 +107,13 @@ def test_noise_from_40_s_on_is_drift_and_the_first_window_does_not_see_it():
     assert frechet_distance(REFERENCE, first) == pytest.approx(
         frechet_distance(REFERENCE, embed(SHORT)[:, 0]), abs=1e-9
     )
-    result = profile_interval(frechet_distance, REFERENCE, embed(broken), paired=False, seed=0)
-    curve = [interval.value for interval in result.curve]
+    found = numbers(lambda rows, _: frechet_distance(REFERENCE, rows), embed(broken))
+    curve = [found[f"fad_{k}"].value for k in range(8)]
     np.testing.assert_allclose(curve[:4], curve[0], atol=1e-9)
     assert min(curve[4:]) > 2 * curve[0]
-    assert result.drift.low > 1
-    assert result.slope.low > 0
-    assert (result.drift.n, result.drift.unit) == (60, "clip")
-
-
-def test_profile_by_hand():
-    generated = np.array([[1.0, 2.0, 6.0], [3.0, 4.0, 8.0]])  # column means 2, 3, 7
-    result = profile(lambda r, g: g.mean() - r.mean(), np.array([1.0, 1.0]), generated)
-    np.testing.assert_allclose(result.curve, [1, 2, 6])
-    assert (result.mean, result.drift) == (3, 5)
-    assert result.slope == pytest.approx(2.5, rel=1e-12)
-    assert profile(lambda r, g: g.mean(), np.zeros(2), generated[:, [1, 2, 0]]).drift == -1  # last minus first
-    single = profile(lambda r, g: g.mean(), np.zeros(2), generated[:, :1])
-    assert single.mean == 2
-    assert np.isnan([single.drift, single.slope]).all()  # one window: drift is unknown, not zero
-
-
-def test_paired_profile_leaves_the_reference_of_a_clip_out_with_it():
-    generator = np.random.default_rng(1)
-    offsets = 10 * generator.standard_normal((80, 1))
-    generated = offsets + np.array([0.0, 0.3, 0.5]) + 0.1 * generator.standard_normal((80, 3))
-
-    def difference(reference, rows):
-        return float(rows.mean() - reference.mean())
-
-    paired = profile_interval(difference, offsets[:, 0], generated, paired=True, seed=0)
-    fixed = profile_interval(difference, offsets[:, 0], generated, paired=False, seed=0)
-    assert paired.mean.value == fixed.mean.value == pytest.approx(0.8 / 3, abs=0.03)
-    assert paired.mean.high - paired.mean.low < 0.1 < 2 < fixed.mean.high - fixed.mean.low
-    for drift in (paired.drift, fixed.drift):  # within clips: the offsets cancel either way
-        assert drift.low < 0.5 < drift.high
-        assert drift.high - drift.low < 0.1
-    with pytest.raises(ValueError, match="80 clips"):
-        profile_interval(difference, offsets[:79, 0], generated, paired=True, seed=0)
-
-
-def test_one_clip_has_a_profile_and_no_interval():
-    audio, text = np.random.default_rng(2).standard_normal((1, 4, 8)), np.ones((1, 8))
-    result = profile_interval(lambda t, a: clap_score(a, t), text, audio, paired=True, seed=0)
-    np.testing.assert_allclose([i.value for i in result.curve], clap_per_clip(audio[0], np.repeat(text, 4, axis=0)))
-    assert np.isnan([result.mean.low, result.drift.low, result.slope.high]).all()
-
-
-def test_profile_needs_a_window_axis():
-    with pytest.raises(ValueError, match=r"expected \(n, W, ...\)"):
-        profile(kl_per_clip, np.zeros(3), np.zeros(3))
+    assert found["fad_drift"].low > 1
+    assert found["fad_slope"].low > 0
+    assert (found["fad_drift"].n_scored, found["fad_drift"].unit) == (60, "clip")
 
 
 def test_random_crop_is_the_same_in_every_process_and_at_every_rate():
@@ -167,13 +132,6 @@ def test_random_crop_reaches_every_offset_evenly():
     starts = [int(random_crop(np.arange(13), 10, 1.0, seed=0, clip_id=str(i))[0]) for i in range(4000)]
     np.testing.assert_allclose(np.bincount(starts) / 4000, 0.25, atol=0.03)
     assert random_crop(np.arange(10), 10, 1.0, seed=0, clip_id="a").tolist() == list(range(10))
-
-
-def test_seeds_are_summarised_with_their_spread():
-    assert summarise_seeds([1.0, 2.0, 3.0]) == (2.0, 1.0, 3)
-    assert np.isnan(summarise_seeds([1.0]).sd)
-    with pytest.raises(ValueError, match="one per seed"):
-        summarise_seeds([])
 
 
 def test_pooling_gives_every_clip_the_same_budget():
@@ -202,14 +160,6 @@ def test_without_the_budget_longer_clips_look_better_for_free():
     short = frechet_distance(reference, generator.standard_normal((500, 16)))
     assert np.mean(budgeted) == pytest.approx(short, rel=0.2)
     assert free < 0.75 * short
-
-
-def test_conditions_must_have_the_same_n():
-    assert require_equal_n({"10 s": 886, "80 s": 886}) == 886
-    with pytest.raises(ValueError, match=r"10 s: 886, 80 s: 885"):
-        require_equal_n({"10 s": 886, "80 s": 885})
-    with pytest.raises(ValueError, match="same number"):
-        require_equal_n({})
 
 
 def test_each_clip_draws_its_own_rows():

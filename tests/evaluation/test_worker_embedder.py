@@ -66,6 +66,17 @@ def test_a_network_is_found_here_and_loaded_there(tmp_path):
         WorkerEmbedder("networks.TinyEmbedder", sys.executable, tmp_path / "absent.pt").identity  # noqa: B018
 
 
+def test_further_files_are_found_here_and_named_there(tmp_path):
+    weights, words = save_tiny(tmp_path / "tiny.pt"), tmp_path / "words"
+    made = WorkerEmbedder("networks.TinyEmbedder", sys.executable, weights, files={"weights": weights, "words": words})
+    assert made.sources == (weights, weights, words)
+    with pytest.raises(WeightsError, match="words does not exist"):
+        build.check_sources([made])
+    words.mkdir()
+    with pytest.raises(TypeError, match="unexpected keyword argument 'words'"):
+        made.name  # noqa: B018
+
+
 def test_errors_of_the_other_side_are_one_line_of_the_same_kind():
     with pytest.raises(TypeError, match="unexpected keyword argument 'size' .in "):
         bands(size=3).name  # noqa: B018
@@ -136,6 +147,8 @@ def test_the_published_preset_runs_in_the_second_environment(tmp_path, monkeypat
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "python").symlink_to(sys.executable)
     monkeypatch.setattr(build, "PUBLISHED_ENVIRONMENT", tmp_path)
+    two = build.build_embedders(find_preset("av-benchmark"), ("clap_on_ms_clap",), {"gpt2": "words"}, {})["ms_clap"]
+    assert [str(getattr(source, "filename", source)) for source in two.sources] == ["CLAP_weights_2023.pth", "words"]
     built = build.build_embedders(find_preset("published"), ("fad", "clap"), {"vggish": "v.pth"}, {}, batch_size=2)
     frames, text = built["frames"], built["text"]
     assert frames.python == tmp_path / "bin" / "python"

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -106,10 +107,14 @@ class Chromium:
 
     def wait(self, condition: str, patience_s: float = 20) -> None:
         """Wait until a JavaScript condition holds."""
+        self.wait_for(lambda: self.run(condition), condition, patience_s)
+
+    def wait_for(self, holds: Callable[[], bool], what: str = "", patience_s: float = 20) -> None:
+        """Wait until a condition outside the page holds."""
         end = time.monotonic() + patience_s
-        while not self.run(condition):
+        while not holds():
             if time.monotonic() > end:
-                raise TimeoutError(f"never became true: {condition}")
+                raise TimeoutError(f"never became true: {what or holds}")
             time.sleep(0.02)
 
     def click(self, selector: str, x_share: float = 0.5) -> None:
@@ -125,7 +130,7 @@ class Chromium:
 
     def key(self, key: str) -> None:
         """Press and release a key."""
-        text = {"text": key} if len(key) == 1 else {}
+        text = {"text": key} if len(key) == 1 else {"text": "\r"} if key == "Enter" else {}
         self.call("Input.dispatchKeyEvent", type="keyDown", key=key, **text)
         self.call("Input.dispatchKeyEvent", type="keyUp", key=key)
 

@@ -1,26 +1,125 @@
 """Every command line: what the user got wrong is one line and exit code 2."""
 
+import importlib
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from experiments.benchmark import metrics as benchmark_metrics
+from experiments import run
 from experiments.system.cli import one_line_errors
-from experiments.testbed.assessment import linear_sweep
+from experiments.system.settings import program
+
+ROOT = Path(__file__).resolve().parents[2]
+# Every file that a line `program(...)` makes a command.
+PROGRAMS = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in (ROOT / "experiments").rglob("*.py")
+    if "\n    program(" in path.read_text(encoding="utf-8") or "\nprogram(" in path.read_text(encoding="utf-8")
+)
 
 
-@pytest.mark.parametrize("program", [linear_sweep, benchmark_metrics])
-@pytest.mark.parametrize(("word", "message"), [("foo=1", "error: got 'foo=1'; accepted"), ("clips=x", "clips must be")])
-def test_unknown_settings(program, word, message, monkeypatch, capsys):
+@dataclass(frozen=True)
+class Settings:
+    """`clips` is how many; `folder` where."""
+
+    clips: int = 3
+    share: float = 0.5
+    folder: str = "here"
+    half: bool = False
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("foo=1", "error: got 'foo=1'; accepted"),
+        ("clips=x", "clips must be a int, got 'x'"),
+        ("half=maybe", "half must be a bool"),
+        ("clips", "got 'clips'; accepted"),
+    ],
+)
+def test_unknown_settings(word, message, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["program", word])
     with pytest.raises(SystemExit) as stop:
-        program.main()
+        program(Settings, lambda settings: pytest.fail("ran"), "What it does.")
     assert stop.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
+
+
+@pytest.mark.parametrize("name", ["takes #2", "a: b", "[x]", "@x", "${oc.env:HOME}", "~", "null", "x=y", "'"])
+def test_a_typed_value_is_text_and_nothing_else(name, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["program", f"folder={name}", "clips=4"])
+    program(Settings, lambda settings: f"{settings.clips} {settings.folder}", None)
+    assert capsys.readouterr().out == f"4 {name}\n"
+
+
+def test_help_names_every_option_with_its_default_and_runs_nothing(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["program", "clips=x", "--help"])
+    with pytest.raises(SystemExit) as stop:
+        program(Settings, lambda settings: pytest.fail("ran"), "What it does.")
+    assert stop.value.code == 0
+    out = capsys.readouterr().out
+    assert out.startswith("What it does.")
+    assert all(f"  {option}\n" in out for option in ("clips=3", "share=0.5", "folder=here", "half=False"))
+    assert "`clips` is how many" in out
+
+
+def test_the_help_of_every_program_fits_a_screen():
+    """One process: each file as it is started from the command line, with --help."""
+    assert len(PROGRAMS) > 12
+    code = (
+        "import contextlib, io, runpy, sys\n"
+        "for name in sys.argv[1].split():\n"
+        "    sys.argv[1:], out = ['--help'], io.StringIO()\n"
+        "    module = name.removesuffix('.py').removesuffix('/__main__').replace('/', '.')\n"
+        "    with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):\n"
+        "        runpy.run_module(module, run_name='__main__')\n"
+        "    text = out.getvalue()\n"
+        "    print(name, len(text.splitlines()), 'Options, with their defaults:' in text)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, " ".join(PROGRAMS)],
+        cwd=ROOT, capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    shown = [line.split() for line in done.stdout.splitlines()]
+    assert [name for name, _, _ in shown] == PROGRAMS
+    assert [name for name, lines, options in shown if int(lines) > 60 or options != "True"] == []
+
+
+def test_what_a_run_finds_once_it_has_started_is_one_line_too(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(sys, "argv", ["run", "+sweep=smoke", "stages=[score]", f"out_dir={tmp_path}"])
+    with pytest.raises(SystemExit) as stop:
+        run.main()
+    (line,) = capfd.readouterr().err.splitlines()
+    assert stop.value.code == 2
+    assert line.startswith("error: stage score: pipeline tiny_untrained has random weights")
+
+
+@pytest.mark.parametrize(
+    ("module", "option"),
+    [
+        ("run", "decode_in_chunks:"),
+        ("check", "decode_in_chunks:"),
+        ("plan", "shard_hours:"),
+        ("probe", "noise_seeds:"),
+        ("benchmark.run", "cells:"),
+        ("benchmark.windows", "rounds:"),
+    ],
+)
+def test_the_help_of_the_harness_fits_a_screen_and_explains_its_keys(module, option, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["program", "--help"])
+    with pytest.raises(SystemExit) as stop:
+        importlib.import_module(f"experiments.{module}").main()
+    assert stop.value.code == 0
+    out = capsys.readouterr().out
+    assert "hydra:" not in out
+    assert option in out
+    assert "\n(data, grid, method, metrics, pipeline, sweep, tracking, windows; " in out
+    assert len(out.splitlines()) <= 70
 
 
 @pytest.mark.parametrize("error", [ImportError, FloatingPointError, ValueError, OSError])

@@ -127,6 +127,17 @@ def test_sparsity_sweep_ratios():
     assert ratios["compensation_r0.40"] == 0.4
 
 
+def test_linear_sweep_windows_and_budgets():
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
+        methods = build_methods(compose("probe", overrides=["sweep=linear"]))
+        nodes = compose("probe", overrides=["sweep=linear"]).methods
+    found = {name: instantiate(nodes[name].patch.config) for name in methods if name.startswith("linear_w")}
+    assert len(found) == 9
+    for name, config in found.items():
+        budget = (config.max_cross_keys or 0) if config.cross_frequency else 0
+        assert name == f"linear_w{config.window_frames}_k{budget}"
+
+
 PLUGIN = {
     "devices": "hydra_joblib_launcher",
     "slurm_cpu": "hydra_submitit_launcher",

@@ -6,10 +6,11 @@ from scipy import stats
 
 from evaluation.student import student_interval
 from experiments.coverage import means
-from experiments.coverage.command import settings_of
+from experiments.coverage.command import CoverageSettings, write
 from experiments.coverage.distances import made_sets
 from experiments.coverage.means import bca, coverage, percentile, resampling_weights, student, studentised
 from experiments.coverage.populations import _of_differences, distributions
+from experiments.system.settings import parse_settings
 
 SAMPLE = np.random.default_rng(3).exponential(1.0, (1, 24))
 
@@ -68,7 +69,8 @@ def test_made_embeddings_are_paired():
 
 
 def test_settings():
-    assert settings_of(["repetitions=5"])["repetitions"] == 5
-    for wrong, message in (("clips=5", "got 'clips=5'; accepted"), ("repetitions=0", "must be a whole number from 1")):
-        with pytest.raises(ValueError, match=message):
-            settings_of([wrong])
+    assert parse_settings(CoverageSettings, ["repetitions=5"]).repetitions == 5
+    with pytest.raises(ValueError, match="got 'clips=5'; accepted"):
+        parse_settings(CoverageSettings, ["clips=5"])
+    with pytest.raises(ValueError, match="give repetitions from 1"):
+        write(CoverageSettings(repetitions=0))

@@ -13,6 +13,7 @@ from quality_material import difference, value
 
 import experiments
 from experiments.records import append_record, of_kind, read_records
+from experiments.records.run import Run
 from experiments.records.types import MetricRecord
 from experiments.tables.quality_rows import quality_rows
 
@@ -55,11 +56,30 @@ def test_the_newest_value_counts_and_the_course_within_a_clip_stands_apart(tmp_p
 def test_frames_agree_with_the_tables(tmp_path):
     make_run(tmp_path, {"a": "Rain"}, [5.0, 10.0])
     frames = experiments.frames(tmp_path)
-    shown = {(r.duration_s, r.method, m): v.value for r in quality_rows(read_records(tmp_path), "strict")
-             for m, v in r.metrics.items()}  # fmt: skip
+    rows = quality_rows(Run(read_records(tmp_path)), "strict")
+    shown = {(r.duration_s, r.method, m): v.value for r in rows for m, v in r.metrics.items()}
     framed = frames.metrics.set_index(["duration_s", "method", "metric"])["value"].to_dict()
     assert framed == shown
     assert len(shown) == 6
+
+
+@pytest.mark.parametrize("scored", [8, 64])
+def test_frames_have_the_intervals_that_the_tables_print(tmp_path, scored):
+    """Recorded bounds of a percentile bootstrap, or of few prompts, are printed nowhere."""
+    records = [run_record(["a"], [10.0]), value("dense", n_scored=scored), value("litefocus", "clap", n_scored=scored)]
+    records += [value("dense", "kl", n_scored=scored, details={}), value("dense", window=1, n_scored=scored)]
+    for record in records:
+        append_record(tmp_path, record)
+    frames = experiments.frames(tmp_path)
+    rows = quality_rows(Run(read_records(tmp_path)), "strict")
+    shown = {(r.method, m): (v.low, v.high) for r in rows for m, v in r.metrics.items()}
+    framed = {(row.method, row.metric): (row.low, row.high) for row in frames.metrics.itertuples()}
+    assert framed.keys() == shown.keys()
+    assert all(framed[key] == pytest.approx(shown[key], nan_ok=True) for key in shown)
+    assert math.isnan(framed["dense", "kl"][0])
+    assert np.isfinite(framed["litefocus", "clap"]).all() == (scored == 64)
+    assert np.isfinite(framed["dense", "fad"]).all()  # a distance between sets: six prompts do
+    assert np.isfinite(frames.windows["low"]).all()
 
 
 def test_a_benchmark_has_its_rounds():

@@ -2,15 +2,13 @@
 
 import json
 
-import torch
-
 from experiments.testbed.assessment import decoding_error
 from experiments.testbed.assessment.decoding_error import ErrorSettings, run
 
 
 def test_errors_on_the_testbed(tmp_path, monkeypatch):
     monkeypatch.setattr(decoding_error, "OVERLAPS", (1, 16))
-    text = run(ErrorSettings(clips=1, length=1, chunk=40, out=str(tmp_path), threads=torch.get_num_threads()))
+    text = run(ErrorSettings(clips=1, length=1, chunk=40, out=str(tmp_path)))
     hard, soft = (json.loads(line) for line in (tmp_path / "records.jsonl").read_text().splitlines())
     for record in (hard, soft):
         assert record["vocoder_max"] < 1e-5

@@ -5,8 +5,10 @@ import textwrap
 
 import pytest
 
+from experiments.matrix.conditions import build_methods, expand_conditions
 from experiments.records import ClipRecord, MetricRecord, of_kind, read_records
 from experiments.run import run
+from experiments.stages.setup import load_pipeline, load_prompts
 from experiments.system.cli import check_overrides
 
 PARTS = """
@@ -104,3 +106,28 @@ def test_a_run_made_of_a_users_own_parts(outside):
     assert (heard.value, heard.higher_is_better, heard.n_scored) == (1.0, True, 2)
     assert "Heard (s) ↑" in text
     assert "Counted" in text
+
+
+def test_a_pipeline_or_data_set_of_another_kind_is_refused_before_anything_is_made(outside):
+    (outside / "outside_parts.py").write_text(
+        PARTS.replace("return replace(made,", "return made.pipe; replace(made,").replace(
+            'Prompt("two", "rain")', '("two", "rain")'
+        )
+    )
+    config = check_overrides([f"--config-dir={outside / 'conf'}", "data=two", "pipeline=mine"], config_name="config")
+    with pytest.raises(TypeError, match="outside_parts.my_pipeline returned SeededTextAudioLDM2Pipeline; accepted"):
+        load_pipeline(config)
+    with pytest.raises(TypeError, match=r"outside_parts.two_prompts: item 2 is \('two', 'rain'\); accepted is a list"):
+        load_prompts(config)
+
+
+def test_keys_that_are_missing_are_named_together(outside):
+    (outside / "conf" / "method" / "counted.yaml").write_text("name: counted\nlabel: Counted\n")
+    (outside / "conf" / "pipeline" / "mine.yaml").write_text("name: mine\ntrained: true\nsteps: 1\n")
+    words = [f"--config-dir={outside / 'conf'}", "method=counted", "pipeline=mine"]
+    config = check_overrides(words, config_name="config")
+    with pytest.raises(ValueError, match="method counted: missing patch, timing_only, materialised; its keys"):
+        build_methods(config)
+    missing = "_target_, training_length_s, max_duration_s, stages, durations, guidance, timing_rounds"
+    with pytest.raises(ValueError, match=f"pipeline mine: missing {missing}; its keys are"):
+        expand_conditions(config, {})

@@ -5,6 +5,7 @@ import fcntl
 import os
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -90,8 +91,21 @@ def test_a_weight_path_that_is_none(tmp_path, monkeypatch, value, error, message
 
 def test_a_network_without_weights(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    config = configured(tmp_path, "metrics=strict", "data=demo")
-    fails_before_the_pipeline(config, monkeypatch, WeightsError, "clap-htsat-unfused is not at .*set weights.clap")
+    (tmp_path / "references").mkdir()
+    for prompt in run_module.load_prompts(configured(tmp_path, "data=demo")):
+        (tmp_path / "references" / f"{prompt.id}.wav").touch()
+    config = configured(tmp_path, "metrics=strict", "data=demo", f"data.references={tmp_path / 'references'}")
+    message = r"vggish-.* is not at .*set metrics\.weights\.vggish.*; clap-htsat-unfused.*set metrics\.weights\.clap"
+    fails_before_the_pipeline(config, monkeypatch, WeightsError, message)
+
+
+def test_weights_that_cannot_be_fetched(tmp_path, monkeypatch):
+    """They are fetched before the clips are made: without the network a run ends at once, not after days."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("urllib.request.urlopen", mock.Mock(side_effect=OSError("no route to host")))
+    config = configured(tmp_path, "metrics=strict", "data=demo", "metrics.metrics=[is]")
+    message = r"Cnn14_16k_mAP=0.438.pth cannot be fetched from .*no route to host.*, or set metrics\.weights\.cnn14_16k"
+    fails_before_the_pipeline(config, monkeypatch, WeightsError, message)
 
 
 def test_a_best_of_three_needs_three_clips_of_each_prompt(tmp_path, monkeypatch):
@@ -164,7 +178,7 @@ def test_a_full_disk_under_the_cache(tmp_path, monkeypatch):
 def test_a_full_disk_under_the_records_and_the_report(tmp_path, monkeypatch):
     record = RunRecord("r", "2026-01-01T00:00:00+00:00", {"name": "n"}, {}, {"weights": "w"}, [])
     append_record(tmp_path, record)
-    monkeypatch.setattr(report_module, "tables_of", full)
+    monkeypatch.setattr(report_module, "all_tables", full)
     with pytest.raises(OSError, match=rf"{tmp_path}: No space left on device while writing the report"):
         report_module.report(tmp_path)
     monkeypatch.setattr(os, "fsync", full)

@@ -1,5 +1,6 @@
 """A report is a function of the records: drawn again it has the same bytes, with or without the audio."""
 
+import csv
 import json
 import re
 import shutil
@@ -11,9 +12,12 @@ import pytest
 from listen_material import clip, make_run, metric, run_record, timing
 from probe_material import attention, loss, probe_run
 
+from evaluation.interval_floors import FEWEST
 from experiments.records import append_record
 from experiments.report import report
-from experiments.tables.intervals import FEWEST, STUDENT
+from experiments.tables.formats import ResultTable
+from experiments.tables.intervals import STUDENT
+from experiments.tables.run_tables import joined_tables
 
 RENDERED = {".md", ".csv", ".tex", ".svg", ".png", ".pdf", ".html"}
 
@@ -141,3 +145,40 @@ def test_a_report_needs_no_deep_learning_library():
     code = "import sys, experiments.report; print(sorted({'torch', 'diffusers', 'transformers'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_runs_that_could_not_share_a_folder_are_joined_into_one_table(tmp_path):
+    """What -m over a dtype or a pipeline leaves: the values stand side by side, each under its run."""
+    for dtype, speeds in {"float32": [4.0, 4.0], "bfloat16": [2.0, 2.5]}.items():
+        (tmp_path / f"dtype_{dtype}").mkdir()
+        make_run(tmp_path / f"dtype_{dtype}", {"a": "Rain"}, [0.5])
+        append_record(tmp_path / f"dtype_{dtype}", timing(0.5, dense=speeds, litefocus=[1.0, 1.0]))
+    append_record(tmp_path / "dtype_float32", metric("c", "dense", 0.5, "kl", 1.25))
+    (tmp_path / "jobs").mkdir()
+    text = report(tmp_path)
+    assert (tmp_path / "report.md").read_text() == text
+    assert "- [dtype_bfloat16](dtype_bfloat16/report.md)" in text
+    rows = list(csv.DictReader((tmp_path / "tables" / "speed.csv").open()))
+    dense = {row["run"]: row["step_s"] for row in rows if row["method"] == "x" and float(row["step_s"] or 0) > 1.5}
+    assert dense == {"dtype_bfloat16": "2.25", "dtype_float32": "4.0"}
+    quality = list(csv.DictReader((tmp_path / "tables" / "quality.csv").open()))
+    assert [row["kl"] for row in quality if row["method"] == "Dense (SDPA)"] == ["", "1.25"]
+    assert len(quality) == 6
+    assert (tmp_path / "tables" / "speed.tex").read_text().count("run") >= 1
+    assert "nothing here tests one run against another" in text
+
+
+def test_a_folder_without_runs_below_it_is_an_error(tmp_path):
+    (tmp_path / "jobs").mkdir()
+    with pytest.raises(ValueError, match="no records to report"):
+        report(tmp_path)
+
+
+def test_a_note_of_one_run_names_it():
+    def of(*notes):
+        return {"t": ResultTable("t", "T", ["method"], ["method"], [["dense"]], notes)}
+
+    (table,) = joined_tables({"a": of("same", "mine"), "b": of("same")}).values()
+    assert table.notes[1:] == ["same", "a: mine"]
+    assert table.rows == [["a", "dense"], ["b", "dense"]]
+    assert list(table.header) == ["run", "method"]

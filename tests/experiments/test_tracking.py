@@ -7,12 +7,13 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from listen_material import make_run, metric, run_record, timing
+from listen_material import METHODS, make_run, metric, run_record, timing
 from PIL import Image
-from quality_material import HOSTILE
+from quality_material import HOSTILE, difference, value
 from wandb_material import offline_records
 
 from experiments.records import ClipRecord, append_record, of_kind, read_records
+from experiments.records.run import Run
 from experiments.tracking import check_tracker, history, summary, track, tracking_id, typed
 
 CAPTIONS = {f"p{index}": caption for index, caption in enumerate(["Rain", *HOSTILE[:4]])}
@@ -70,7 +71,7 @@ def test_what_was_sent_offline_reads_back(run_dir, capsys):
     track(run_dir, config(tags=["pilot", 7], notes="mine"))
     run, rows, totals = read_back(run_dir)
     assert (run.run_id, run.run_group, run.project, run.display_name) == (
-        tracking_id(read_records(run_dir)),
+        tracking_id(Run(read_records(run_dir))),
         "sweep",
         "litefocus",
         "synthetic",
@@ -81,8 +82,9 @@ def test_what_was_sent_offline_reads_back(run_dir, capsys):
     assert rows[0]["duration_s"] == 0.1
     assert rows[0]["step_s/dense"] == 5.0
     assert rows[0]["speedup/litefocus"] == 2.5
-    assert rows[0]["clap/litefocus-dense"] == 0.02
-    assert totals["clap/litefocus/0.1s.low"] == pytest.approx(0.28)
+    assert totals["clap/litefocus-dense/0.1s"] == 0.02
+    assert totals["clap/litefocus/0.1s"] == pytest.approx(0.3)
+    assert "clap/litefocus/0.1s.low" not in totals  # of five prompts no table prints an interval
     assert [path.suffix for path in files(run_dir, "images")] == [".png"]
     assert table(run_dir, "timing_rounds")["data"][1] == [0.1, "dense", 1, 6.0]
     assert table(run_dir, "speed")["data"] == [[0.1, "dense"]]
@@ -118,9 +120,9 @@ def test_tracking_again_replaces_and_doubles_nothing(run_dir):
     track(run_dir, config())
     run, again, _ = read_back(run_dir)
     (folder,) = run_dir.glob("wandb/offline-run-*")
-    assert folder.name.endswith(tracking_id(read_records(run_dir)))
+    assert folder.name.endswith(tracking_id(Run(read_records(run_dir))))
     assert [row["_step"] for row in again] == [row["_step"] for row in once] == list(range(len(once)))
-    assert run.run_id == tracking_id(read_records(run_dir))
+    assert run.run_id == tracking_id(Run(read_records(run_dir)))
 
 
 def test_numbers_of_a_csv_are_numbers_and_texts_are_texts():
@@ -131,25 +133,48 @@ def test_numbers_of_a_csv_are_numbers_and_texts_are_texts():
 
 def test_the_id_belongs_to_the_run_not_to_the_folder(run_dir, tmp_path):
     records = read_records(run_dir)
-    assert tracking_id(records) == tracking_id([*records, run_record(["x"], [1.0])])
+    assert tracking_id(Run(records)) == tracking_id(Run([*records, run_record(["x"], [1.0])]))
     other = run_record(CAPTIONS, [0.1])
     object.__setattr__(other, "run_id", "another")
-    assert tracking_id(records) != tracking_id([other])
-    assert tracking_id(records) != tracking_id([run_record(CAPTIONS, [0.1], name="renamed")])
+    assert tracking_id(Run(records)) != tracking_id(Run([other]))
+    assert tracking_id(Run(records)) != tracking_id(Run([run_record(CAPTIONS, [0.1], name="renamed")]))
 
 
 def test_summary_leaves_out_what_is_not_a_number():
     nan = float("nan")
     records = [metric("c", "dense", 10, value=nan, low=nan, high=nan), metric("c", "dense", 10, "kl", 1.0, window=2)]
-    assert summary(records) == {}
+    assert summary(Run(records)) == {}
 
 
 def test_history_has_one_row_per_length_and_keeps_lengths_apart():
     records = [metric("c", "dense", 1, value=0.5), metric("c", "dense", 1.5, value=0.7), metric("c", "dense", 10)]
-    rows = list(history(records))
+    rows = list(history(Run(records)))
     assert [row["duration_s"] for row in rows] == [1, 1.5, 10]
     assert [row["clap/dense"] for row in rows] == [0.5, 0.7, 0.3]
-    assert set(rows[0]) == {"duration_s", "clap/dense", "clap/dense.low", "clap/dense.high"}
+    assert set(rows[0]) == {"duration_s", "clap/dense"}
+
+
+def test_curves_are_those_of_the_main_table_and_the_summary_has_the_bounds_that_tables_print():
+    """Every metric with bounds and differences between all pairs made 286 curves for two lengths."""
+    metrics = ("fad", "kl", "clap", "fad_pooled", "kad", "level", "silence", "fad_slope", "repetition")
+    records = [run_record(["a"], [10.0, 20.0])]
+    for length in (10, 20):
+        for name in metrics:
+            records += [value(method, name, duration=length) for method in METHODS]
+            pairs = [("litefocus", "dense"), ("focus_only", "dense"), ("focus_only", "litefocus")]
+            records += [difference(*pair, 0.5, name=name, duration=length) for pair in pairs]
+    assert {len(row) for row in history(Run(records))} == {1 + 3 * len(METHODS)}  # FAD, KL and CLAP
+    numbers = summary(Run(records))
+    assert numbers["fad/litefocus/10s"] == 2.0
+    assert numbers["fad/litefocus/10s.low"] == pytest.approx(1.9)
+    assert numbers["fad/litefocus-dense/20s.high"] == pytest.approx(0.6)
+    assert not [name for name in numbers if "silence" in name or "focus_only-litefocus" in name]
+
+
+def test_several_presets_keep_their_values_apart():
+    records = [run_record(["a"], [10.0]), value("dense", number=3.0), value("dense", number=1.0, preset="tango")]
+    numbers = summary(Run(records))
+    assert (numbers["strict/fad/dense/10s"], numbers["tango/fad/dense/10s"]) == (3.0, 1.0)
 
 
 def test_tracking_off_imports_nothing_and_touches_nothing(tmp_path):

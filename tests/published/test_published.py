@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import MISSING
+from conftest import MISSING, agree
 
 if MISSING:
     pytest.skip(
@@ -38,6 +38,7 @@ from evaluation.evaluate import evaluate
 from evaluation.fad import frechet_distance
 from evaluation.weights import WeightsError, read_state_dict
 
+PACKAGE = "frechet-audio-distance"
 CAPTIONS = ["a dog barks while rain falls", "A bell rings, then a horn sounds.", "wind"]
 
 
@@ -51,7 +52,7 @@ def test_vggish_log_mel_equals_torchvggish():
     waveform = noise(3, 16_000)
     expected = vggish_input.waveform_to_examples(waveform, 16_000, return_tensor=False)
     found = vggish_examples(torch.from_numpy(waveform)[None])[0].numpy()
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    agree("VGGish log-mel", "torchvggish", found, expected, atol=1e-5)
     frames = mel_features.log_mel_spectrogram(
         waveform, audio_sample_rate=16_000, log_offset=0.01, window_length_secs=0.025, hop_length_secs=0.01,
         num_mel_bins=64, lower_edge_hertz=125, upper_edge_hertz=7500,
@@ -69,7 +70,7 @@ def test_vggish_frames_equal_torchvggish(vggish):
     ours = VGGishEmbedder(vggish).embed(waveforms)
     theirs = PackageVGGishEmbedder(vggish).embed(waveforms)
     for one, other in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(one["frames"], other["frames"], rtol=1e-4, atol=1e-4)
+        agree("VGGish frames", "torchvggish", one["frames"], other["frames"], rtol=1e-4, atol=1e-4)
 
 
 def distance_of_package(first, second):
@@ -81,9 +82,9 @@ def distance_of_package(first, second):
 def test_frechet_distance_equals_the_package_at_full_rank_and_below():
     generator = np.random.default_rng(0)
     full = [generator.standard_normal((1000, 128)) @ generator.standard_normal((128, 128)) for _ in range(2)]
-    assert frechet_distance(*full) == pytest.approx(distance_of_package(*full), rel=1e-6)
+    agree("Fréchet distance, n > d", PACKAGE, frechet_distance(*full), distance_of_package(*full), rtol=1e-6)
     few = [generator.standard_normal((100, 128)) + shift for shift in (0.0, 0.3)]
-    assert frechet_distance(*few) == pytest.approx(distance_of_package(*few), rel=1e-5)
+    agree("Fréchet distance, n < d", PACKAGE, frechet_distance(*few), distance_of_package(*few), rtol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +116,7 @@ def test_whole_fad_equals_the_packages_own_score(folders, vggish, monkeypatch):
     ours = evaluate(folders / "ref", folders / "gen", **options)
     named = evaluate(folders / "ref", folders / "gen", preset="published", **options)
     assert theirs > 1
-    assert ours.value("fad") == pytest.approx(theirs, rel=1e-4)
+    agree("FAD of two folders, from file to score", PACKAGE, ours.value("fad"), theirs, rtol=1e-4)
     assert named.value("fad") == pytest.approx(theirs, rel=1e-4)
     assert named.results[0].preset == "published"
 
@@ -130,9 +131,9 @@ def test_cnn14_equals_the_package_network(tmp_path):
     with torch.inference_mode():
         theirs = package(torch.from_numpy(waveform)[None], None)
     ours = Cnn14Embedder(checkpoint).embed([waveform])[0]
-    np.testing.assert_allclose(ours["embedding"], theirs["embedding"][0].numpy(), rtol=1e-3, atol=1e-3)
+    agree("Cnn14 16 kHz, embedding", PACKAGE, ours["embedding"], theirs["embedding"][0], rtol=1e-3, atol=1e-3)
     posteriors = 1 / (1 + np.exp(-ours["logits"].astype(np.float64)))
-    np.testing.assert_allclose(posteriors, theirs["clipwise_output"][0].numpy(), atol=1e-3)
+    agree("Cnn14 16 kHz, posteriors", PACKAGE, posteriors, theirs["clipwise_output"][0], atol=1e-3)
 
 
 def test_their_own_checkpoint_layout_is_read(tmp_path):
@@ -146,7 +147,7 @@ def test_their_own_checkpoint_layout_is_read(tmp_path):
     with torch.inference_mode():
         theirs = package(torch.from_numpy(waveform)[None], None)["embedding"][0].numpy()
     ours = Cnn14Embedder(tmp_path / "32k.pth", sample_rate=32_000).embed([waveform])[0]["embedding"]
-    np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
+    agree("Cnn14 32 kHz, embedding", PACKAGE, ours, theirs, rtol=1e-3, atol=1e-5)
 
 
 def test_pann_fad_of_the_package_is_a_scalar_fad():
@@ -196,13 +197,13 @@ def test_clap_audio_equals_laion(laion, own, seconds):
     waveforms = [noise(seconds, 48_000, seed) for seed in range(2)]
     ours, theirs = own.embed(waveforms), laion.embed(waveforms)
     for one, other in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(one["embedding"], other["embedding"], atol=1e-4)
+        agree("CLAP audio, unit vectors", "laion-clap", one["embedding"], other["embedding"], atol=1e-4)
     assert np.abs(theirs[0]["embedding"] - theirs[1]["embedding"]).max() > 1e-3
 
 
 def test_clap_text_equals_laion(laion, own):
     ours, theirs = own.embed_text(CAPTIONS), laion.embed_text(CAPTIONS)
-    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+    agree("CLAP text, unit vectors", "laion-clap", ours, theirs, atol=1e-4)
     assert np.abs(theirs[0] - theirs[1]).max() > 1e-3
 
 
@@ -212,7 +213,7 @@ def test_clap_score_through_both_code_paths(folders, clap, tokenizer):
     weights = {"clap": str(clap), "tokenizer": str(tokenizer)}
     published = evaluate(None, folders / "gen", captions, preset="published", weights=weights, **options)
     own = evaluate(None, folders / "gen", captions, preset="tango", weights=weights, **options)
-    assert own.value("clap") == pytest.approx(published.value("clap"), abs=1e-4)
+    agree("CLAP score of a folder", "laion-clap", own.value("clap"), published.value("clap"), atol=1e-4)
     for clip, row in published.per_clip.items():
         assert own.per_clip[clip]["clap"] == pytest.approx(row["clap"], abs=1e-4)
 
@@ -232,8 +233,8 @@ def test_passt_equals_the_package_as_audioldm_eval_calls_it(tmp_path, monkeypatc
             logits, embedding = package.net(package.mel(filled).unsqueeze(1))
             np.testing.assert_array_equal(package(filled), logits)
         found = ours.embed([waveform])[0]
-        np.testing.assert_allclose(found["logits"], logits[0].numpy(), rtol=1e-5, atol=1e-5)
-        np.testing.assert_allclose(found["embedding"], embedding[0].numpy(), rtol=1e-5, atol=1e-5)
+        agree("PaSST logits", "hear21passt", found["logits"], logits[0], rtol=1e-5, atol=1e-5)
+        agree("PaSST embedding", "hear21passt", found["embedding"], embedding[0], rtol=1e-5, atol=1e-5)
     with pytest.raises(ValueError, match="at most 320000"):
         ours.embed([noise(11, 32_000)])
 

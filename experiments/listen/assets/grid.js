@@ -137,6 +137,7 @@ class Grid {
     image.loading = "lazy";
     image.decoding = "async";
     image.alt = "";
+    image.addEventListener("error", () => { document.getElementById("alone").hidden = false; });
     image.src = clip.image;
     box.append(image, element("div", "playhead"));
     box.addEventListener("click", (event) => {

@@ -14,6 +14,7 @@ const grid = new Grid(data, clips, state, (clip, position) => {
   if (clip === player.clip && position === undefined) player.toggle();
   else player.play(clip, position);
 });
+const ballot = new Ballot(data, clips, player);
 let order = [];
 
 // What a prompt shows under the current filter.
@@ -63,6 +64,7 @@ function apply() {
 function refresh() {
   grid.paint(player);
   paintBar();
+  ballot.notice();
   if (player.playing) requestAnimationFrame(tick);
 }
 
@@ -75,6 +77,7 @@ function tick() {
     if (!ticking) return;
     grid.movePlayheads(player);
     paintTime();
+    if (ballot.open) ballot.notice();
     requestAnimationFrame(step);
   };
   step();
@@ -83,9 +86,13 @@ function tick() {
 function paintTime() {
   const { clip } = player;
   const where = `${seconds(player.position)} / ${seconds(clip.duration)} · ${data.arms[clip.arm].label} · ${clip.duration} s`;
-  byId("now-time").textContent = player.error ? `${player.error}: ${decodeURIComponent(clip.audio)}` : where;
+  byId("now-time").textContent = player.error ? `${player.error}: ${fileOf(clip)}` : where;
   byId("now-time").classList.toggle("error", player.error !== "");
   byId("seek").value = player.position;
+}
+
+function fileOf(clip) {
+  return clip.audio.startsWith("data:") ? "it is part of this page" : decodeURIComponent(clip.audio);
 }
 
 function paintBar() {
@@ -188,17 +195,48 @@ const KEYS = {
   k: () => move(-1, 0),
   j: () => move(1, 0),
   l: () => byId("loop").click(),
+  v: () => ballot.show(true),
   "/": () => byId("search").focus(),
   "?": () => byId("keys").showModal(),
 };
 
+const BALLOT_KEYS = {
+  a: () => ballot.listen(0),
+  b: () => ballot.listen(1),
+  " ": () => ballot.listen(ballot.side === 0 ? 1 : 0),
+  ArrowLeft: () => ballot.choose("a"),
+  ArrowRight: () => ballot.choose("b"),
+  ArrowDown: () => ballot.choose("same"),
+  Backspace: () => ballot.undo(),
+  s: () => ballot.export(),
+  Escape: () => ballot.show(false),
+};
+
+function fillBallot() {
+  byId("vote").hidden = data.arms.length < 2;
+  byId("vote").addEventListener("click", () => ballot.show(true));
+  byId("ballot-start").addEventListener("submit", (event) => {
+    event.preventDefault();
+    ballot.begin();
+  });
+  const presses = {
+    "listen-a": "a", "listen-b": "b", "choose-a": "ArrowLeft", "choose-same": "ArrowDown", "choose-b": "ArrowRight",
+    "ballot-undo": "Backspace", "ballot-export": "s", "ballot-leave": "Escape",
+  };
+  for (const [id, key] of Object.entries(presses)) byId(id).addEventListener("click", BALLOT_KEYS[key]);
+  window.addEventListener("beforeunload", (event) => {
+    if (!ballot.store.lasts && ballot.store.unsaved.size > 0) event.preventDefault();
+  });
+}
+
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || byId("keys").open) return;
-  const typing = event.target.matches("input[type=search], select");
+  const typing = event.target.matches("input[type=search], input[type=text], select");
   if (typing && event.key === "Escape") event.target.blur();
   if (typing || event.target.matches("input[type=range]")) return;
   const pressed = event.target.matches("button") && (event.key === " " || event.key === "Enter");
-  const action = /^[1-9]$/.test(event.key) ? () => switchArm(Number(event.key) - 1) : KEYS[event.key];
+  const number = !ballot.open && /^[1-9]$/.test(event.key);
+  const action = number ? () => switchArm(Number(event.key) - 1) : (ballot.open ? BALLOT_KEYS : KEYS)[event.key];
   if (action === undefined || pressed) return;
   event.preventDefault();
   action();
@@ -217,7 +255,9 @@ byId("summary").textContent = [
   count(data.prompts.length, "prompt"), count(data.durations.length, "length"), count(data.arms.length, "method"),
   count(data.seeds.length, "seed"), count(data.clips.length - gaps, "clip"), ...(gaps ? [count(gaps, "gap")] : []),
 ].join(" · ");
+byId("summary").hidden = document.querySelector(".tools").hidden = data.clips.length === 0;
 byId("notes").append(...data.notes.map((note) => element("p", "", note)));
 fillTools();
 fillBar();
+fillBallot();
 apply();

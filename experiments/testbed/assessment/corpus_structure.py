@@ -11,7 +11,6 @@ Shapes: K clips, C channels, T latent frames, F bins.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +19,7 @@ import torch
 from diffusers import AutoencoderKL
 from tqdm import tqdm
 
-from experiments.system.settings import parse_settings
+from experiments.system.settings import program
 from experiments.testbed.corpus.events import BY_NAME
 from experiments.testbed.corpus.scenes import EVENT_NAMES, TRAIN_DURATION_S, EventSpec, Scene, render_scene
 from experiments.testbed.models.mel import log_mel
@@ -82,17 +81,15 @@ def corpus_structure(settings: StructureSettings) -> dict[str, float]:
         explained, total = np.sum(chosen, axis=0)
         return float(explained / total)
 
-    return {
+    shares = {
         "same_bin": share(same, None),
         "same_bin_partials": share(same, True),
         "same_bin_others": share(same, False),
         "all_bins": share(control, None),
     }
+    append_record(Path(settings.record), {"clips_per_event": settings.clips_per_event, "lag_s": LAG_S} | shares)
+    return shares
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    chosen = parse_settings(StructureSettings, sys.argv[1:])
-    shares = corpus_structure(chosen)
-    append_record(Path(chosen.record), {"clips_per_event": chosen.clips_per_event, "lag_s": LAG_S} | shares)
-    print(shares)
+    program(StructureSettings, corpus_structure, __doc__)

@@ -6,19 +6,20 @@ On latents of held-out testbed scenes; evidence about the testbed's VAE, which h
 one has, and group normalisation over the whole clip besides). Appends one record per overlap and prints a table.
 """
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from experiments.system.cli import one_line_errors
 from experiments.system.environment import describe
 from experiments.system.files import write_whole
-from experiments.system.settings import parse_settings
+from experiments.system.settings import program
 from experiments.tables.formats import ResultTable, to_csv, to_markdown
-from experiments.testbed.assessment.linear_sweep import heldout_clips
+from experiments.testbed.assessment.gate import heldout_scenes
+from experiments.testbed.corpus.scenes import TRAIN_DURATION_S, render_scene
+from experiments.testbed.models.mel import log_mel
+from experiments.testbed.models.vae import encode_mel
 from experiments.testbed.plugin.load import load_on_cpu
 from experiments.testbed.training.train_state import append_record
 from litefocus.decoding import DecodingChunks, decoding_in_chunks
@@ -39,6 +40,13 @@ class ErrorSettings:
 
 
 @torch.no_grad()
+def heldout_latents(vae: Any, count: int, length: int) -> torch.Tensor:
+    """The gate's held-out scenes, `length` x 5.12 s long, as the VAE encodes them: (B, C, T, F)."""
+    audio = (render_scene(scene, length * TRAIN_DURATION_S) for scene in heldout_scenes(count))
+    return torch.cat([encode_mel(vae, log_mel(torch.from_numpy(samples)[None])) for samples in audio])
+
+
+@torch.no_grad()
 def decoding_errors(pipe: Any, latents: torch.Tensor, chunks: DecodingChunks) -> dict[str, float]:
     """Chunked against whole decoding of latents (B, C, T, F), T beyond `chunks.beyond_frames`.
 
@@ -56,13 +64,12 @@ def decoding_errors(pipe: Any, latents: torch.Tensor, chunks: DecodingChunks) ->
 
 def run(settings: ErrorSettings) -> str:
     """Measure every overlap, append records, write the table; returns it as markdown."""
-    torch.set_num_threads(settings.threads)
     pipeline = load_on_cpu(settings.folder)
-    latents = heldout_clips(pipeline.pipe, settings.clips, settings.length).latents
+    latents = heldout_latents(pipeline.pipe.vae, settings.clips, settings.length)
     out, rows = Path(settings.out), []
     for overlap in (overlap for overlap in OVERLAPS if overlap <= settings.chunk):
         chunks = DecodingChunks(settings.chunk, settings.chunk, overlap)
-        errors = decoding_errors(pipeline.pipe, latents / pipeline.pipe.vae.config.scaling_factor, chunks)
+        errors = decoding_errors(pipeline.pipe, latents, chunks)
         rows.append([float(overlap), *(float(f"{value:.3g}") for value in errors.values())])
         record = {"kind": "decoding_error", "chunk": settings.chunk, "overlap": overlap, "length": settings.length}
         about = {"weights": pipeline.weights, "environment": describe(pipeline.device, pipeline.dtype)}
@@ -85,12 +92,5 @@ def run(settings: ErrorSettings) -> str:
     return to_markdown(table)
 
 
-def main() -> None:
-    """The command line: key=value words."""
-    with one_line_errors():
-        settings = parse_settings(ErrorSettings, sys.argv[1:])
-        print(f"{run(settings)}\nresults: {settings.out}")
-
-
 if __name__ == "__main__":
-    main()
+    program(ErrorSettings, lambda settings: f"{run(settings)}\nresults: {settings.out}", __doc__)

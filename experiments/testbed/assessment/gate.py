@@ -21,7 +21,6 @@ A reading names the UNet it was taken on by the sha256 of its half-precision fil
 from __future__ import annotations
 
 import hashlib
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -41,15 +40,14 @@ from experiments.records.gate_criteria import (
 from experiments.records.site_structure import FAR_S, SiteStructure, octaves
 from experiments.stages.probes import ProbeClips, attention_structure, losses_by_method
 from experiments.system.files import write_whole
-from experiments.system.settings import parse_settings
+from experiments.system.settings import program
 from experiments.testbed.corpus.scenes import TRAIN_DURATION_S, Scene, render_scene, sample_scene
 from experiments.testbed.models.judges_data import corpus_version
 from experiments.testbed.models.mel import log_mel
 from experiments.testbed.models.text import TEXT_PARTS
 from experiments.testbed.models.vae import encode_mel
 from experiments.testbed.models.vocoder import load_vae
-from experiments.testbed.training.assemble import half_bytes
-from experiments.testbed.training.train_state import append_record, content_digest
+from experiments.testbed.training.train_state import append_record, content_digest, half_bytes
 from experiments.testbed.training.train_text import load_text_parts
 from experiments.testbed.training.train_unet import averaged_unet, encode_text, make_scheduler
 
@@ -234,5 +232,4 @@ def _main(settings: GateSettings) -> None:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    _main(parse_settings(GateSettings, sys.argv[1:]))
+    program(GateSettings, _main, __doc__)

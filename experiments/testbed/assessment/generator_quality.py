@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import copy
 import json
-import logging
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -30,7 +28,7 @@ from evaluation import frechet_distance
 from experiments.datasets.prompts import Prompt
 from experiments.pipelines.pipeline import Pipeline
 from experiments.system.files import write_whole
-from experiments.system.settings import parse_settings
+from experiments.system.settings import program
 from experiments.testbed.assessment.attribute_contrasts import FIRST_SEED, MISREAD_EVENTS, Contrast, attribute_contrasts
 from experiments.testbed.assessment.judges_quality import Summary, summarise
 from experiments.testbed.corpus.scenes import TRAIN_DURATION_S, Scene, render_scene, sample_scene
@@ -251,6 +249,4 @@ def measure(settings: GeneratorSettings) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO)
-    torch.set_num_threads(1)
-    print(json.dumps(measure(parse_settings(GeneratorSettings, sys.argv[1:])), indent=1))
+    program(GeneratorSettings, lambda settings: json.dumps(measure(settings), indent=1), __doc__)

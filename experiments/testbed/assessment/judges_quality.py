@@ -9,8 +9,6 @@ posterior above 0.5 and no other has.
 from __future__ import annotations
 
 import json
-import logging
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +20,7 @@ from transformers import ClapModel, RobertaTokenizer
 
 from evaluation import bootstrap_interval
 from experiments.system.files import write_whole
-from experiments.system.settings import parse_settings
+from experiments.system.settings import program
 from experiments.testbed.corpus.captions import event_caption, scene_caption
 from experiments.testbed.corpus.scenes import ATTRIBUTE_WORDS, EventSpec, Scene
 from experiments.testbed.models.clap import embed_audio, embed_text, scene_key
@@ -209,6 +207,4 @@ def measure(settings: QualitySettings) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO)
-    torch.set_num_threads(1)
-    print(json.dumps(measure(parse_settings(QualitySettings, sys.argv[1:])), indent=1))
+    program(QualitySettings, lambda settings: json.dumps(measure(settings), indent=1), __doc__)

@@ -13,7 +13,6 @@ The folder is prompts with references for the harness: files are named by `youtu
 from __future__ import annotations
 
 import csv
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +20,7 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
+from experiments.system.settings import program
 from experiments.testbed.corpus.captions import ADVERB_TEMPLATES, event_caption, held_out, scene_caption
 from experiments.testbed.corpus.events import BY_NAME, EVENT_NAMES
 from experiments.testbed.corpus.events_dsp import SAMPLE_RATE, Draw
@@ -174,17 +174,21 @@ def write_corpus(out: Path, count: int, duration_s: float, split: str) -> Path:
     return table
 
 
-def _main(arguments: list[str]) -> None:
-    values = {"out": "", "count": "64", "duration_s": str(TRAIN_DURATION_S), "split": "heldout"}
-    for argument in arguments:
-        key, _, value = argument.partition("=")
-        if key not in values or not value:
-            raise SystemExit(f"got {argument!r}; accepted: {' '.join(f'{k}=VALUE' for k in values)}")
-        values[key] = value
-    if not values["out"]:
-        raise SystemExit("out=DIR is missing: name the folder to write to")
-    print(write_corpus(Path(values["out"]), int(values["count"]), float(values["duration_s"]), values["split"]))
+@dataclass(frozen=True)
+class CorpusSettings:
+    """`out` is the folder to write to; `count` clips of `duration_s` seconds; `split` is train or heldout."""
+
+    out: str = ""
+    count: int = 64
+    duration_s: float = TRAIN_DURATION_S
+    split: str = "heldout"
+
+
+def _write(settings: CorpusSettings) -> Path:
+    if not settings.out:
+        raise ValueError("out=DIR is missing: name the folder to write to")
+    return write_corpus(Path(settings.out), settings.count, settings.duration_s, settings.split)
 
 
 if __name__ == "__main__":
-    _main(sys.argv[1:])
+    program(CorpusSettings, _write, __doc__)

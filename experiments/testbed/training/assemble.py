@@ -11,12 +11,9 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from diffusers import (
     AudioLDM2Pipeline,
     AudioLDM2ProjectionModel,
@@ -24,7 +21,7 @@ from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
 )
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from transformers import (
     ClapFeatureExtractor,
     ClapModel,
@@ -36,10 +33,11 @@ from transformers import (
 )
 
 from experiments.system.files import sha256_file, write_whole
-from experiments.system.settings import parse_settings
+from experiments.system.settings import program
 from experiments.testbed.models.clap import feature_extractor
 from experiments.testbed.models.text import TEXT_PARTS
 from experiments.testbed.plugin.load import GATE, UNET_FILE, WEIGHTS, write_manifest
+from experiments.testbed.training.train_state import half_bytes
 from experiments.testbed.training.train_unet import make_scheduler
 
 logger = logging.getLogger(__name__)
@@ -124,12 +122,6 @@ def _halve(source: Path, target: Path) -> None:
     target.write_bytes(half_bytes(load_file(source)))
 
 
-def half_bytes(state: Mapping[str, torch.Tensor]) -> bytes:
-    """A state in half precision as the content of its shipped safetensors file; its sha256 is the manifest's."""
-    halves = {name: x.half() if x.is_floating_point() else x for name, x in state.items()}
-    return save({name: x.contiguous() for name, x in halves.items()}, metadata={"format": "pt"})
-
-
 def _write_gate(records: Path, out: Path) -> None:
     """The readings that were taken on the UNet in `out`, the last one of each length, in order of length."""
     unet = sha256_file(out / UNET_FILE)
@@ -149,5 +141,4 @@ def _write_index(out: Path) -> None:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO)
-    print(assemble(parse_settings(AssembleSettings, sys.argv[1:])))
+    program(AssembleSettings, assemble, __doc__)

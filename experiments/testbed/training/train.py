@@ -12,16 +12,13 @@ precision. `stages=vae,unet` runs some of them.
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from experiments.system.files import write_whole
-from experiments.system.settings import parse_settings
+from experiments.system.settings import program
 from experiments.testbed.training.assemble import AssembleSettings, assemble
 from experiments.testbed.training.train_clap import ClapSettings, train_clap
 from experiments.testbed.training.train_classifier import ClassifierSettings, train_classifier
@@ -150,6 +147,4 @@ def train(settings: TrainSettings) -> Path:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO)
-    torch.set_num_threads(1)
-    print(train(parse_settings(TrainSettings, sys.argv[1:])))
+    program(TrainSettings, train, __doc__)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +11,7 @@ import torch
 from torch import nn
 from transformers import ClapModel, RobertaTokenizer
 
-from experiments.system.settings import parse_settings
+from experiments.system.settings import program
 from experiments.testbed.corpus.captions import event_caption, scene_caption
 from experiments.testbed.corpus.scenes import Scene, sample_scene
 from experiments.testbed.models.clap import (
@@ -30,7 +28,9 @@ from experiments.testbed.models.judges_data import (
 )
 from experiments.testbed.models.text import make_roberta_tokenizer
 from experiments.testbed.plugin.load import load_clap
-from experiments.testbed.training.judges_training import JudgeSettings, save_half, seeded, train
+from experiments.testbed.training.judge_settings import JudgeSettings
+from experiments.testbed.training.loop import seeded, train
+from experiments.testbed.training.train_state import save_half
 
 VOCABULARY_CAPTIONS = 10_000
 
@@ -110,6 +110,4 @@ def save_clap(model: ClapModel, tokenizer: RobertaTokenizer, folder: Path) -> No
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO)
-    torch.set_num_threads(1)
-    train_clap(parse_settings(ClapSettings, sys.argv[1:]))
+    program(ClapSettings, train_clap, __doc__)

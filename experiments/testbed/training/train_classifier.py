@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from experiments.system.settings import parse_settings
+from experiments.system.settings import program
 from experiments.testbed.corpus.scenes import EVENT_NAMES
 from experiments.testbed.models.classifier import EventClassifier, smear
 from experiments.testbed.models.judges_data import (
@@ -18,7 +16,9 @@ from experiments.testbed.models.judges_data import (
 )
 from experiments.testbed.models.mel import log_mel
 from experiments.testbed.plugin.load import load_classifier
-from experiments.testbed.training.judges_training import JudgeSettings, save_half, seeded, train
+from experiments.testbed.training.judge_settings import JudgeSettings
+from experiments.testbed.training.loop import seeded, train
+from experiments.testbed.training.train_state import save_half
 
 SHORTEST_CROP_FRAMES = 240
 LEVEL_NAT = 0.5
@@ -76,6 +76,4 @@ def train_classifier(settings: ClassifierSettings) -> EventClassifier:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO)
-    torch.set_num_threads(1)
-    train_classifier(parse_settings(ClassifierSettings, sys.argv[1:]))
+    program(ClassifierSettings, train_classifier, __doc__)

@@ -8,20 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save
 from torch import Tensor, nn
 
-from experiments.system.files import sha256_file, whole_file
-from experiments.system.seeds import numbered_generator
-
-
-def step_generator(seed: int, step: int) -> torch.Generator:
-    """The generator of one training step; independent of every other step."""
-    return numbered_generator(seed, step)
+from experiments.system.files import sha256_file, whole_file, write_whole
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -33,6 +28,17 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
     """The checkpoint at `path`, or None where there is none yet."""
     return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
+
+
+def half_bytes(state: Mapping[str, Tensor]) -> bytes:
+    """A state in half precision as the content of its shipped safetensors file; its sha256 is the manifest's."""
+    halves = {name: x.half() if x.is_floating_point() else x for name, x in state.items()}
+    return save({name: x.contiguous() for name, x in halves.items()}, metadata={"format": "pt"})
+
+
+def save_half(model: nn.Module, path: Path) -> None:
+    """Write a module's weights in the form in which they ship."""
+    write_whole(path, half_bytes(model.state_dict()))
 
 
 def append_record(path: Path, record: dict[str, Any]) -> None:
@@ -73,19 +79,6 @@ def check_fingerprint(path: Path, checkpoint: dict[str, Any], fingerprint: str) 
     """Raises ValueError where the checkpoint at `path` belongs to other settings, or does not say to which."""
     if checkpoint.get("fingerprint") != fingerprint:
         raise ValueError(f"{path} was trained with other settings; delete it, or choose another run folder")
-
-
-def learning_rate(step: int, total_steps: int, peak: float, warmup: int = 100, decay_share: float = 0.3) -> float:
-    """Linear warm-up, constant, then linear to zero over the last `decay_share` of the steps."""
-    rising = (step + 1) / warmup
-    falling = (total_steps - step) / (decay_share * total_steps)
-    return peak * max(min(1.0, rising, falling), 0.0)
-
-
-def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
-    """Sets the learning rate of every parameter group."""
-    for group in optimizer.param_groups:
-        group["lr"] = value
 
 
 class Ema:

@@ -7,7 +7,6 @@ with its CLAP and T5), which costs it nothing per step.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,14 @@ from typing import Any
 import torch
 from diffusers import AudioLDM2ProjectionModel
 from torch import Tensor, nn
-from tqdm import tqdm
 from transformers import ClapModel, GPT2LMHeadModel, RobertaTokenizer, T5EncoderModel, T5Tokenizer
 
-from experiments.system.settings import parse_settings
+from experiments.system.settings import program
 from experiments.testbed.corpus.scenes import ATTRIBUTE_WORDS, EVENT_NAMES, RELATION_SHARES, Scene, sample_scene
 from experiments.testbed.models.text import TextParts, corpus_captions, encode_captions, make_text_parts
 from experiments.testbed.models.unet import TEXT_DIM
-from experiments.testbed.training.train_state import append_record, learning_rate, set_learning_rate, step_generator
+from experiments.testbed.training.loop import RECORD, Schedule, seeded, train
+from experiments.testbed.training.train_state import append_record
 
 NONE = len(EVENT_NAMES)
 RELATIONS = tuple(RELATION_SHARES)
@@ -95,36 +94,31 @@ def parse_loss(parts: TextParts, heads: ParseHeads, scenes: list[Scene]) -> tupl
     return loss, torch.stack(right).mean()
 
 
-def batch_scenes(settings: TextSettings, step: int) -> list[Scene]:
+def batch_scenes(batch: int, generator: torch.Generator) -> list[Scene]:
     """Scenes of one step, the empty caption (guidance's unconditional branch) among them."""
-    seeds = torch.randint(2**30, (settings.batch - 2,), generator=step_generator(settings.seed, step))
+    seeds = torch.randint(2**30, (batch - 2,), generator=generator)
     return [sample_scene(int(seed), split="train") for seed in seeds] + [NULL_SCENE] * 2
 
 
 def train_text(settings: TextSettings) -> TextParts:
-    """Trains the text side and saves its six components; a minute or two, so it is not resumable."""
+    """Trains (or resumes) the text side and saves its six components. Raises as `loop.train`."""
     run = Path(settings.run)
     parts = make_text_parts(corpus_captions(settings.vocabulary_captions), settings.seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        heads = ParseHeads()
-    parameters = [p for module in (*parts.modules().values(), heads) for p in module.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=settings.peak_rate, betas=(0.9, 0.99), weight_decay=0.01)
-    for step in (bar := tqdm(range(settings.steps), desc="text", mininterval=5)):
-        set_learning_rate(optimizer, learning_rate(step, settings.steps, settings.peak_rate))
-        loss, accuracy = parse_loss(parts, heads, batch_scenes(settings, step))
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        if (step + 1) % 50 == 0:
-            bar.set_postfix(loss=f"{loss.item():.3f}", slots=f"{accuracy.item():.3f}")
-            record = {"step": step + 1, "loss": loss.item(), "slots": accuracy.item()}
-            append_record(run / "record.jsonl", record)
+    heads = seeded(ParseHeads, settings.seed)
+
+    def losses(generator: torch.Generator) -> dict[str, Tensor]:
+        loss, accuracy = parse_loss(parts, heads, batch_scenes(settings.batch, generator))
+        return {"total": loss, "slots": accuracy}
+
+    schedule = Schedule(
+        settings.steps, settings.peak_rate, settings.seed, "linear", gradient_norm=1.0, record_every=50
+    )  # fmt: skip
+    data = {"batch": settings.batch, "vocabulary_captions": settings.vocabulary_captions}
+    train(nn.ModuleDict({**parts.modules(), "heads": heads}), losses, schedule, run, data)
     with torch.no_grad():
         held = [sample_scene(seed, split="heldout") for seed in range(500)]
         _, accuracy = parse_loss(parts, heads, held)
-    append_record(run / "record.jsonl", {"step": settings.steps, "heldout_slots": accuracy.item()})
+    append_record(run / RECORD, {"step": settings.steps, "heldout_slots": accuracy.item()})
     save_text_parts(parts, run)
     return parts
 
@@ -154,5 +148,4 @@ def load_text_parts(folder: Path) -> TextParts:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    train_text(parse_settings(TextSettings, sys.argv[1:]))
+    program(TextSettings, train_text, __doc__)

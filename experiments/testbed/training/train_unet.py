@@ -6,9 +6,7 @@ latents (B, 8, T, 16), GPT-2 tokens (B, 8, 64), T5 tokens (B, L, 64).
 
 from __future__ import annotations
 
-import sys
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,25 +18,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from experiments.system.files import write_whole
-from experiments.system.settings import parse_settings, pick_device
+from experiments.system.settings import pick_device, program
 from experiments.testbed.corpus.scenes import sample_scene
 from experiments.testbed.models.judges_data import corpus_version
 from experiments.testbed.models.text import MAX_TOKENS, TEXT_PARTS, TextParts, encode_captions
 from experiments.testbed.models.unet import TRAIN_FRAMES, export_unet, load_stock_weights, make_unet
 from experiments.testbed.models.vae import encode_mel
 from experiments.testbed.models.vocoder import load_vae
-from experiments.testbed.training.train_state import (
-    Ema,
-    append_record,
-    check_fingerprint,
-    content_digest,
-    fingerprint_of,
-    learning_rate,
-    load_checkpoint,
-    save_checkpoint,
-    set_learning_rate,
-    step_generator,
-)
+from experiments.testbed.training.loop import CHECKPOINT, Schedule, check_resumable, train
+from experiments.testbed.training.train_state import content_digest, load_checkpoint
 from experiments.testbed.training.train_text import load_text_parts
 from experiments.testbed.training.train_vae import mel_cache
 
@@ -74,8 +62,8 @@ class UnetSettings:
     record_steps: int = 20
 
 
-# Where things lie, how long it runs and how often it is noted: all else makes another UNet.
-NOT_WORK = ("run", "vae", "text", "cache", "device", "steps", "checkpoint_steps", "record_steps")
+# What the weights depend on besides the schedule and the data.
+WORK = ("start", "tied", "width", "clips", "frames", "batch", "caption_dropout", "middle_share", "ema_decay")
 
 
 class TrainingData(NamedTuple):
@@ -148,9 +136,11 @@ def noise_levels(settings: UnetSettings, generator: torch.Generator) -> Tensor:
     return torch.where(u < share, 400 + 450 * u / share, 1000 * (u - share) / max(1 - share, 1e-6)).long().clamp(0, 999)
 
 
-def unet_loss(unet: AudioLDM2UNet2DConditionModel, data: TrainingData, settings: UnetSettings, step: int) -> Tensor:
-    """v-prediction MSE of the batch of one step; everything random comes from (seed, step)."""
-    generator, device = step_generator(settings.seed, step), unet.device
+def unet_loss(
+    unet: AudioLDM2UNet2DConditionModel, data: TrainingData, settings: UnetSettings, generator: torch.Generator
+) -> Tensor:
+    """v-prediction MSE of one batch; everything random comes from the generator."""
+    device = unet.device
     clips = torch.randint(len(data.latents), (settings.batch,), generator=generator)
     spare = data.latents.shape[2] - settings.frames
     starts = torch.randint(spare + 1, (settings.batch,), generator=generator)
@@ -182,25 +172,15 @@ def train_unet(settings: UnetSettings, data: TrainingData | None = None) -> Audi
         ValueError: the checkpoint belongs to other settings.
     """
     run = Path(settings.run)
-    work = {name: value for name, value in asdict(settings).items() if name not in NOT_WORK}
-    fingerprint = fingerprint_of(work | {"data": "given" if data else data_digest(settings)})
-    checkpoint = load_checkpoint(run / "checkpoint.pt")
-    if checkpoint is not None:
-        check_fingerprint(run / "checkpoint.pt", checkpoint, fingerprint)
-    data = data or prepare_data(settings)
+    work = {name: getattr(settings, name) for name in WORK} | {"data": "given" if data else data_digest(settings)}
+    schedule = Schedule(
+        settings.steps, settings.peak_rate, settings.seed, "linear", weight_decay=1e-4, gradient_norm=1.0,
+        checkpoint_every=settings.checkpoint_steps, record_every=settings.record_steps,
+    )  # fmt: skip
+    check_resumable(run, schedule, work)
+    seen = data or prepare_data(settings)
     unet = initial_unet(settings).to(pick_device(settings.device))
-    optimizer = torch.optim.AdamW(unet.parameters(), lr=settings.peak_rate, betas=(0.9, 0.99), weight_decay=1e-4)
-    ema = Ema([unet], settings.ema_decay)
-    first = 0
-    if checkpoint is None:
-        append_record(run / "record.jsonl", {"settings": asdict(settings), "torch": torch.__version__})
-    else:
-        unet.load_state_dict(checkpoint["unet"])
-        optimizer.load_state_dict(checkpoint["optimizer"])
-        ema.load(checkpoint["ema"])
-        first = checkpoint["step"]
-    _run_steps(settings, data, unet, optimizer, ema, first, fingerprint)
-    ema.copy_to_model()
+    train(unet, lambda g: {"total": unet_loss(unet, seen, settings, g)}, schedule, run, work, settings.ema_decay)
     export_unet(unet).cpu().save_pretrained(run / "unet")
     return unet
 
@@ -229,10 +209,10 @@ def averaged_unet(run: Path) -> tuple[AudioLDM2UNet2DConditionModel, int]:
     Raises:
         FileNotFoundError: no checkpoint in the folder.
     """
-    checkpoint = load_checkpoint(run / "checkpoint.pt")
+    checkpoint = load_checkpoint(run / CHECKPOINT)
     if checkpoint is None:
-        raise FileNotFoundError(f"{run}/checkpoint.pt is missing: run experiments.testbed.training.train_unet first")
-    width = len(checkpoint["unet"]["conv_in.bias"])
+        raise FileNotFoundError(f"{run / CHECKPOINT} is missing: run experiments.testbed.training.train_unet first")
+    width = len(checkpoint["model"]["conv_in.bias"])
     unet = make_unet((width, 2 * width, 2 * width))
     with torch.no_grad():
         for parameter, average in zip(unet.parameters(), checkpoint["ema"], strict=True):
@@ -240,36 +220,5 @@ def averaged_unet(run: Path) -> tuple[AudioLDM2UNet2DConditionModel, int]:
     return export_unet(unet).eval(), checkpoint["step"]
 
 
-def _run_steps(
-    settings: UnetSettings,
-    data: TrainingData,
-    unet: AudioLDM2UNet2DConditionModel,
-    optimizer: torch.optim.Optimizer,
-    ema: Ema,
-    first: int,
-    fingerprint: str,
-) -> None:
-    run, losses, started = Path(settings.run), [], time.perf_counter()
-    bar = tqdm(range(first, settings.steps), initial=first, total=settings.steps, desc="unet", mininterval=10)
-    for step in bar:
-        set_learning_rate(optimizer, learning_rate(step, settings.steps, settings.peak_rate))
-        loss = unet_loss(unet, data, settings, step)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
-        optimizer.step()
-        ema.update(step)
-        losses.append(loss.item())
-        if (step + 1) % settings.record_steps == 0:
-            mean, seconds = float(np.mean(losses)), (time.perf_counter() - started) / len(losses)
-            append_record(run / "record.jsonl", {"step": step + 1, "loss": mean, "step_s": round(seconds, 3)})
-            bar.set_postfix(loss=f"{mean:.4f}")
-            losses, started = [], time.perf_counter()
-        if (step + 1) % settings.checkpoint_steps == 0 or step + 1 == settings.steps:
-            state = {"unet": unet.state_dict(), "optimizer": optimizer.state_dict(), "ema": ema.state()}
-            save_checkpoint(run / "checkpoint.pt", state | {"step": step + 1, "fingerprint": fingerprint})
-
-
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    train_unet(parse_settings(UnetSettings, sys.argv[1:]))
+    program(UnetSettings, train_unet, __doc__)

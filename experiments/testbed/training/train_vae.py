@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
+from torch import Tensor
 from tqdm import tqdm
 
 from experiments.system.files import whole_file
-from experiments.system.settings import parse_settings, pick_device
+from experiments.system.settings import pick_device, program
 from experiments.testbed.corpus.scenes import TRAIN_DURATION_S, render_scene, sample_scene
 from experiments.testbed.models.judges_data import corpus_version
 from experiments.testbed.models.mel import log_mel
 from experiments.testbed.models.vae import LATENT_CHANNELS, encode_mel, make_vae, standardise_latents, vae_loss
-from experiments.testbed.training.train_state import (
-    append_record,
-    check_fingerprint,
-    fingerprint_of,
-    learning_rate,
-    load_checkpoint,
-    save_checkpoint,
-    set_learning_rate,
-    step_generator,
-)
+from experiments.testbed.training.loop import Schedule, check_resumable, train
 
 
 @dataclass(frozen=True)
@@ -46,9 +36,6 @@ class VaeSettings:
     device: str = "auto"
 
 
-NOT_WORK = ("run", "device", "steps", "checkpoint_steps")
-
-
 def mel_cache(folder: Path, first_seed: int, clips: int, duration_s: float, split: str = "train") -> np.ndarray:
     """Log-mels (clips, T, 64) float16 of corpus scenes, rendered once into a memory-mapped file of `folder`."""
     path = folder / f"mels_{corpus_version()}-{split}-{first_seed}-{clips}-{duration_s:g}s.npy"
@@ -63,58 +50,32 @@ def mel_cache(folder: Path, first_seed: int, clips: int, duration_s: float, spli
 
 
 def train_vae(settings: VaeSettings) -> AutoencoderKL:
-    """Trains (or resumes) the VAE; writes `vae/` (diffusers layout) and `record.jsonl` in the run folder.
-
-    Raises:
-        ValueError: the checkpoint belongs to other settings; only `steps` and `checkpoint_steps` may change.
-    """
+    """Trains (or resumes) the VAE; writes `vae/` (diffusers layout) into the run folder. Raises as `loop.train`."""
     run = Path(settings.run)
-    work = {name: value for name, value in asdict(settings).items() if name not in NOT_WORK}
-    fingerprint = fingerprint_of(work | {"corpus": corpus_version(), "clip_s": TRAIN_DURATION_S})
-    checkpoint = load_checkpoint(run / "checkpoint.pt")
-    if checkpoint is not None:
-        check_fingerprint(run / "checkpoint.pt", checkpoint, fingerprint)
+    schedule = Schedule(
+        settings.steps, settings.peak_rate, settings.seed, "linear", weight_decay=1e-4, gradient_norm=1.0,
+        checkpoint_every=settings.checkpoint_steps, record_every=50,
+    )  # fmt: skip
+    data = {"corpus": corpus_version(), "clip_s": TRAIN_DURATION_S, "first_clip_seed": settings.first_clip_seed}
+    data |= {"clips": settings.clips, "batch": settings.batch, "frames": settings.frames}
+    check_resumable(run, schedule, data)
     mels = mel_cache(run, settings.first_clip_seed, settings.clips, TRAIN_DURATION_S)
     vae = make_vae(seed=settings.seed).to(pick_device(settings.device))
-    optimizer = torch.optim.AdamW(vae.parameters(), lr=settings.peak_rate, betas=(0.9, 0.99), weight_decay=1e-4)
-    first = 0
-    if checkpoint is not None:
-        vae.load_state_dict(checkpoint["vae"])
-        optimizer.load_state_dict(checkpoint["optimizer"])
-        first = checkpoint["step"]
-    bar = tqdm(range(first, settings.steps), initial=first, total=settings.steps, desc="vae", mininterval=10)
-    for step in bar:
-        started = time.perf_counter()
-        loss, l1 = _step(vae, optimizer, mels, step, settings)
-        if (step + 1) % 50 == 0:
-            bar.set_postfix(loss=f"{loss:.4f}", l1=f"{l1:.4f}")
-            seconds = time.perf_counter() - started
-            append_record(run / "record.jsonl", {"step": step + 1, "loss": loss, "l1": l1, "step_s": seconds})
-        if (step + 1) % settings.checkpoint_steps == 0 or step + 1 == settings.steps:
-            state = {"vae": vae.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
-            save_checkpoint(run / "checkpoint.pt", state | {"fingerprint": fingerprint})
+
+    def losses(generator: torch.Generator) -> dict[str, Tensor]:
+        clips = torch.randint(len(mels), (settings.batch,), generator=generator)
+        starts = torch.randint(mels.shape[1] - settings.frames + 1, (settings.batch,), generator=generator)
+        crops = [mels[c, s : s + settings.frames] for c, s in zip(clips.tolist(), starts.tolist(), strict=True)]
+        batch = torch.from_numpy(np.stack(crops).astype(np.float32))
+        shape = (settings.batch, LATENT_CHANNELS, settings.frames // 4, batch.shape[2] // 4)
+        noise = torch.randn(shape, generator=generator)
+        with torch.autocast(vae.device.type, torch.bfloat16, enabled=vae.device.type == "cuda"):
+            total, l1 = vae_loss(vae, batch.to(vae.device), noise.to(vae.device))
+        return {"total": total, "l1": l1}
+
+    train(vae, losses, schedule, run, data)
     _finish(vae, mels, run)
     return vae
-
-
-def _step(
-    vae: AutoencoderKL, optimizer: torch.optim.Optimizer, mels: np.ndarray, step: int, settings: VaeSettings
-) -> tuple[float, float]:
-    generator = step_generator(settings.seed, step)
-    clips = torch.randint(len(mels), (settings.batch,), generator=generator)
-    starts = torch.randint(mels.shape[1] - settings.frames + 1, (settings.batch,), generator=generator)
-    crops = [mels[c, s : s + settings.frames] for c, s in zip(clips.tolist(), starts.tolist(), strict=True)]
-    batch = torch.from_numpy(np.stack(crops).astype(np.float32))
-    noise = torch.randn(settings.batch, LATENT_CHANNELS, settings.frames // 4, batch.shape[2] // 4, generator=generator)
-    batch, noise = batch.to(vae.device), noise.to(vae.device)
-    set_learning_rate(optimizer, learning_rate(step, settings.steps, settings.peak_rate))
-    with torch.autocast(vae.device.type, torch.bfloat16, enabled=vae.device.type == "cuda"):
-        loss, l1 = vae_loss(vae, batch, noise)
-    optimizer.zero_grad()
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
-    optimizer.step()
-    return loss.item(), l1.item()
 
 
 def _finish(vae: AutoencoderKL, mels: np.ndarray, run: Path) -> None:
@@ -126,5 +87,4 @@ def _finish(vae: AutoencoderKL, mels: np.ndarray, run: Path) -> None:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    train_vae(parse_settings(VaeSettings, sys.argv[1:]))
+    program(VaeSettings, train_vae, __doc__)

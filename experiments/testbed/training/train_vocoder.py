@@ -6,8 +6,6 @@ pipeline will: `... run=DIR start=runs/testbed/vocoder/vocoder vae=runs/testbed/
 
 from __future__ import annotations
 
-import logging
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +13,7 @@ import torch
 from transformers import SpeechT5HifiGan
 
 from experiments.system.files import sha256_file
-from experiments.system.settings import parse_settings
+from experiments.system.settings import program
 from experiments.testbed.models.judges_data import TRAIN_FIRST_SEED, ClipSet, corpus_version, render_clips
 from experiments.testbed.models.mel import log_mel
 from experiments.testbed.models.rates import HOP
@@ -27,7 +25,8 @@ from experiments.testbed.models.vocoder import (
     set_normalisation,
     vocoder_losses,
 )
-from experiments.testbed.training.judges_training import Schedule, save_half, seeded, train
+from experiments.testbed.training.loop import Schedule, seeded, train
+from experiments.testbed.training.train_state import save_half
 
 EDGE_FRAMES = 4
 NORMALISATION_CLIPS = 512
@@ -87,13 +86,11 @@ def train_vocoder(settings: VocoderSettings) -> SpeechT5HifiGan:
         inner = slice(EDGE_FRAMES * HOP, -EDGE_FRAMES * HOP)
         return vocoder_losses(audio[:, inner], model(mels)[:, inner], settings.stft_weight)
 
+    every = settings.checkpoint_every
     schedule = Schedule(
-        settings.steps,
-        settings.learning_rate,
-        settings.seed,
-        weight_decay=0.0,
-        checkpoint_every=settings.checkpoint_every,
-    )
+        settings.steps, settings.learning_rate, settings.seed,
+        weight_decay=0.0, checkpoint_every=every, record_every=every,
+    )  # fmt: skip
     data = {"corpus": corpus_version(), "clips": settings.clips, "batch_size": settings.batch_size}
     data |= {"frames": settings.frames, "channels": settings.channels, "stft_weight": settings.stft_weight}
     data |= {name: _digest(folder) for name, folder in (("start", settings.start), ("vae", settings.vae)) if folder}
@@ -119,6 +116,4 @@ def _digest(folder: str) -> str:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO)
-    torch.set_num_threads(1)
-    train_vocoder(parse_settings(VocoderSettings, sys.argv[1:]))
+    program(VocoderSettings, train_vocoder, __doc__)

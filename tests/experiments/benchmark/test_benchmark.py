@@ -13,6 +13,7 @@ import torch
 from hydra import compose, initialize_config_dir
 
 import experiments.benchmark.run as benchmark
+import experiments.stages.timing as timing
 from experiments.benchmark.arms import level_call, method_of, op_call, op_error, open_arm, relative_error, run_pipeline
 from experiments.benchmark.module_profile import module_shares
 from experiments.benchmark.report import benchmark_report
@@ -173,7 +174,7 @@ def test_loops_count_the_two_rows_that_they_run_whatever_the_batch(
 ) -> None:
     monkeypatch.setattr(benchmark, "load_pipeline", lambda config: pipeline)
     asked: list[int] = []
-    monkeypatch.setattr(benchmark, "materialised_gib", lambda pipeline, duration_s, batch: asked.append(batch) or 0.0)
+    monkeypatch.setattr(timing, "materialised_gib", lambda pipeline, duration_s, batch: asked.append(batch) or 0.0)
     cell = f"{{level: {level}, duration_s: 1.28, rounds: 1, warmup: 0, steps: 1, check: false, arms: [dense, naive]}}"
     benchmark.benchmark(configuration(tmp_path, f"cells=[{cell}]", "batch=4"))
     (record,) = of_kind(read_records(tmp_path / "run"), CellRecord)

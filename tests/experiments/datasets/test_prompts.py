@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from experiments.datasets.prompts import (
     Prompt,
+    check_prompts,
     load_audiocaps,
     load_captions,
     load_demo,
@@ -65,6 +66,46 @@ def test_csv_with_commas_quotes_and_ids(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("p.csv", 'id,caption\n7,"Rain, then wind"\n8,Wind\n'),
+        ("P.TSV", "caption\tid\nRain, then wind\t7\nWind\t8\n"),
+        ("p.jsonl", '{"caption": "Rain, then wind", "id": 7}\n\n{"id": "8", "caption": "Wind", "more": []}\n'),
+    ],
+)
+def test_every_kind_of_file_with_columns_gives_the_same_prompts(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    found = load_captions(str(tmp_path / name), id_column="id")
+    assert found == [Prompt("7", "Rain, then wind"), Prompt("8", "Wind")]
+
+
+def test_a_text_file_has_no_columns(tmp_path):
+    (tmp_path / "p.txt").write_text("Rain\n")
+    with pytest.raises(ValueError, match="data.id_column id: p.txt has no columns"):
+        load_captions(str(tmp_path / "p.txt"), id_column="id")
+
+
+@pytest.mark.parametrize(
+    ("found", "error", "message"),
+    [
+        ([("1", "Rain")], TypeError, r"mine: item 1 is \('1', 'Rain'\); accepted is a list of"),
+        ("Rain", TypeError, "item 1 is 'Rain'"),
+        (None, TypeError, "item 1 is None"),
+        ([Prompt("1", "Rain"), Prompt("2", None)], TypeError, "item 2 is Prompt"),
+        ([Prompt("clip/1", "Rain")], ValueError, "mine: the id 'clip/1' is no file name; .*safe_id makes one"),
+        ([Prompt("1", "Rain"), Prompt("1", "Wind")], ValueError, r"caption 1 \('Rain'\) and caption 2 \('Wind'\) have"),
+        ([Prompt("1", " ")], ValueError, "mine, caption 1: the caption is empty"),
+        ([], ValueError, "mine: no captions found"),
+    ],
+)
+def test_what_a_loader_of_ones_own_returns_is_checked(found, error, message):
+    with pytest.raises(error, match=message):
+        check_prompts(found, "mine")
+    good = [Prompt("1", "Rain")]
+    assert check_prompts(tuple(good), "mine") == good
+
+
+@pytest.mark.parametrize(
     ("name", "content", "error"),
     [
         ("e.txt", b"", "e.txt: no captions found"),
@@ -72,12 +113,20 @@ def test_csv_with_commas_quotes_and_ids(tmp_path):
         ("e.csv", b"id,caption\n", "no captions found"),
         ("e.csv", b"", "e.csv: no column caption; it has none"),
         ("e.csv", b"id,text\n1,Rain\n", "no column caption; it has id, text"),
-        ("e.csv", b"id,caption\n1\n", "row 2: fewer fields"),
+        ("e.csv", b"id,caption\n1\n", "line 2: fewer fields"),
+        ("e.tsv", b"id,caption\n1,Rain\n", "no column caption; it has id,caption \\(data.column names"),
+        ("e.jsonl", b'{"caption": "Rain"}\n{"text": "Wind"}\n', "line 2: no column caption; it has text"),
+        ("e.jsonl", b'{"caption": "Rain"\n', "line 1: not valid JSON"),
+        ("e.jsonl", b'["Rain"]\n', 'line 1: got \\["Rain"\\]; accepted are objects'),
+        ("e.jsonl", b'{"caption": null}\n', "line 1: caption is None; accepted are texts"),
+        ("e.jsonl", b'{"caption": " "}\n', "e.jsonl, line 1: the caption is empty"),
+        ("e.json", b'[{"caption": "Rain"}]', "data.file e.json: accepted are files of .txt, .csv, .tsv, .jsonl"),
+        ("e", b"Rain\n", "data.file e: accepted are files"),
         ("e.csv", b'id,caption\n1,"Rain\n', "not a valid csv"),
         ("e.csv", b"caption\n   \n", "the caption is empty"),
         ("e.txt", b"\xff\xfe\x00", "not UTF-8 text"),
         ("e.txt", b"Rain\nrain\x07\n", "holds a control character"),
-        ("e.txt", b"Rain\nRain\n", "occurs twice, captions 1 and 2 \\('Rain'\\); delete one, or name a column of ids"),
+        ("e.txt", b"Rain\n\nRain\n", "e.txt: line 1 \\('Rain'\\) and line 3 \\('Rain'\\) have the same id; delete one"),
         ("e.txt", b"x" * 2001, "2001 characters, accepted are up to 2000"),
     ],
 )
@@ -96,7 +145,7 @@ def test_a_missing_file_is_named(tmp_path):
 def test_ids_that_differ_in_case_only_are_refused(tmp_path):
     file = tmp_path / "p.csv"
     file.write_text("id,caption\na,Rain\nA,Wind\n")
-    with pytest.raises(ValueError, match="'a' occurs twice"):
+    with pytest.raises(ValueError, match=r"line 2 \('Rain'\) and line 3 \('Wind'\) have the same id"):
         load_captions(str(file), id_column="id")
 
 

@@ -20,6 +20,7 @@ from experiments.figures.step_time_figure import StepShare, plot_step_time, step
 from experiments.figures.sweep_figures import plot_pareto, plot_sparsity
 from experiments.listen.spectrogram_figure import spectrogram_figure
 from experiments.records.provenance import TESTBED_NOTE
+from experiments.records.run import Run
 from experiments.tables.quality_rows import differences, quality_rows
 from experiments.tables.quality_tables import result_tables
 
@@ -47,7 +48,7 @@ def bars(ax, label):
 def test_quality_against_length_shows_values_and_intervals(ax):
     records = [run_record(["a"], [10.0, 20.0]), value(DENSE, number=3.0), value(DENSE, number=4.0, duration=20)]
     records.append(value(LITE, number=2.0, half=0.5))
-    plot_quality(quality_rows(records, "strict"), "fad", ax)
+    plot_quality(quality_rows(Run(records), "strict"), "fad", ax)
     shown = lines(ax)
     assert shown["Dense (SDPA)"][1] == [3.0, 4.0]
     assert shown["LiteFocus"][1] == [2.0]
@@ -60,7 +61,7 @@ def test_quality_against_length_shows_values_and_intervals(ax):
 def test_differences_to_the_baseline_are_the_paired_ones(ax):
     records = [run_record(["a"], [10.0]), value(DENSE, number=3.0), value(LITE, number=1.0)]
     records += [difference(LITE, DENSE, -1.5, half=0.25), difference(DENSE, LITE, 7.0)]
-    label, rows = against_baseline(quality_rows(records, "strict"), differences(records, "strict"))
+    label, rows = against_baseline(quality_rows(Run(records), "strict"), differences(Run(records), "strict"))
     plot_difference(rows, "fad", ax)
     assert label == "Dense (SDPA)"
     assert lines(ax) == {"LiteFocus": ([10.0], [-1.5])}
@@ -69,13 +70,13 @@ def test_differences_to_the_baseline_are_the_paired_ones(ax):
 
 
 def test_without_differences_there_is_nothing_to_set_against_the_baseline():
-    assert against_baseline(quality_rows([value(DENSE)], "strict"), {}) == ("", [])
+    assert against_baseline(quality_rows(Run([value(DENSE)]), "strict"), {}) == ("", [])
     bare = [value(DENSE), value(LITE), difference(LITE, DENSE, -1.0, half=math.nan)]
-    assert against_baseline(quality_rows(bare, "strict"), differences(bare, "strict")) == ("", [])
+    assert against_baseline(quality_rows(Run(bare), "strict"), differences(Run(bare), "strict")) == ("", [])
 
 
 def test_a_value_outside_its_interval_is_drawn_not_refused(ax):
-    plot_quality(quality_rows([value(DENSE, number=1.0, low=1.1, high=1.2)], "strict"), "fad", ax)
+    plot_quality(quality_rows(Run([value(DENSE, number=1.0, low=1.1, high=1.2)]), "strict"), "fad", ax)
     assert bars(ax, "dense") == [(1.0, 1.2)]
 
 
@@ -85,7 +86,7 @@ def sweep_rows():
     records = [sweep_record(), timed, value(DENSE)]
     for name, gap in (("more", -2.0), (LITE, -1.5), ("focus_only", 1.0)):
         records += [value(name), difference(name, DENSE, gap, half=0.5)]
-    return against_baseline(quality_rows(records, "strict"), differences(records, "strict"))[1]
+    return against_baseline(quality_rows(Run(records), "strict"), differences(Run(records), "strict"))[1]
 
 
 def test_a_sweep_joins_a_family_in_the_order_of_its_share_of_keys(ax):
@@ -101,6 +102,7 @@ def test_pareto_sets_the_differences_against_speed(ax):
     plot_pareto(sweep_rows(), "fad", ax)
     assert lines(ax) == {"With the own frequency bin": ([4.0, 2.0, 1.25], [1.0, -1.5, -2.0])}
     assert [text.get_text() for text in ax.texts] == ["0", "0.1", "0.4"]
+    assert ax.get_legend_handles_labels()[0][0][0].get_linestyle() == "None"
 
 
 def test_a_profile_stands_at_the_middle_of_its_windows(ax):
@@ -112,9 +114,9 @@ def test_a_profile_stands_at_the_middle_of_its_windows(ax):
 
 def test_a_steps_time_is_split_at_the_limit_arm():
     timed = timing(dense=[4.0, 6.0], litefocus=[3.0, 3.0], no_attention=[2.0, 3.0], dense_again=[4.0, 6.0])
-    shares = step_shares([timing(dense=[9.0], no_attention=[1.0]), timed])
+    shares = step_shares(Run([timing(dense=[9.0], no_attention=[1.0]), timed]))
     assert [(share.attention_s, share.rest_s) for share in shares] == [(2.5, 2.5), (0.5, 2.5), (0.0, 2.5)]
-    assert step_shares([timing(dense=[4.0])]) == []
+    assert step_shares(Run([timing(dense=[4.0])])) == []
 
 
 def test_step_time_bars_stack(ax):
@@ -134,7 +136,7 @@ def everything():
 
 
 def draw(folder):
-    return quality_figures(everything(), folder) + step_time_figure(everything(), folder / "step_time")
+    return quality_figures(Run(everything()), folder) + step_time_figure(Run(everything()), folder / "step_time")
 
 
 def test_every_figure_that_the_records_can_fill_is_written_and_byte_stable(tmp_path):
@@ -151,11 +153,14 @@ def test_every_figure_that_the_records_can_fill_is_written_and_byte_stable(tmp_p
 def test_the_timing_baseline_is_the_main_one_where_there_are_differences_to_it():
     record = run_record(["a"], [10.0], timing={"baseline": DENSE})
     records = [record, value(DENSE), value(LITE), value("focus_only"), difference("focus_only", LITE, 0.5)]
-    assert against_baseline(quality_rows(records, "strict"), differences(records, "strict"), DENSE)[0] == "LiteFocus"
+    assert (
+        against_baseline(quality_rows(Run(records), "strict"), differences(Run(records), "strict"), DENSE)[0]
+        == "LiteFocus"
+    )
     records.append(difference(LITE, DENSE, -0.5))
-    label, rows = against_baseline(quality_rows(records, "strict"), differences(records, "strict"), DENSE)
+    label, rows = against_baseline(quality_rows(Run(records), "strict"), differences(Run(records), "strict"), DENSE)
     assert (label, [row.method for row in rows]) == ("Dense (SDPA)", [LITE])
-    (power,) = [table for table in result_tables(records) if table.name == "power"]
+    (power,) = [table for table in result_tables(Run(records)) if table.name == "power"]
     assert "smallest difference to Dense (SDPA)" in power.title
 
 
@@ -164,27 +169,31 @@ def test_a_profile_takes_its_window_from_what_scored(tmp_path, monkeypatch, conf
     seen = []
     monkeypatch.setattr(quality_module, "plot_profile", lambda records, window, labels, ax: seen.append(window))
     records = [value(DENSE, duration=12.8, window=k) for k in (0, 1)]
-    quality_figures([run_record(["a"], [12.8], **config), value(DENSE, duration=12.8), *records], tmp_path)
+    quality_figures(Run([run_record(["a"], [12.8], **config), value(DENSE, duration=12.8), *records]), tmp_path)
     assert seen == [window_s]
 
 
 def test_nothing_is_drawn_from_nothing(tmp_path):
-    assert quality_figures([], tmp_path) == []
-    assert quality_figures([run_record(["a"], [10.0])], tmp_path) == []
-    assert step_time_figure([timing(dense=[4.0])], tmp_path / "step_time") == []
+    assert quality_figures(Run([]), tmp_path) == []
+    assert quality_figures(Run([run_record(["a"], [10.0])]), tmp_path) == []
+    assert step_time_figure(Run([timing(dense=[4.0])]), tmp_path / "step_time") == []
     assert list(tmp_path.iterdir()) == []
 
 
 def test_only_a_sweep_of_one_length_goes_without_figures_against_length(tmp_path):
     plain = [run_record(["a"], [10.0]), value(DENSE), value(LITE), difference(LITE, DENSE, -0.5)]
-    assert [path.stem for path in quality_figures(plain, tmp_path)][::3] == ["quality", "difference"]
+    written = quality_figures(Run(plain), tmp_path)
+    assert [path.stem for path in written][::3] == ["quality", "difference"]
+    assert "Quality against length, 95% intervals" in written[0].read_text()
+    bare = quality_figures(Run([plain[0], value(DENSE, half=math.nan)]), tmp_path / "bare")
+    assert "95%" not in bare[0].read_text()
     longer = [*everything(), value(DENSE, duration=20)]
-    names = [path.stem for path in quality_figures(longer, tmp_path)][::3]
+    names = [path.stem for path in quality_figures(Run(longer), tmp_path)][::3]
     assert names == ["sparsity_10s", "pareto_10s", "quality", "difference", "profile"]
 
 
 def test_presets_have_their_own_figures(tmp_path):
-    names = {path.stem for path in quality_figures([value(DENSE), value(DENSE, preset="tango")], tmp_path)}
+    names = {path.stem for path in quality_figures(Run([value(DENSE), value(DENSE, preset="tango")]), tmp_path)}
     assert names == {"quality_strict", "quality_tango"}
 
 
@@ -209,7 +218,7 @@ def test_spectrograms_of_a_folder_without_audio_are_not_drawn(tmp_path):
 
 
 def test_nan_intervals_still_show_the_value(ax):
-    plot_quality(quality_rows([value(DENSE, low=np.nan, high=np.nan)], "strict"), "fad", ax)
+    plot_quality(quality_rows(Run([value(DENSE, low=np.nan, high=np.nan)]), "strict"), "fad", ax)
     assert lines(ax)["dense"][1] == [2.0]
 
 
@@ -219,5 +228,5 @@ def test_a_profile_of_few_clips_has_no_band(tmp_path, monkeypatch, clips, shown)
     seen = []
     monkeypatch.setattr(quality_module, "plot_profile", lambda records, window, labels, ax: seen.extend(records))
     records = [value(DENSE, "clap", duration=12.8, window=k, n_scored=clips) for k in (0, 1)]
-    quality_figures([run_record(["a"], [12.8]), value(DENSE, duration=12.8), *records], tmp_path)
+    quality_figures(Run([run_record(["a"], [12.8]), value(DENSE, duration=12.8), *records]), tmp_path)
     assert [not math.isnan(record.low) for record in seen] == [shown, shown]

@@ -12,7 +12,7 @@ import pytest
 from listen_material import METHODS, clip, failure, make_run, metric, run_record, tone_wav
 
 from experiments.listen.data import UNFINISHED, Arm, Cell, gather
-from experiments.listen.page import json_for_html, page_data, render_page, write_listening_page
+from experiments.listen.page import SCORES, json_for_html, material, page_data, render_page, write_listening_page
 from experiments.listen.spectrograms import (
     MEL_ROWS,
     WIDTH,
@@ -22,7 +22,8 @@ from experiments.listen.spectrograms import (
     spectrogram_image,
     write_spectrograms,
 )
-from experiments.records import ClipRecord, of_kind, read_records
+from experiments.records import ClipRecord, append_record, of_kind, read_records
+from experiments.records.run import Run
 from experiments.tables.quality_rows import metric_label
 
 HOSTILE = {
@@ -60,7 +61,7 @@ def cell(prompt_id="a", duration=1.0, method="dense", seed=0):
 def test_every_cell_asked_for_is_a_clip_or_a_gap_with_its_reason(tmp_path):
     make_run(tmp_path, {"a": "Rain", "b": "Wind"}, [1.0], skip=[("a", 1.0, "dense")], fail=[("b", 1.0, "litefocus")])
     (tmp_path / "audio/focus_only_1s_2steps_g3.5/a_0.wav").unlink()
-    grid = gather(read_records(tmp_path), tmp_path)
+    grid = gather(Run(read_records(tmp_path), tmp_path))
     assert grid.gaps == {
         cell("a"): UNFINISHED,
         cell("a", method="focus_only"): "the audio file is not in this copy of the run",
@@ -74,7 +75,7 @@ def test_a_method_with_steps_of_its_own_is_one_arm(tmp_path):
     record = run_record(["a"], [1.0], {"dense": "Dense (SDPA)", "dpm_solver": "DPM-Solver++"})
     record.config["methods"]["dpm_solver"]["steps"] = 25
     made = replace(clip("c", "dpm_solver", 1.0, "a", "Rain", 0, "audio/c/a_0.wav", b"x"), steps=25)
-    grid = gather([record, made], tmp_path)
+    grid = gather(Run([record, made], tmp_path))
     assert grid.labels == {
         Arm("dense", 2, 3.5): "Dense (SDPA) (2 steps, guidance 3.5)",
         Arm("dpm_solver", 25, 3.5): "DPM-Solver++ (25 steps, guidance 3.5)",
@@ -87,16 +88,16 @@ def test_scores_of_two_presets_are_two_columns(tmp_path):
     records = read_records(tmp_path)
     name = "dense_1s_2steps_g3.5"
     records += [metric(name, "dense", 1.0, per_clip={"a_0": n}, preset=p) for p, n in (("strict", 0.1), ("tango", 0.2))]
-    grid = gather(records, tmp_path)
+    grid = gather(Run(records, tmp_path))
     assert grid.scores[cell()] == {"clap_(strict)": 0.1, "clap_(tango)": 0.2}
     assert {m: r.higher_is_better for m, r in grid.metrics.items()} == {"clap_(strict)": True, "clap_(tango)": True}
     assert metric_label("clap_(tango)") == "CLAP (tango)"
-    assert gather(records[:-1], tmp_path).scores[cell()] == {"clap": 0.1}
+    assert gather(Run(records[:-1], tmp_path)).scores[cell()] == {"clap": 0.1}
 
 
 def test_a_failure_of_a_whole_condition_explains_each_of_its_clips_and_only_those(tmp_path):
     records = [run_record(["a"], [1.0, 2.0]), failure("c", "dense", 1.0, "", 0, "out of memory")]
-    grid = gather(records, tmp_path)
+    grid = gather(Run(records, tmp_path))
     assert grid.gaps[cell("a", 1.0)] == "failed: out of memory"
     assert grid.gaps[cell("a", 2.0)] == grid.gaps[cell("a", 1.0, "litefocus")] == UNFINISHED
 
@@ -106,23 +107,20 @@ def test_a_failed_clip_that_was_generated_later_is_no_gap(tmp_path):
     wav = tone_wav(440, 1.0, 0)
     (tmp_path / "late.wav").write_bytes(wav)
     late = clip("c", "dense", 1.0, "a", "Rain", 0, "late.wav", wav)
-    grid = gather([*read_records(tmp_path), late], tmp_path)
+    grid = gather(Run([*read_records(tmp_path), late], tmp_path))
     assert grid.gaps == {}
     assert grid.clips[cell("a")].audio == "late.wav"
 
 
 @pytest.mark.parametrize("audio", ["/etc/passwd", "../outside.wav", "audio/../../outside.wav"])
-def test_a_recorded_path_cannot_leave_the_run_folder(tmp_path, audio):
-    (tmp_path / "outside.wav").write_bytes(b"")
-    run_dir = tmp_path / "run"
-    run_dir.mkdir()
-    grid = gather([clip("c", "dense", 1.0, "a", "Rain", 0, audio, b"")], run_dir)
-    assert grid.gaps == {cell("a"): "the recorded audio path leaves the run folder"}
+def test_a_recorded_path_cannot_leave_the_run_folder(audio):
+    with pytest.raises(ValueError, match="no path below the run folder"):
+        clip("c", "dense", 1.0, "a", "Rain", 0, audio, b"")
 
 
 def test_arms_that_differ_in_steps_are_told_apart(tmp_path):
     records = [run_record(["a"], [1.0], {"dense": "Dense"}), run_record(["a"], [1.0], {"dense": "Dense"}, steps=50)]
-    assert list(gather(records, tmp_path).labels.values()) == [
+    assert list(gather(Run(records, tmp_path)).labels.values()) == [
         "Dense (2 steps, guidance 3.5)",
         "Dense (50 steps, guidance 3.5)",
     ]
@@ -138,7 +136,7 @@ def test_scores_of_a_clip_come_from_per_clip_details(tmp_path):
         metric(condition, "dense", 1.0, "drift", window=0, per_clip={"a_0": 9.0}),
         metric(condition, "dense", 1.0, "kl", baseline="litefocus", per_clip={"a_0": 9.0}),
     ]
-    grid = gather(records, tmp_path)
+    grid = gather(Run(records, tmp_path))
     assert {m: r.higher_is_better for m, r in grid.metrics.items()} == {"kl": False, "clap": True}
     assert grid.scores[cell("a")] == {"kl": 1.5}
     entries = {tuple(entry["at"]): entry for entry in page_data(grid, records[:1], "x")["clips"]}
@@ -185,8 +183,34 @@ def test_awkward_file_names_become_addresses(tmp_path):
     name = "a#1?x%20 ü.wav"
     (tmp_path / name).write_bytes(wav)
     records = [run_record([], []), clip("c", "dense", 0.1, "a", "Rain", 0, name, wav)]
-    (entry,) = page_data(gather(records, tmp_path), records[:1], "x")["clips"]
+    (entry,) = page_data(gather(Run(records, tmp_path)), records[:1], "x")["clips"]
     assert entry["audio"] == "a%231%3Fx%2520%20%C3%BC.wav"
+
+
+def test_scores_of_clips_stand_in_a_table_by_path_with_the_direction_of_their_metric(tmp_path):
+    make_run(tmp_path, {"a": "Rain", "b": "Wind"}, [1.0], {"dense": "Dense"}, scores=False)
+    where = ("dense_1s_2steps_g3.5", "dense", 1.0)
+    append_record(tmp_path, metric(*where, "clap", per_clip={"a_0": 0.25, "b_0": float("nan")}))
+    append_record(tmp_path, metric(*where, "kl", per_clip={"a_0": 1.5}, higher_is_better=False))
+    append_record(tmp_path, metric(*where, "repetition", per_clip={"b_0": 2.0}, higher_is_better=None))
+    write_listening_page(tmp_path)
+    assert (tmp_path / SCORES).read_text() == (
+        "clip,metric,higher_is_better,value\n"
+        "audio/dense_1s_2steps_g3.5/a_0.wav,kl,false,1.5\n"
+        "audio/dense_1s_2steps_g3.5/a_0.wav,clap,true,0.25\n"
+        "audio/dense_1s_2steps_g3.5/b_0.wav,repetition,,2.0\n"
+    )
+
+
+def test_votes_on_other_audio_or_under_other_labels_are_told_apart(tmp_path):
+    make_run(tmp_path, {"a": "Rain", "b": "Wind"}, [1.0])
+    grid = gather(Run.load(tmp_path))
+    first = next(iter(grid.clips))
+    other_audio = replace(grid, clips={**grid.clips, first: replace(grid.clips[first], sha256="0" * 64)})
+    other_label = replace(grid, labels={**grid.labels, first.arm: "Renamed"})
+    other_order = replace(grid, clips=dict(reversed(grid.clips.items())))
+    assert len({material(each) for each in (grid, other_audio, other_label)}) == 3
+    assert material(other_order) == material(grid)
 
 
 def test_a_folder_without_records_is_an_error(tmp_path):
@@ -251,7 +275,7 @@ def test_damaged_audio_is_refused_by_name(tmp_path):
 
 
 def test_methods_keep_the_order_of_the_run(tmp_path):
-    grid = gather([run_record(["a"], [1.0])], tmp_path)
+    grid = gather(Run([run_record(["a"], [1.0])], tmp_path))
     data = page_data(grid, [run_record(["a"], [1.0])], "x")
     assert [arm["label"] for arm in data["arms"]] == list(METHODS.values())
     assert "synthetic" in render_page(data)

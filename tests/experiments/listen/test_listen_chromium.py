@@ -6,6 +6,7 @@ from listen_material import clip, make_run, run_record, tone_wav
 
 from experiments.listen.page import write_listening_page
 from experiments.records import append_record
+from experiments.share import share
 
 pytestmark = [
     pytest.mark.slow,
@@ -216,3 +217,23 @@ def test_a_thousand_clips_are_laid_out_only_where_they_are_seen(chromium, tmp_pa
     chromium.run("window.scrollTo(0, document.body.scrollHeight)")
     chromium.wait("[...document.querySelectorAll('.card:last-child .cell')].length === 16")
     assert chromium.errors() == []
+
+
+def test_a_shared_page_plays_without_its_folder(chromium, run_dir, tmp_path):
+    alone = tmp_path / "sent.html"
+    alone.write_bytes(share(run_dir).read_bytes())
+    chromium.events.clear()
+    chromium.open(alone)
+    chromium.wait("[...document.querySelectorAll('.spectrogram img')].some(i => i.complete && i.naturalWidth === 640)")
+    play_first(chromium)
+    assert chromium.run("document.getElementById('alone').hidden") is True
+    assert chromium.errors() == []
+    assert {url for url in chromium.requested() if not url.startswith("data:")} == {alone.as_uri()}
+
+
+def test_a_page_without_its_folder_says_so(chromium, run_dir, tmp_path):
+    alone = tmp_path / "listen.html"
+    alone.write_bytes((run_dir / "listen.html").read_bytes())
+    chromium.open(alone)
+    chromium.wait("!document.getElementById('alone').hidden")
+    assert "python -m experiments.share" in chromium.run("document.getElementById('alone').textContent")

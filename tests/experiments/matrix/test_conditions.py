@@ -21,7 +21,7 @@ def config(**changes):
         "method": DENSE,
         "methods": {},
         "timing": {"arms": {}},
-        "pipeline": {"max_duration_s": 640},
+        "pipeline": {"_target_": "x", "name": "p", "trained": True, "training_length_s": 10, "max_duration_s": 640},
         "durations": [10, 20],
         "steps": 2,
         "guidance": 3.5,
@@ -60,6 +60,30 @@ def test_two_arms_of_one_name_are_refused():
 def test_unsafe_method_names_are_refused(name):
     with pytest.raises(ValueError, match="method name"):
         build_methods(config(method={**DENSE, "name": name}))
+
+
+def test_every_key_that_a_method_lacks_or_misspells_is_named_at_once():
+    node = {"name": "mine", "label": "???", "patch": DENSE["patch"], "timing_only": False, "aproximate": True}
+    with pytest.raises(ValueError, match="method mine: missing label, materialised; unknown aproximate; its keys"):
+        build_methods(config(method=node))
+    with pytest.raises(ValueError, match="method: missing name, label, patch, timing_only, materialised; its"):
+        build_methods(config(method={}))
+
+
+def test_a_patch_that_is_called_at_once_is_refused():
+    node = {**DENSE, "patch": {"_target_": "builtins.dict"}}
+    with pytest.raises(TypeError, match="method dense: its patch gave a dict; accepted is a function of a pipeline"):
+        build_methods(config(method=node))
+
+
+def test_every_key_that_a_pipeline_lacks_is_named_at_once():
+    """Those of the run's own that stand for one of the pipeline's count where the run leaves them to it."""
+    cfg = config(pipeline={"name": "mine", "max_duration_s": 5}, steps="${pipeline.steps}")
+    with pytest.raises(ValueError, match="pipeline mine: missing _target_, trained, training_length_s, steps; its"):
+        expand_conditions(cfg, build_methods(cfg))
+    cfg = config(pipeline={**config().pipeline, "training_length_s": "ten"})
+    with pytest.raises(ValueError, match="pipeline.training_length_s: got 'ten', accepted are numbers"):
+        expand_conditions(cfg, build_methods(cfg))
 
 
 @pytest.mark.parametrize(

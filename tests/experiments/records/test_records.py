@@ -74,8 +74,12 @@ def test_every_id_that_prompts_make_can_be_read_back(tmp_path):
 def test_what_no_reader_accepts_is_not_written(tmp_path):
     append_record(tmp_path, FAILURE)
     for change in ({"prompt_id": ".."}, {"audio": "../a.wav"}, {"caption": None}):
-        with pytest.raises(RecordError, match=f"{RECORDS_FILE}, not written: {next(iter(change))} is "):
-            append_record(tmp_path, replace(CLIP, **change))
+        with pytest.raises(ValueError, match=f"validation error for ClipRecord\n{next(iter(change))}\n"):
+            replace(CLIP, **change)
+    hidden = MetricRecord("r", "c", "m", 1.0, "p", "fad", 1.0, 0.0, 2.0, 1, 0, "clip", None, details={"x": ["\ud800"]})
+    for half in (hidden, replace(CLIP, caption="a\ud800")):
+        with pytest.raises(RecordError, match=f"{RECORDS_FILE}, not written: not a JSON record .*surrogates"):
+            append_record(tmp_path, half)
     assert read_records(tmp_path) == [FAILURE]
 
 

@@ -1,6 +1,7 @@
 """The generate stage with a fake pipeline: nothing lost, nothing twice, nothing damaged goes unnoticed."""
 
 import contextlib
+from unittest import mock
 
 import pytest
 import soundfile
@@ -9,10 +10,12 @@ from clip_material import FakePipeline
 from experiments.datasets.prompts import Prompt
 from experiments.matrix.clips import plan_clips
 from experiments.matrix.conditions import Condition, Method
+from experiments.matrix.shards import predicted_flops
 from experiments.records import ClipRecord, FailureRecord, of_kind, read_records
 from experiments.stages import generate
 from experiments.stages.generate import batches, generate_clips
 from experiments.system.files import sha256_file
+from experiments.system.progress import progress
 
 PROMPTS = [Prompt("a", "Rain"), Prompt("b", "Wind")]
 
@@ -41,6 +44,32 @@ def test_wavs_have_the_asked_length_and_their_hash_in_the_record(tmp_path):
         assert (len(samples), rate) == (8000, 16000)
         assert samples[0] == pytest.approx(ord(record.prompt_id) / 256, abs=2**-15)
         assert sha256_file(tmp_path / record.audio) == record.sha256
+
+
+def test_progress_follows_the_predicted_cost_of_what_is_missing(tmp_path, monkeypatch):
+    bars = []
+
+    def watched(*arguments):
+        bars.append(mock.MagicMock(arguments=arguments))
+        bars[-1].__enter__.return_value = bars[-1]
+        return bars[-1]
+
+    monkeypatch.setattr(generate, "progress", watched)
+    plan = plan_clips(conditions("x", durations=(0.5, 4.0)), PROMPTS, [0])
+    generate_clips(FakePipeline(), plan[:1], tmp_path, "one")
+    generate_clips(FakePipeline(), plan, tmp_path, "two")
+    short, long = (predicted_flops(condition) for condition in conditions("x", durations=(0.5, 4.0)))
+    assert long > 8.01 * short  # attention grows with the square of the length
+    assert bars[-1].arguments[0] == short + 2 * long
+    assert bars[-1].update.mock_calls == [mock.call(short), mock.call(long), mock.call(long)]
+    assert bars[-1].set_description.mock_calls[-1] == mock.call("generating, 3 of 3 clips, x 4 s", refresh=False)
+
+
+def test_a_bar_shows_no_more_digits_than_a_reader_wants():
+    bar = progress(368.64, "loss", "s of audio")
+    bar.update(30.720000000000002)
+    assert "30.72/368.64 s of audio" in str(bar)
+    bar.close()
 
 
 def test_a_restart_generates_only_what_is_missing(tmp_path):

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+import tomllib
 
 import pytest
 
@@ -10,7 +11,7 @@ from experiments.matrix.composition import with_composed_methods
 from experiments.matrix.conditions import build_methods, expand_conditions
 from experiments.records import ClipRecord, RunRecord, of_kind, read_records
 from experiments.system.cli import CONF_DIR, check_overrides
-from experiments.system.multirun import study_of
+from experiments.system.multirun import PLUGINS, check_launcher, study_of
 
 TINY = "data.count=1 durations=[0.64] threads=1"
 
@@ -22,6 +23,25 @@ def study(text):
 def conditions(text):
     config = with_composed_methods(check_overrides(study(text).words, "config"))
     return [(c.method.name, c.duration_s, c.steps) for c in expand_conditions(config, build_methods(config))]
+
+
+def test_a_launcher_that_is_not_installed_names_the_extra(monkeypatch, capsys):
+    monkeypatch.setattr("importlib.metadata.distributions", lambda name: [])
+    monkeypatch.setattr(sys, "argv", ["run", "-m", "steps=1,2", "hydra/launcher=slurm_gpu"])
+    with pytest.raises(SystemExit):
+        program.main()
+    message = "error: hydra/launcher=slurm_gpu needs hydra-submitit-launcher, which is not installed; "
+    assert capsys.readouterr() == ("", f"{message}pip install -e '.[slurm]'\n")
+    monkeypatch.setattr("importlib.metadata.distributions", lambda name: [name])
+    check_launcher(["-m", "hydra/launcher=slurm_gpu", "steps=1"])
+    check_launcher(["-m", "hydra/launcher=my_own"])
+
+
+def test_every_launcher_of_this_project_and_its_extra_are_known():
+    extras = tomllib.loads((CONF_DIR.parent / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for name in (path.stem for path in (CONF_DIR / "hydra" / "launcher").glob("*.yaml")):
+        distribution, extra = PLUGINS[name]
+        assert any(requirement.startswith(distribution) for requirement in extras[extra])
 
 
 def test_three_keys_give_every_combination_and_a_method_without_the_key_once():
@@ -109,6 +129,9 @@ def test_what_cannot_share_a_folder_gets_its_own():
     found = study("-m dtype=float32,bfloat16 pipeline=testbed,audioldm2 method=dense,litefocus name=x")
     assert found.apart == ["dtype", "pipeline"]
     assert "out_dir=runs/x/dtype_${dtype}-pipeline_${hydra:runtime.choices.pipeline}" in found.words
+    assert found.folder == "runs/x"
+    assert study("-m dtype=float32,bfloat16 out_dir=here/${name} name=y").folder == "here/y"
+    assert study("-m steps=1,2").folder == ""
     assert {"-m", "dtype=float32,bfloat16", "+method@methods.dense=dense"} <= set(found.words)
 
 

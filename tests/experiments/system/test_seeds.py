@@ -4,7 +4,6 @@ import torch
 
 from experiments.stages.probes import clip_noise
 from experiments.system.seeds import numbered_generator
-from experiments.testbed.training.train_state import step_generator
 
 
 def draw(generator):
@@ -22,4 +21,4 @@ def test_seed_zero_is_the_number_alone():
 
 def test_another_seed_gives_other_noise_and_other_batches():
     assert not torch.equal(clip_noise((1, 8, 1), 3, 0), clip_noise((1, 8, 1), 3, 1))
-    assert not torch.equal(draw(step_generator(0, 5)), draw(step_generator(1, 5)))
+    assert not torch.equal(draw(numbered_generator(0, 5)), draw(numbered_generator(1, 5)))

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from experiments.records import ClipRecord, MetricRecord, RunRecord
+from experiments.records.run import Run
 from experiments.tables.formats import to_markdown
 from experiments.tables.intervals import STUDENT
 from experiments.tables.lever_table import has_factors, lever_table, speedup, within_margin
@@ -67,7 +68,7 @@ def records():
 
 
 def rows():
-    table = lever_table(records())
+    table = lever_table(Run(records()))
     return {row[1]: dict(zip(table.keys, row, strict=True)) for row in table.rows}
 
 
@@ -89,7 +90,7 @@ def test_product_of_the_parts_stands_beside_the_measured_combination():
 
 def test_a_part_that_was_not_run_gives_no_product():
     methods = {**METHODS, "both": {"steps": 25, "parts": ["fast", "elsewhere"]}}
-    table = lever_table([run_record(methods), *records()[1:]])
+    table = lever_table(Run([run_record(methods), *records()[1:]]))
     assert dict(zip(table.keys, table.rows[3], strict=True))["product"] is None
 
 
@@ -104,10 +105,10 @@ def test_verdict_takes_the_worse_end_of_the_interval_in_each_metrics_direction()
 
 
 def test_margins_are_those_that_the_run_fixed_and_none_are_made_up_afterwards():
-    assert "fixed in the configuration of the run): CLAP 0.02, KL 0.1." in to_markdown(lever_table(records()))
+    assert "fixed in the configuration of the run): CLAP 0.02, KL 0.1." in to_markdown(lever_table(Run(records())))
     unfixed = records()
     unfixed[0].config.pop("metrics")
-    table = lever_table(unfixed)
+    table = lever_table(Run(unfixed))
     assert {row[-1] for row in table.rows} == {"baseline", "no margin", "not scored"}
     assert "No margin was fixed beforehand" in to_markdown(table)
 

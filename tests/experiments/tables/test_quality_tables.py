@@ -11,6 +11,7 @@ from quality_material import DENSE, FOCUS, HOSTILE, LITE, THREE, difference, swe
 
 from experiments.records import FailureRecord
 from experiments.records.provenance import OTHER_CAPTIONS, TESTBED_NOTE, quality_notes
+from experiments.records.run import Run
 from experiments.tables.escaping import latex_escape
 from experiments.tables.formats import NO_RANGE, Estimate, ResultTable, decimals, to_csv, to_markdown
 from experiments.tables.latex import to_latex
@@ -21,7 +22,7 @@ from experiments.tables.speed_table import speed_table
 
 
 def table(records, name="quality"):
-    return next(found for found in result_tables(records) if found.name == name)
+    return next(found for found in result_tables(Run(records)) if found.name == name)
 
 
 def cells(records, name="quality"):
@@ -45,7 +46,7 @@ def test_bold_needs_a_paired_difference_to_every_other_method():
 
 def as_shown(*args, **changes):
     """A difference as tables show it, alone in its family."""
-    (found,) = differences([run_record(["a"], [10.0]), difference(*args, **changes)], "strict").values()
+    (found,) = differences(Run([run_record(["a"], [10.0]), difference(*args, **changes)]), "strict").values()
     return found
 
 
@@ -63,7 +64,7 @@ def test_the_direction_decides_who_is_better():
 
 def test_a_metric_outside_the_main_table_keeps_its_difference_and_takes_no_part_in_the_family():
     kad = difference(LITE, DENSE, -2.0, name="kad")
-    found = differences([*THREE, difference(LITE, DENSE, -2.0), kad], "strict")
+    found = differences(Run([*THREE, difference(LITE, DENSE, -2.0), kad]), "strict")
     fad, other = (found[10.0, LITE, DENSE, name] for name in ("fad", "kad"))
     assert (fad.details["family"], verdict(fad)) == (1, "better")
     assert (other.value, verdict(other)) == (-2.0, "")
@@ -88,13 +89,13 @@ def test_clips_of_one_window_say_so_where_longer_ones_have_a_drift():
 
 
 def test_a_method_alone_is_not_the_best():
-    rows = quality_rows([value(LITE)], "strict")
+    rows = quality_rows(Run([value(LITE)]), "strict")
     assert not is_best(rows[0], "fad", rows, {})
 
 
 def test_the_newest_record_counts_and_rows_follow_the_run():
     records = [run_record(["a"], [20.0, 10.0]), value(FOCUS), value(DENSE, number=1.0), value(DENSE, number=9.0)]
-    rows = quality_rows(records, "strict")
+    rows = quality_rows(Run(records), "strict")
     assert [(row.duration_s, row.label) for row in rows] == [
         (duration, label) for duration in (10.0, 20.0) for label in METHODS.values()
     ]
@@ -117,7 +118,9 @@ def test_every_gap_says_why():
         "Focus only": "no FAD, KL: generate: out of memory",
     }
     assert cells(records)[0]["kl"] is None
-    assert quality_rows([run_record(["a"], [10.0]), value(DENSE)], "strict")[2].note == "no FAD: no clips generated"
+    assert (
+        quality_rows(Run([run_record(["a"], [10.0]), value(DENSE)]), "strict")[2].note == "no FAD: no clips generated"
+    )
 
 
 def test_a_value_without_an_interval_stands_alone_and_says_why():
@@ -153,7 +156,7 @@ def test_a_clip_of_one_window_has_no_drift_and_the_note_says_so():
 
 def test_a_start_that_only_timed_asks_for_no_clips():
     timed = run_record(["a"], [80.0], stages=["timing", "report"])
-    assert {row.duration_s for row in quality_rows([timed, value(DENSE)], "strict")} == {10}
+    assert {row.duration_s for row in quality_rows(Run([timed, value(DENSE)]), "strict")} == {10}
 
 
 def test_the_power_table_stands_beside_the_differences():
@@ -192,8 +195,12 @@ def test_mechanisms_come_from_the_configuration():
 def test_sparsity_and_ablation_tables_appear_where_the_methods_make_them():
     timed = timing(dense=[4.0, 4.0], litefocus=[2.0, 1.0])
     records = [sweep_record(), timed, *(value(name) for name in (DENSE, LITE, FOCUS, "more", "rest"))]
-    assert [t.name for t in result_tables(records)] == ["quality", "all_metrics", "sparsity", "ablation"]
-    assert [t.name for t in result_tables(THREE)] == ["quality", "all_metrics"]
+    # A sweep's own table comes first, and no second one repeats its rows.
+    assert [t.name for t in result_tables(Run(records))] == ["sparsity", "quality", "all_metrics"]
+    one_share = [sweep_record(), *(value(name) for name in (LITE, FOCUS, "rest"))]
+    del one_share[0].config["methods"]["more"]
+    assert [t.name for t in result_tables(Run(one_share))] == ["quality", "all_metrics", "ablation"]
+    assert [t.name for t in result_tables(Run(THREE))] == ["quality", "all_metrics"]
     rows = {row["method"]: row for row in cells(records, "sparsity")}
     assert [rows[name]["sparse_ratio"] for name in (LITE, FOCUS, "more")] == [0.1, 0.0, 0.4]
     assert (rows[FOCUS]["same_frequency"], rows[FOCUS]["cross_frequency"]) == ("yes", "no")
@@ -209,12 +216,12 @@ def test_the_difference_table_says_better_and_worse():
     assert "+0.50 [0.40, 0.60] worse" in text
     assert "+0.01" not in text
     assert "Dense (SDPA) (same prompts" in text
-    assert [t.name for t in result_tables(records)][2:] == ["difference_dense", "difference_focus_only", "power"]
+    assert [t.name for t in result_tables(Run(records))][2:] == ["difference_dense", "difference_focus_only", "power"]
 
 
 def test_presets_never_share_a_table():
     records = [*THREE, value(DENSE, number=50.0, preset="stable-audio")]
-    tables = {t.name: t for t in result_tables(records)}
+    tables = {t.name: t for t in result_tables(Run(records))}
     assert list(tables) == [
         f"{name}_{preset}" for preset in ("strict", "stable_audio") for name in ("quality", "all_metrics")
     ]
@@ -255,24 +262,24 @@ def test_a_gate_read_on_other_captions_or_lengths_is_not_claimed():
 def test_every_table_says_its_settings_and_only_the_notes_that_apply():
     record = run_record(["a"], [10.0])
     record.config.update(steps=8, guidance=3.0, seeds=[0, 1])
-    tables = result_tables([record, value(DENSE), value(LITE), difference(LITE, DENSE, 1.0)])
+    tables = result_tables(Run([record, value(DENSE), value(LITE), difference(LITE, DENSE, 1.0)]))
     said = {table.name: " ".join(table.notes) for table in tables}
     assert list(said) == ["quality", "all_metrics", f"difference_{DENSE}", "power"]
     assert all("1 prompt, 2 seeds, 8 steps, guidance 3, preset strict." in notes for notes in said.values())
     assert [name for name, notes in said.items() if "Bold:" in notes] == ["quality"]
     assert [name for name, notes in said.items() if "Intervals: 95%" in notes] == list(said)[:3]
-    bare = result_tables([record, value(DENSE, low=math.nan, high=math.nan)])
+    bare = result_tables(Run([record, value(DENSE, low=math.nan, high=math.nan)]))
     assert "Intervals" not in " ".join(note for table in bare for note in table.notes)
 
 
 def test_equal_differences_are_said_and_not_a_power_of_zero():
     equal = [difference(LITE, DENSE, 0.1, half=0.0), difference(FOCUS, DENSE, 0.1, half=1e-17)]
     records = [*THREE, *equal, difference(LITE, DENSE, 2.0, name="kl")]
-    (power,) = (table for table in result_tables(records) if table.name == "power")
+    (power,) = (table for table in result_tables(Run(records)) if table.name == "power")
     assert [row[2] for row in power.rows] == ["all equal", "all equal"]
     assert any(note.startswith("All equal: every clip gave the same difference") for note in power.notes)
     undefined = difference(LITE, DENSE, 0.1, low=math.nan, high=math.nan)
-    assert "power" not in [table.name for table in result_tables([*THREE, undefined])]
+    assert "power" not in [table.name for table in result_tables(Run([*THREE, undefined]))]
 
 
 @pytest.mark.parametrize(
@@ -288,12 +295,12 @@ def test_a_value_without_interval_has_three_significant_digits(number, shown):
 
 def test_a_ratio_of_one_round_has_no_range_and_the_table_says_so():
     records = [run_record(["a"], [10.0]), timing(dense=[2.0], litefocus=[1.0])]
-    table = speed_table(speed_rows(records), records[0], ["made here"])
+    table = speed_table(speed_rows(Run(records)), records[0], ["made here"])
     text = to_markdown(table)
     assert "[2.0" not in text
     assert list(table.notes) == [NO_RANGE, "made here"]
     several = [records[0], timing(litefocus=[1.0, 1.1], dense=[2.0, 2.0])]
-    cell = speed_table(speed_rows(several), records[0], []).rows[0][6]
+    cell = speed_table(speed_rows(Run(several)), records[0], []).rows[0][6]
     assert cell == Estimate(pytest.approx((2.0 + 2.0 / 1.1) / 2), pytest.approx(2.0 / 1.1), 2.0)
 
 
@@ -364,7 +371,7 @@ def test_published_figures_are_only_what_the_abstract_states(name, shown):
     record = run_record(["a"], [10.0])
     record.pipeline["name"] = name
     timings = [timing(d, dense=[4.0], litefocus=[2.0], no_attention=[1.0]) for d in (40.0, 80.0)]
-    found = speed_table(speed_rows(timings), record, [])
+    found = speed_table(speed_rows(Run(timings)), record, [])
     published = {tuple(row[:2]): row[found.keys.index("published")] for row in found.rows}
     assert published.pop((80.0, "x"), None) is not None
     texts = [row[found.keys.index("published")] for row in found.rows]
@@ -372,7 +379,7 @@ def test_published_figures_are_only_what_the_abstract_states(name, shown):
 
 
 def test_differences_are_kept_apart_by_baseline():
-    found = differences([difference(LITE, DENSE, 1.0), difference(LITE, FOCUS, 2.0)], "strict")
+    found = differences(Run([difference(LITE, DENSE, 1.0), difference(LITE, FOCUS, 2.0)]), "strict")
     assert {key[2]: record.value for key, record in found.items()} == {DENSE: 1.0, FOCUS: 2.0}
 
 
@@ -385,8 +392,24 @@ def test_a_metric_of_a_users_own_is_shown_with_its_label_unit_and_direction():
         value(LITE, "brightness_drift", details=own, higher_is_better=None),
         difference(LITE, DENSE, 1.0, name="brightness"),
     ]
-    tables = {table.name: table for table in result_tables(records)}
+    tables = {table.name: table for table in result_tables(Run(records))}
     assert "Brightness (Hz) ↑" in tables["quality"].header
     assert not any("drift" in heading for heading in tables["quality"].header if "Brightness" in heading)
     assert "Brightness drift (Hz)" in [row[2] for row in tables["all_metrics"].rows]
     assert any("Brightness (Hz)" in heading for heading in tables[f"difference_{DENSE}"].header)
+
+
+def test_what_a_preset_could_not_compute_and_whom_its_judge_does_not_know_is_said():
+    own = [run_record(["a"], [10.0]), *(clip("c", DENSE, 10.0, p, c, 0, "", b"") for p, c in CAPTIONS.items())]
+    clap = value(DENSE, "clap", higher_is_better=True)
+    notes = table([*own, clap]).notes
+    assert "Not computed without reference audio (data.references): FAD, FAD pooled, FD, KAD, KL." in notes
+    assert any(note.startswith("1 of 2 captions hold letters that are not Latin, first '犬が吠える'") for note in notes)
+    # Nothing is missing where the metrics were chosen or are there, and no judge reads captions without CLAP.
+    own[0].config["metrics"] = {"metrics": ["level"]}
+    notes = " ".join(table([*own, value(DENSE, "level")]).notes)
+    assert "Not computed" not in notes
+    assert "Latin" not in notes
+
+
+CAPTIONS = {"a": "Ein Hund bellt – über 2 Höfe", "b": "犬が吠える"}

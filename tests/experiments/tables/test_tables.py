@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 
 from experiments.records import ClipRecord, FailureRecord, RunRecord, TimingRecord
+from experiments.records.run import Run
 from experiments.tables.escaping import latex_escape, safe_cell
 from experiments.tables.formats import ResultTable, markdown_table, to_csv
 from experiments.tables.latex import to_latex
@@ -57,7 +58,7 @@ def test_speed_row_values():
     rows = {
         row.method: row
         for row in speed_rows(
-            [timing(dense=[4.0], naive=[10.0], litefocus=[2.5], no_attention=[2.0]), clip("litefocus")]
+            Run([timing(dense=[4.0], naive=[10.0], litefocus=[2.5], no_attention=[2.0]), clip("litefocus")])
         )
     }
     row = rows["litefocus"]
@@ -70,19 +71,19 @@ def test_speed_row_values():
 
 
 def test_the_newest_timing_counts_and_durations_are_sorted():
-    rows = speed_rows([timing(20.0, dense=[9.0]), timing(10.0, dense=[1.0]), timing(10.0, dense=[3.0])])
+    rows = speed_rows(Run([timing(20.0, dense=[9.0]), timing(10.0, dense=[1.0]), timing(10.0, dense=[3.0])]))
     assert [(row.duration_s, row.step_s) for row in rows] == [(10.0, 3.0), (20.0, 9.0)]
 
 
 def test_a_gap_keeps_its_reason():
-    rows = speed_rows([timing(dense=[4.0]), FailureRecord("r", "timing", "", "naive", 10.0, "needs 30 GiB")])
+    rows = speed_rows(Run([timing(dense=[4.0]), FailureRecord("r", "timing", "", "naive", 10.0, "needs 30 GiB")]))
     gap = next(row for row in rows if row.method == "naive")
     assert gap.step_s is None
     assert gap.note == "timing: needs 30 GiB"
 
 
 def test_speed_table_reads_back_from_csv():
-    rows = speed_rows([timing(dense=[4.0, 5.0], litefocus=[2.0, 2.0])])
+    rows = speed_rows(Run([timing(dense=[4.0, 5.0], litefocus=[2.0, 2.0])]))
     run = RunRecord("r", "now", {}, {}, {"name": "audioldm2"}, [])
     read = list(csv.DictReader(io.StringIO(to_csv(speed_table(rows, run, [])))))
     assert [row["method"] for row in read] == ["DENSE", "LITEFOCUS"]

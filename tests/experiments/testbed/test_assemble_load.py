@@ -29,8 +29,9 @@ from experiments.testbed.plugin.load import (
     write_manifest,
 )
 from experiments.testbed.training.assemble import GATE_KEYS, AssembleSettings, assemble
-from experiments.testbed.training.judges_training import save_half, seeded
+from experiments.testbed.training.loop import seeded
 from experiments.testbed.training.train_clap import save_clap
+from experiments.testbed.training.train_state import save_half
 from experiments.testbed.training.train_text import save_text_parts
 
 

@@ -21,9 +21,9 @@ from experiments.testbed.models.clap import (
 )
 from experiments.testbed.models.text import make_roberta_tokenizer
 from experiments.testbed.plugin.judges import TestbedClapEmbedder
-from experiments.testbed.training import judges_training
+from experiments.testbed.training import loop
 from experiments.testbed.training import train_clap as training
-from experiments.testbed.training.judges_training import seeded
+from experiments.testbed.training.loop import seeded
 from experiments.testbed.training.train_clap import ClapSettings, new_caption, save_clap, train_clap
 
 
@@ -119,7 +119,7 @@ def test_a_killed_training_ends_bit_equal(tmp_path: Path, monkeypatch: pytest.Mo
     settings = {"cache": str(tmp_path / "clips"), "clips": 8, "steps": 3, "batch_size": 4, "checkpoint_every": 1}
     monkeypatch.setattr(training, "VOCABULARY_CAPTIONS", 200)
     whole = train_clap(ClapSettings(run=str(tmp_path / "a"), **settings))
-    optimise, calls = judges_training._optimise, []
+    optimise, calls = loop._optimise, []
 
     def killed(*args):  # type: ignore[no-untyped-def]
         calls.append(1)
@@ -127,10 +127,10 @@ def test_a_killed_training_ends_bit_equal(tmp_path: Path, monkeypatch: pytest.Mo
             raise KeyboardInterrupt
         return optimise(*args)
 
-    monkeypatch.setattr(judges_training, "_optimise", killed)
+    monkeypatch.setattr(loop, "_optimise", killed)
     with pytest.raises(KeyboardInterrupt):
         train_clap(ClapSettings(run=str(tmp_path / "b"), **settings))
-    monkeypatch.setattr(judges_training, "_optimise", optimise)
+    monkeypatch.setattr(loop, "_optimise", optimise)
     resumed = train_clap(ClapSettings(run=str(tmp_path / "b"), **settings))
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name

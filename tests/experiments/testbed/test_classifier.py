@@ -9,8 +9,8 @@ from experiments.testbed.corpus.scenes import EVENT_NAMES
 from experiments.testbed.models.classifier import ClassifierOutput, EventClassifier, exact_sets, smear
 from experiments.testbed.models.judges_data import ClipSet, render_clips
 from experiments.testbed.models.vocoder import build_vocoder
-from experiments.testbed.training import judges_training
-from experiments.testbed.training.judges_training import seeded
+from experiments.testbed.training import loop
+from experiments.testbed.training.loop import seeded
 from experiments.testbed.training.train_classifier import ClassifierSettings, augment, draw_crops, train_classifier
 
 
@@ -88,7 +88,7 @@ def test_augmentation_is_seeded_and_changes_level_by_at_most_half_a_nat_without_
 def test_a_killed_training_ends_bit_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = {"cache": str(tmp_path / "clips"), "clips": 8, "steps": 3, "batch_size": 4, "checkpoint_every": 1}
     whole = train_classifier(ClassifierSettings(run=str(tmp_path / "a"), **settings))
-    optimise, calls = judges_training._optimise, []
+    optimise, calls = loop._optimise, []
 
     def killed(*args):  # type: ignore[no-untyped-def]
         calls.append(1)
@@ -96,7 +96,7 @@ def test_a_killed_training_ends_bit_equal(tmp_path: Path, monkeypatch: pytest.Mo
             raise KeyboardInterrupt
         return optimise(*args)
 
-    monkeypatch.setattr(judges_training, "_optimise", killed)
+    monkeypatch.setattr(loop, "_optimise", killed)
     with pytest.raises(KeyboardInterrupt):
         train_classifier(ClassifierSettings(run=str(tmp_path / "b"), **settings))
     monkeypatch.undo()
@@ -113,7 +113,7 @@ def test_a_second_run_starts_from_the_first_ones_weights(tmp_path: Path) -> None
     start = str(tmp_path / "a" / "classifier.safetensors")
     second = train_classifier(ClassifierSettings(run=str(tmp_path / "b"), start=start, learning_rate=1e-9, **settings))
     torch.testing.assert_close(second.head.weight, first.head.weight, atol=1e-3, rtol=1e-3)
-    assert '"start"' in (tmp_path / "b" / "training_record.json").read_text()
+    assert '"start"' in (tmp_path / "b" / "record.jsonl").read_text()
 
 
 def test_it_learns_a_few_clips_by_heart(tmp_path: Path) -> None:

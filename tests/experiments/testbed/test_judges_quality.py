@@ -23,8 +23,9 @@ from experiments.testbed.models.classifier import EventClassifier
 from experiments.testbed.models.judges_data import render_clips
 from experiments.testbed.models.text import make_roberta_tokenizer
 from experiments.testbed.models.vocoder import build_vocoder
-from experiments.testbed.training.judges_training import save_half, seeded
+from experiments.testbed.training.loop import seeded
 from experiments.testbed.training.train_clap import save_clap
+from experiments.testbed.training.train_state import save_half
 
 SCENES = [sample_scene(i, split="heldout") for i in range(400)]
 

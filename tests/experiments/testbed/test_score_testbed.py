@@ -7,6 +7,7 @@ from omegaconf import OmegaConf
 
 from experiments.matrix.conditions import Condition, Method
 from experiments.records import ClipRecord, MetricRecord, append_record, of_kind, read_records
+from experiments.records.run import Run
 from experiments.stages.score import build_scorer, score_duration
 from experiments.system.audio_files import write_wav
 from experiments.system.files import sha256_file
@@ -77,5 +78,5 @@ def test_hits_are_compared_in_pairs_and_shown(records):
     assert difference.value == pytest.approx(
         headline(records, "litefocus", "hit_rate").value - headline(records, "dense", "hit_rate").value
     )
-    table = next(table for table in result_tables(records) if table.name == "quality")
+    table = next(table for table in result_tables(Run(records)) if table.name == "quality")
     assert {"KL Bernoulli ↓", "hit rate ↑", "exact set rate ↑"} <= set(table.header)

@@ -95,14 +95,14 @@ def test_slots_spell_the_scene() -> None:
 @pytest.mark.slow
 def test_a_few_steps_of_training_lower_the_loss(tmp_path: Path) -> None:
     train_text(TextSettings(run=str(tmp_path), steps=100, batch=24, vocabulary_captions=2000))
-    records = [json.loads(line) for line in (tmp_path / "record.jsonl").read_text().splitlines()]
+    records = [json.loads(line) for line in (tmp_path / "record.jsonl").read_text().splitlines()][1:]
     assert records[1]["loss"] < records[0]["loss"]
     assert records[1]["slots"] > 0.6  # always naming the commonest value gets about 0.6
 
 
 def test_settings_refuse_unknown_keys_and_wrong_types() -> None:
     assert parse_settings(TextSettings, ["steps=3", "peak_rate=0.5"]) == TextSettings(steps=3, peak_rate=0.5)
-    with pytest.raises(SystemExit, match="accepted"):
+    with pytest.raises(ValueError, match="accepted"):
         parse_settings(TextSettings, ["step=3"])
-    with pytest.raises(SystemExit, match="int"):
+    with pytest.raises(ValueError, match="int"):
         parse_settings(TextSettings, ["steps=many"])

@@ -22,7 +22,7 @@ from experiments.testbed.models.vocoder import (
     stft_loss,
     vocoder_losses,
 )
-from experiments.testbed.training import judges_training
+from experiments.testbed.training import loop
 from experiments.testbed.training.train_vocoder import VocoderSettings, draw_excerpts, train_vocoder
 
 
@@ -83,7 +83,7 @@ def test_a_killed_training_ends_bit_equal_and_its_weights_load(tmp_path: Path, m
     settings = {"cache": str(tmp_path / "clips"), "clips": 4, "channels": 32, "steps": 3, "batch_size": 2}
     settings |= {"frames": 20, "checkpoint_every": 1}
     whole = train_vocoder(VocoderSettings(run=str(tmp_path / "a"), **settings))
-    optimise, calls = judges_training._optimise, []
+    optimise, calls = loop._optimise, []
 
     def killed(*args):  # type: ignore[no-untyped-def]
         calls.append(1)
@@ -91,7 +91,7 @@ def test_a_killed_training_ends_bit_equal_and_its_weights_load(tmp_path: Path, m
             raise KeyboardInterrupt
         return optimise(*args)
 
-    monkeypatch.setattr(judges_training, "_optimise", killed)
+    monkeypatch.setattr(loop, "_optimise", killed)
     with pytest.raises(KeyboardInterrupt):
         train_vocoder(VocoderSettings(run=str(tmp_path / "b"), **settings))
     monkeypatch.undo()
@@ -111,11 +111,12 @@ def test_a_second_run_starts_from_the_first_ones_weights_and_reads_the_vaes_mels
     plain = train_vocoder(VocoderSettings(run=str(tmp_path / "a"), **start, **settings))
     torch.testing.assert_close(plain.conv_pre.weight, load_vocoder(tmp_path / "first").conv_pre.weight)
     train_vocoder(VocoderSettings(run=str(tmp_path / "b"), vae=str(tmp_path / "vae"), **start, **settings))
-    records = [json.loads((tmp_path / run / "training_record.json").read_text()) for run in "ab"]
-    assert records[0]["settings"]["start"] == records[1]["settings"]["start"]
-    assert "vae" not in records[0]["settings"]
-    assert len(records[1]["settings"]["vae"]) == 12
-    assert records[0]["losses"] != records[1]["losses"]
+    records = [(tmp_path / run / "record.jsonl").read_text().splitlines() for run in "ab"]
+    first, second = (json.loads(lines[0])["settings"] for lines in records)
+    assert first["start"] == second["start"]
+    assert "vae" not in first
+    assert len(second["vae"]) == 12
+    assert json.loads(records[0][1])["loss"] != json.loads(records[1][1])["loss"]
 
 
 def test_reconstruction_is_the_vaes_round_trip_at_its_mean() -> None:

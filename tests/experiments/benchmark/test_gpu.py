@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from experiments import gpu
-from experiments.gpu import CHECK, PARTS, Outcome, Part, render, run_parts
+from experiments.benchmark import gpu
+from experiments.benchmark.gpu import CHECK, PARTS, Outcome, Part, render, run_parts
 
 SMALL = ["device=cpu", "pipeline.size=tiny", "keep_freed_memory=false"]
 

@@ -3,7 +3,7 @@
 The check of a run, then op, step and loop of AudioLDM 2's published architecture (seeded weights) to 320 s in bfloat16
 and float16, with peak memory. Every part is a process of its own with the time that is left; one that fails or runs out
 of time never takes the later ones with it, and what it measured until then is kept. Overrides go to every part, so that
-the same script is rehearsed at small size: python -m experiments.gpu device=cpu pipeline.size=tiny
+the same script is rehearsed at small size: python -m experiments.benchmark.gpu device=cpu pipeline.size=tiny
 """
 
 import logging
@@ -19,7 +19,7 @@ from experiments.system.cli import USAGE_ERROR
 logger = logging.getLogger(__name__)
 
 BUDGET_S = 570.0
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 TIMED_OUT = 124
 
 
