@@ -7,7 +7,6 @@ is not. Entries are float32 npz files without pickles, written under a temporary
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
 import zipfile
@@ -22,12 +21,6 @@ from evaluation.files import whole_file
 logger = logging.getLogger(__name__)
 
 FORMAT = 1
-
-
-def hash_file(path: Path) -> str:
-    """sha256 of a file's bytes, as 64 hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class EmbeddingCache:
@@ -75,8 +68,7 @@ class EmbeddingCache:
             return
         arrays: dict[str, Any] = {name: np.asarray(array, np.float32) for name, array in features.items()}
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with whole_file(path) as file:
+            with whole_file(path, shared=True) as file:
                 np.savez(file, **arrays)
         except OSError as error:
             raise OSError(

@@ -14,8 +14,9 @@ import numpy as np
 from tqdm import tqdm
 
 from evaluation.audio import AudioError, UnreadableAudioError
-from evaluation.cache import EmbeddingCache, hash_file
+from evaluation.cache import EmbeddingCache
 from evaluation.embedders.protocol import Array, Embedder, Features, Output, TextEmbedder
+from evaluation.files import sha256_file
 from evaluation.prefetch import prefetched
 from evaluation.preprocessing import Preprocessing, check_window, prepare
 
@@ -199,6 +200,6 @@ def _content(path: Path) -> str:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such audio file")
     try:
-        return hash_file(path)
+        return sha256_file(path)
     except OSError as error:
         raise UnreadableAudioError(f"cannot be read ({type(error).__name__}: {error.strerror})", path) from error

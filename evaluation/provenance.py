@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluation.cache import hash_file
 from evaluation.embedders.protocol import Embedder
 from evaluation.embedders.worker_embedder import WorkerEmbedder
+from evaluation.files import sha256_file
 from evaluation.material import Material
 from evaluation.pairing import Clip
 from evaluation.presets import Preset, Role
@@ -77,7 +77,7 @@ def _fingerprint(paths: Mapping[str, Path]) -> str:
 
 def _content(path: Path) -> str:
     try:
-        return hash_file(path)
+        return sha256_file(path)
     except OSError:
         return "missing"
 

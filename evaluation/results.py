@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from evaluation.files import whole_file
+from evaluation.files import write_whole
 from evaluation.names import file_name_of
 
 WHOLE = -1
@@ -141,8 +141,7 @@ class Evaluation:
         folder.mkdir(parents=True, exist_ok=True)
         paths = _claimed(folder, base)
         for path, text in zip(paths, texts, strict=True):
-            with whole_file(path) as file:
-                file.write(text.encode())
+            write_whole(path, text, shared=True)
         return paths
 
 

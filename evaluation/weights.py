@@ -21,8 +21,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from evaluation.cache import hash_file
-from evaluation.files import whole_file
+from evaluation.files import sha256_file, whole_file
 
 logger = logging.getLogger(__name__)
 
@@ -225,7 +224,7 @@ def _numpy_scalars() -> list[Any]:
 def _download(source: WeightSource, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with urllib.request.urlopen(source.url, timeout=_TIMEOUT_S) as response, whole_file(path) as file:
+        with urllib.request.urlopen(source.url, timeout=_TIMEOUT_S) as response, whole_file(path, shared=True) as file:
             total = int(response.headers.get("Content-Length") or 0) or None
             with tqdm(total=total, unit="B", unit_scale=True, desc=source.filename) as bar:
                 while block := response.read(_BLOCK_BYTES):
@@ -245,7 +244,7 @@ def _check(source: WeightSource, path: Path) -> None:
     expected = source.sha256 or source.sha256_prefix
     if not expected:
         return
-    found = hash_file(path)
+    found = sha256_file(path)
     if not found.startswith(expected):
         raise WeightsError(
             f"{path} has sha256 {found}, expected {expected}: it is not {source.filename}; delete it, or set"

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import torch
 
-from evaluation.cache import hash_file
 from evaluation.embedders.protocol import (
     Array,
     Features,
@@ -22,6 +21,7 @@ from evaluation.embedders.protocol import (
     identity_of,
     same_length_batches,
 )
+from evaluation.files import sha256_file
 from evaluation.weights import WeightSource, find_weights
 
 _OTHER_WEIGHTS = (".bin", ".h5", ".msgpack", ".ot", ".onnx", ".pt", ".pth")
@@ -126,11 +126,11 @@ def hash_weights(path: Path) -> str:
     """
     path = find_weights(path)
     if path.is_file():
-        return hash_file(path)
+        return sha256_file(path)
     files = [file.relative_to(path) for file in sorted(path.rglob("*")) if file.is_file()]
     safe = any(file.suffix == ".safetensors" for file in files)
     kept = [file for file in files if not _is_beside_the_model(file, safe)]
-    return identity_of(*(f"{file} {hash_file(path / file)}" for file in kept))
+    return identity_of(*(f"{file} {sha256_file(path / file)}" for file in kept))
 
 
 def _is_beside_the_model(file: Path, safe: bool) -> bool:

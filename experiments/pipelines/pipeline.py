@@ -22,6 +22,7 @@ import torch
 
 from experiments.datasets.prompts import Prompt
 from experiments.pipelines.revisions import COMMIT, WHAT_TO_SAVE
+from experiments.system.files import sha256_file
 from experiments.system.seeds import noise_generator
 from litefocus.decoding import DecodingChunks, decoding_in_chunks
 from litefocus.repair import repair_pipeline
@@ -290,7 +291,5 @@ def hash_weights(folder: Path) -> str:
     digest = hashlib.sha256()
     files = sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".json"))
     for file in files:
-        with file.open("rb") as content:
-            inner = hashlib.file_digest(content, "sha256").hexdigest()
-        digest.update(f"{file.relative_to(folder).as_posix()}\0{inner}\n".encode())
+        digest.update(f"{file.relative_to(folder).as_posix()}\0{sha256_file(file)}\n".encode())
     return digest.hexdigest()

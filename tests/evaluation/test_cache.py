@@ -5,7 +5,8 @@ import os
 import numpy as np
 import pytest
 
-from evaluation.cache import EmbeddingCache, hash_file
+from evaluation.cache import EmbeddingCache
+from evaluation.files import sha256_file
 
 
 def test_round_trip_is_exact_in_float32(tmp_path):
@@ -76,4 +77,4 @@ def test_entries_have_the_mode_that_the_umask_gives(tmp_path):
 
 def test_hash_of_a_file_is_its_sha256(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
-    assert hash_file(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert sha256_file(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

@@ -141,7 +141,7 @@ def test_broken_files_are_named_and_the_others_scored(clips):
         ("evaluation.preprocessing.load_audio", MemoryError()),
         ("evaluation.preprocessing.load_audio", OSError(5, "Input/output error")),
         ("evaluation.preprocessing.resample", ValueError("ratio")),
-        ("evaluation.embed.hash_file", PermissionError(13, "Permission denied")),
+        ("evaluation.embed.sha256_file", PermissionError(13, "Permission denied")),
     ],
 )
 def test_whatever_goes_wrong_while_one_file_is_read_is_its_failure(clips, monkeypatch, where, error):
