@@ -93,8 +93,8 @@ def agreement_of_records(paths: Sequence[Path]) -> list[Agreement]:
             if row["window"] == WHOLE and row["value"] is not None and row["higher_is_better"] is not None:
                 values.setdefault(row["metric"], {})[method] = row["value"]
                 directions[row["metric"]] = row["higher_is_better"]
-    values.pop("text_collapse", None)
-    return rank_agreement(values, directions)
+    judged = {metric: of_methods for metric, of_methods in values.items() if not metric.startswith("text_collapse")}
+    return rank_agreement(judged, directions)
 
 
 def agreement_table(found: Sequence[Agreement]) -> str:
