@@ -45,7 +45,14 @@ from experiments.records.run import Run
 from experiments.report import report, run_folders
 from experiments.stages.generate import generate_clips
 from experiments.stages.score import embed_clips, is_scored, score_run
-from experiments.stages.setup import load_pipeline, load_prompts, resolved, score_start_record, start_record
+from experiments.stages.setup import (
+    check_patches,
+    load_pipeline,
+    load_prompts,
+    resolved,
+    score_start_record,
+    start_record,
+)
 from experiments.stages.timing import is_timed, time_duration
 from experiments.system.cli import CONF_DIR, check_overrides, one_line_errors, print_help_if_asked, with_method_lists
 from experiments.system.environment import describe
@@ -119,6 +126,7 @@ def _run_pipeline(
     prompts = load_prompts(config)
     check_same_spelling(earlier, [prompt.id for prompt in prompts])
     pipeline = load_pipeline(config, config.shard.index)
+    check_patches(arms.values(), pipeline.pipe)
     for duration in config.durations:
         pipeline.check_duration(float(duration))
     before = read_records(run_dir)

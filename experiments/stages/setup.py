@@ -4,7 +4,8 @@ import logging
 import sys
 import time
 import uuid
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.datasets.prompts import Prompt, check_prompts
-from experiments.matrix.conditions import check_keys, is_whole
+from experiments.matrix.conditions import Method, check_keys, is_whole
 from experiments.pipelines.pipeline import DTYPES, Pipeline, select_device
 from experiments.pipelines.revisions import with_commit
 from experiments.records import (
@@ -113,6 +114,19 @@ def load_pipeline(config: DictConfig, shard: int = 0) -> Pipeline:
         )
     pipeline.decode_in_chunks = DecodingChunks(**config.decode_in_chunks) if config.decode_in_chunks else None
     return pipeline
+
+
+def check_patches(methods: Iterable[Method], pipe: Any) -> None:
+    """Raise TypeError for a method whose patch makes no context manager; none is entered."""
+    for method in methods:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # litefocus warns of a patch that was never entered
+            kind = type(method.patch(pipe))
+        if not hasattr(kind, "__enter__"):
+            raise TypeError(
+                f"method {method.name}: its patch returned {kind.__name__}; accepted is a context manager, which "
+                "@contextlib.contextmanager makes of a function that yields once"
+            )
 
 
 class Described(Protocol):

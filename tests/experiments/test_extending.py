@@ -121,6 +121,23 @@ def test_a_pipeline_or_data_set_of_another_kind_is_refused_before_anything_is_ma
         load_prompts(config)
 
 
+def test_a_patch_that_is_no_context_manager_is_refused_before_a_clip_is_made(outside):
+    parts = PARTS.replace("@contextmanager\ndef counted", "def counted")
+    (outside / "outside_parts.py").write_text(parts)
+    words = [
+        f"--config-dir={outside / 'conf'}",
+        "method=counted",
+        "data=two",
+        "pipeline=mine",
+        f"out_dir={outside}/run",
+    ]
+    with pytest.raises(TypeError, match="method counted: its patch returned generator; accepted is a context manager"):
+        run(check_overrides([*words, "stages=[generate]"], config_name="config"))
+    assert not list((outside / "run").rglob("*.wav"))
+    assert read_records(outside / "run") == []
+    assert sys.modules["outside_parts"].entered == []
+
+
 def test_keys_that_are_missing_are_named_together(outside):
     (outside / "conf" / "method" / "counted.yaml").write_text("name: counted\nlabel: Counted\n")
     (outside / "conf" / "pipeline" / "mine.yaml").write_text("name: mine\ntrained: true\nsteps: 1\n")
