@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 # The lock that CI uses; TORCH picks another build of torch, for example: make demo TORCH='torch>=2.13'
 TORCH ?= torch==2.13.0
+# Test processes: make test JOBS=2 halves the time on two cores, one thread each; 0 runs them in this process.
+JOBS ?= 0
+PYTEST = $(if $(filter-out 0,$(JOBS)),OMP_NUM_THREADS=1) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 .PHONY: demo test lint unit coverage reliability mutation clean
 
@@ -18,11 +21,11 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 unit: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 # The same tests; fails below 95% of the lines of litefocus/ and evaluation/.
 coverage: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest --cov --cov-report=term-missing
+	$(PYTEST) --cov --cov-report=term-missing
 
 # Faults and soak alone, their log kept, and the tables of docs/reliability.md written from it.
 reliability: $(VENV)/.installed-dev

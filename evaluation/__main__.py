@@ -39,6 +39,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 USAGE_ERROR = 2
+READER_GONE = 141  # what a shell gives for a program that SIGPIPE ended
 _FOLDERS = ("reference", "generated", "captions", "baseline")
 _OPTIONS = (
     "preset", "metrics", "extra", "weights", "embedders", "labels", "window_s", "duration_s", "aligned_references",
@@ -58,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
         print(_answer(words))
+    except BrokenPipeError:
+        raise
     except (ValueError, TypeError, OSError, ImportError, HydraException, OmegaConfBaseException) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return USAGE_ERROR
@@ -180,5 +183,17 @@ def _run(config: DictConfig) -> str:
     return text
 
 
+def _program() -> int:
+    """`main` on the command line; silent where whoever read the output has gone, as `| head` does."""
+    try:
+        try:
+            return main()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return READER_GONE
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(_program())

@@ -9,14 +9,17 @@ import logging
 import os
 import shlex
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from tqdm import tqdm
 
 from experiments.checks.scoring import check_scoring
 from experiments.matrix.clips import plan_clips
@@ -38,6 +41,7 @@ from experiments.records.folder import (
     check_writable,
     locked,
 )
+from experiments.records.run import Run
 from experiments.report import report, run_folders
 from experiments.stages.generate import generate_clips
 from experiments.stages.score import embed_clips, is_scored, score_run
@@ -47,6 +51,9 @@ from experiments.system.cli import CONF_DIR, check_overrides, one_line_errors, p
 from experiments.system.environment import describe
 from experiments.system.multirun import check_launcher, study_of
 from experiments.system.preemption import signals_held_back
+from experiments.tables.formats import to_markdown
+from experiments.tables.speed_rows import speed_rows
+from experiments.tables.speed_table import clip_table
 from experiments.tracking import check_tracker, track
 
 logger = logging.getLogger(__name__)
@@ -120,9 +127,10 @@ def _run_pipeline(
     if "generate" in config.stages:
         clips = shard.select(plan_clips(conditions, prompts, list(config.seeds)))
         batching = {"batch_size": config.batch_size, "exact_batches": config.exact_batches}
-        generate_clips(
-            pipeline, clips, run_dir, run_id, **batching, file_name=shard.records_file, between_clips=stop_if_asked
-        )
+        told = partial(say_so_far, run_dir, conditions, shard)
+        file_name = shard.records_file
+        generate_clips(pipeline, clips, run_dir, run_id, **batching, file_name=file_name, between_clips=stop_if_asked,
+                       after_length=told)  # fmt: skip
     if "timing" in config.stages:
         for duration in shard.deal(list(config.durations)):
             stop_if_asked()
@@ -134,14 +142,22 @@ def _run_pipeline(
     return run_id
 
 
+def say_so_far(run_dir: Path, conditions: list[Condition], shard: Shard, duration_s: float) -> None:
+    """Print what the clips of a length took while longer ones are still to be made: a first table after minutes."""
+    if shard.is_whole and duration_s != conditions[-1].duration_s:
+        made = Run.load(run_dir)
+        tqdm.write(to_markdown(clip_table(speed_rows(made), duration_s, [made.settings()])))
+
+
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")
 def hydra_main(config: DictConfig) -> None:
     """Hydra's entry point: configuration in, files out, the report on the terminal."""
     alone = HydraConfig.get().mode == RunMode.RUN  # of several jobs Hydra says which one failed, on a line of its own
+    start = time.perf_counter()
     with one_line_errors() if alone else nullcontext():
         text = run(config)
     if text and alone:
-        print(f"\n{text}\nresults: {Path(config.out_dir)}")
+        print(f"\n{text}\nresults: {Path(config.out_dir)} ({time.perf_counter() - start:.0f} s)")
 
 
 def main() -> None:

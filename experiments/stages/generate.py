@@ -8,6 +8,7 @@ import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,7 @@ def generate_clips(
     exact_batches: bool = True,
     file_name: str = RECORDS_FILE,
     between_clips: Callable[[], None] = lambda: None,
+    after_length: Callable[[float], None] = lambda duration_s: None,
 ) -> None:
     """Generate the clips that the run folder does not hold yet, whoever recorded them.
 
@@ -45,6 +47,7 @@ def generate_clips(
             batch (a matrix product of another batch size rounds differently, by about 1e-6). False is faster on a GPU.
         file_name: where records go (a shard has a file of its own).
         between_clips: called before every call of the pipeline; the place to stop at.
+        after_length: called with a length once all of its clips that were missing are made.
     Raises:
         OSError: the disk has no room for the remaining audio. Finished clips are kept; a restart resumes.
     """
@@ -56,13 +59,15 @@ def generate_clips(
     cost = cache(predicted_flops)
     made = 0
     with progress(sum(cost(clip.condition) for clip in pending), "generating") as bar:
-        for batch in batches(pending, 1 if exact_batches else batch_size):
-            between_clips()
-            _generate_batch(pipeline, batch, run_dir, run_id, file_name)
-            here, made = batch[0].condition, made + len(batch)
-            last = f"{here.method.name} {here.duration_s:g} s"
-            bar.set_description(f"generating, {made} of {len(pending)} clips, {last}", refresh=False)
-            bar.update(cost(here) * len(batch))
+        for duration_s, of_length in groupby(pending, key=lambda clip: clip.condition.duration_s):
+            for batch in batches(list(of_length), 1 if exact_batches else batch_size):
+                between_clips()
+                _generate_batch(pipeline, batch, run_dir, run_id, file_name)
+                here, made = batch[0].condition, made + len(batch)
+                last = f"{here.method.name} {duration_s:g} s"
+                bar.set_description(f"generating, {made} of {len(pending)} clips, {last}", refresh=False)
+                bar.update(cost(here) * len(batch))
+            after_length(duration_s)
 
 
 def is_done(clip: Clip, record: ClipRecord | None, run_dir: Path) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -46,7 +46,8 @@ def program(cls: type[S], run: Callable[[S], Any], help_text: str | None) -> Non
 def usage(cls: type[Any], help_text: str | None) -> str:
     """What --help prints: what the program does, its options with their defaults, and what they mean."""
     options = "\n".join(f"  {field.name}={field.default}" for field in fields(cls))
-    lines = [line.strip() for line in (cls.__doc__ or "").splitlines()]
+    told = (base.__doc__ or "" for base in reversed(cls.__mro__) if is_dataclass(base))
+    lines = [line.strip() for text in told for line in text.splitlines()]
     meaning = "\n".join(f"  {line}" for line in lines if line and line != "Attributes:")
     return f"{(help_text or '').strip()}\n\nOptions, with their defaults:\n{options}\n\n{meaning}"
 

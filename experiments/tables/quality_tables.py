@@ -60,7 +60,8 @@ def result_tables(run: Run) -> list[ResultTable]:
         made = run.quality_notes(preset)
         resampled = interval_notes(run, preset) + left_out_notes(run, preset) + language_notes(run, preset)
         notes = [*resampled, *made]
-        bold = [*resampled, BOLD, *made]
+        tested = any(math.isfinite(d.details.get("p_holm", math.nan)) for d in paired.values())
+        bold = [*resampled, *([BOLD] if tested else []), *made]
         tables += [quality_table(rows, paired, f"quality{suffix}", f"Quality, preset {preset}", bold)]
         tables.append(all_metrics_table(rows, f"all_metrics{suffix}", f"Every metric, preset {preset}", notes))
         tables += difference_tables(rows, paired, suffix, notes)

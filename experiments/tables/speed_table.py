@@ -44,5 +44,19 @@ def speed_table(rows: Sequence[SpeedRow], run: RunRecord, notes: Sequence[str]) 
     )
 
 
+def clip_table(rows: Sequence[SpeedRow], duration_s: float, notes: Sequence[str]) -> ResultTable:
+    """What the clips of one length took, before anything is timed or scored."""
+    header = ("method", "s/clip ↓", "real-time factor ↓", "note")
+    body: list[list[Cell]] = [
+        [row.label, _rounded(row.clip_s), _rounded(row.real_time_factor), row.note]
+        for row in rows
+        if row.duration_s == duration_s
+    ]
+    return ResultTable(
+        "clips", f"The clips of {duration_s:g} s are made", header, ("method", "clip_s", "real_time_factor", "note"),
+        body, notes,
+    )  # fmt: skip
+
+
 def _rounded(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.4g}")

@@ -135,3 +135,15 @@ def test_a_mistake_of_the_program_keeps_its_traceback():
     with pytest.raises(SystemExit) as stop, one_line_errors():
         sys.exit(3)
     assert stop.value.code == 3
+
+
+@pytest.mark.parametrize("module", ["experiments.report", "evaluation"])
+def test_a_reader_that_has_gone_is_no_error(module):
+    """As `python -m ... --help | head -0`: the read end is closed before anything is written."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "-m", module, "--help"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, cwd=root)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")

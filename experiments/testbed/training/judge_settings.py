@@ -15,36 +15,25 @@ from experiments.testbed.models.judges_data import (
     round_trip_settings,
     with_round_trips,
 )
-from experiments.testbed.training.loop import Schedule
+from experiments.testbed.training.loop import TrainingSettings
 
 
 @dataclass(frozen=True)
-class JudgeSettings:
+class JudgeSettings(TrainingSettings):
     """What the trainings of the judges share.
 
     Attributes:
-        run: receives checkpoint, record and weights. cache: rendered clips.
+        cache: rendered clips.
         vocoder, vae: folders, or empty; with them `round_trips` clips are added as they come back from the two.
         start: weights to start from, empty for random ones.
     """
 
-    run: str = ""
     cache: str = "runs/testbed/clips"
     vocoder: str = ""
     vae: str = ""
     clips: int = 12288
     round_trips: int = 2048
-    steps: int = 600
-    batch_size: int = 32
-    learning_rate: float = 1e-3
     start: str = ""
-    seed: int = 0
-    checkpoint_every: int = 100
-
-    def schedule(self) -> Schedule:
-        """How long and how fast."""
-        every = self.checkpoint_every
-        return Schedule(self.steps, self.learning_rate, self.seed, checkpoint_every=every, record_every=every)
 
     def sources(self) -> Sequence[ClipSet]:
         """The training clips, then, where there are any, those that come back from VAE and vocoder."""

@@ -75,6 +75,23 @@ class Schedule:
         return {name: value for name, value in asdict(self).items() if name not in NOT_WORK}
 
 
+@dataclass(frozen=True)
+class TrainingSettings:
+    """`run` is the folder of checkpoint, record and weights; `seed` decides the first weights and the order of data."""
+
+    run: str = ""
+    seed: int = 0
+    steps: int = 1000
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    checkpoint_every: int = 100
+
+    def schedule(self, **options: Any) -> Schedule:
+        """How long and how fast; `options` of `Schedule`."""
+        options = {"checkpoint_every": self.checkpoint_every, **options}
+        return Schedule(self.steps, self.learning_rate, self.seed, **options)
+
+
 def seeded(build: Callable[[], Module], seed: int) -> Module:
     """Build a module with seeded initial weights; the global generator is left as it was."""
     with torch.random.fork_rng(devices=[]):

@@ -38,12 +38,12 @@ SIZES: dict[str, dict[str, dict[str, Any]]] = {
         **JUDGES,
         "vae": {"steps": 700},
         "text": {"steps": 1300},
-        "unet": {"clips": 12_000, "batch": 8, "steps": 6000},
+        "unet": {"clips": 12_000, "batch_size": 8, "steps": 6000},
     },
     "gpu": {
         **JUDGES,
-        "vae": {"steps": 6000, "clips": 8000, "batch": 32},
-        "unet": {"steps": 40_000, "clips": 40_000, "batch": 64, "width": 64, "ema_decay": 0.9995},
+        "vae": {"steps": 6000, "clips": 8000, "batch_size": 32},
+        "unet": {"steps": 40_000, "clips": 40_000, "batch_size": 64, "width": 64, "ema_decay": 0.9995},
     },
 }
 

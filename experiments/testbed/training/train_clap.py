@@ -80,7 +80,7 @@ def train_clap(settings: ClapSettings) -> ClapModel:
         return clap_losses(embed_audio(model.clap, audio), text, scale, scenes, model.head)
 
     data = settings.data(Path(settings.start) / "model.safetensors" if settings.start else None)
-    train(model, losses, settings.schedule(), Path(settings.run), data)
+    train(model, losses, settings.schedule(record_every=settings.checkpoint_every), Path(settings.run), data)
     save_clap(model.clap, tokenizer, Path(settings.run) / "clap")
     return model.clap
 

@@ -70,7 +70,7 @@ def train_classifier(settings: ClassifierSettings) -> EventClassifier:
         return {"total": loss}
 
     data = settings.data(Path(settings.start) if settings.start else None)
-    train(model, losses, settings.schedule(), Path(settings.run), data)
+    train(model, losses, settings.schedule(record_every=settings.checkpoint_every), Path(settings.run), data)
     save_half(model, Path(settings.run) / "classifier.safetensors")
     return model
 

@@ -20,24 +20,24 @@ from experiments.system.settings import program
 from experiments.testbed.corpus.scenes import ATTRIBUTE_WORDS, EVENT_NAMES, RELATION_SHARES, Scene, sample_scene
 from experiments.testbed.models.text import TextParts, corpus_captions, encode_captions, make_text_parts
 from experiments.testbed.models.unet import TEXT_DIM
-from experiments.testbed.training.loop import RECORD, Schedule, seeded, train
+from experiments.testbed.training.loop import RECORD, TrainingSettings, seeded, train
 from experiments.testbed.training.train_state import append_record
 
 NONE = len(EVENT_NAMES)
 RELATIONS = tuple(RELATION_SHARES)
 LABELS = NONE + sum(len(words) for words in ATTRIBUTE_WORDS.values())
+HELDOUT_SCENES = 500
 NULL_SCENE = Scene(0, (), "single", "")
 
 
 @dataclass(frozen=True)
-class TextSettings:
-    """`run` is the folder that receives the components in diffusers layout."""
+class TextSettings(TrainingSettings):
+    """The tokenizers are made from the first `vocabulary_captions` of the corpus."""
 
     run: str = "runs/testbed/text"
-    seed: int = 0
     steps: int = 1500
-    batch: int = 48
-    peak_rate: float = 2e-3
+    batch_size: int = 48
+    learning_rate: float = 2e-3
     vocabulary_captions: int = 20_000
 
 
@@ -107,16 +107,14 @@ def train_text(settings: TextSettings) -> TextParts:
     heads = seeded(ParseHeads, settings.seed)
 
     def losses(generator: torch.Generator) -> dict[str, Tensor]:
-        loss, accuracy = parse_loss(parts, heads, batch_scenes(settings.batch, generator))
+        loss, accuracy = parse_loss(parts, heads, batch_scenes(settings.batch_size, generator))
         return {"total": loss, "slots": accuracy}
 
-    schedule = Schedule(
-        settings.steps, settings.peak_rate, settings.seed, "linear", gradient_norm=1.0, record_every=50
-    )  # fmt: skip
-    data = {"batch": settings.batch, "vocabulary_captions": settings.vocabulary_captions}
+    schedule = settings.schedule(decay="linear", gradient_norm=1.0, record_every=50)
+    data = {"batch_size": settings.batch_size, "vocabulary_captions": settings.vocabulary_captions}
     train(nn.ModuleDict({**parts.modules(), "heads": heads}), losses, schedule, run, data)
     with torch.no_grad():
-        held = [sample_scene(seed, split="heldout") for seed in range(500)]
+        held = [sample_scene(seed, split="heldout") for seed in range(HELDOUT_SCENES)]
         _, accuracy = parse_loss(parts, heads, held)
     append_record(run / RECORD, {"step": settings.steps, "heldout_slots": accuracy.item()})
     save_text_parts(parts, run)

@@ -25,15 +25,15 @@ from experiments.testbed.models.text import MAX_TOKENS, TEXT_PARTS, TextParts, e
 from experiments.testbed.models.unet import TRAIN_FRAMES, export_unet, load_stock_weights, make_unet
 from experiments.testbed.models.vae import encode_mel
 from experiments.testbed.models.vocoder import load_vae
-from experiments.testbed.training.loop import CHECKPOINT, Schedule, check_resumable, train
+from experiments.testbed.training.loop import CHECKPOINT, TrainingSettings, check_resumable, train
 from experiments.testbed.training.train_state import content_digest, load_checkpoint
 from experiments.testbed.training.train_text import load_text_parts
 from experiments.testbed.training.train_vae import mel_cache
 
 
 @dataclass(frozen=True)
-class UnetSettings:
-    """`run`, `vae`, `text` and `cache` are folders; clips of `clip_s` seconds are cropped to `frames` latents.
+class UnetSettings(TrainingSettings):
+    """`vae`, `text` and `cache` are folders; clips of `clip_s` seconds are cropped to `frames` latents.
 
     `width` is that of the 16-bin level, half of the others'; `device` "auto" takes a GPU where there is one.
     `middle_share` of the noise levels lie in 400-850, where distant context helps most (alpha_bar x T near 1).
@@ -41,10 +41,12 @@ class UnetSettings:
     """
 
     run: str = "runs/testbed/unet"
+    steps: int = 3000
+    batch_size: int = 8
+    learning_rate: float = 1.2e-3
     vae: str = "runs/testbed/vae/vae"
     text: str = "runs/testbed/text"
     cache: str = "runs/testbed/cache"
-    seed: int = 0
     start: str = ""
     tied: bool = True
     width: int = 32
@@ -52,18 +54,13 @@ class UnetSettings:
     clips: int = 6000
     clip_s: float = 7.68
     frames: int = TRAIN_FRAMES
-    steps: int = 3000
-    batch: int = 8
-    peak_rate: float = 1.2e-3
     caption_dropout: float = 0.1
     middle_share: float = 0.7
     ema_decay: float = 0.998
-    checkpoint_steps: int = 100
-    record_steps: int = 20
 
 
 # What the weights depend on besides the schedule and the data.
-WORK = ("start", "tied", "width", "clips", "frames", "batch", "caption_dropout", "middle_share", "ema_decay")
+WORK = ("start", "tied", "width", "clips", "frames", "batch_size", "caption_dropout", "middle_share", "ema_decay")
 
 
 class TrainingData(NamedTuple):
@@ -132,7 +129,7 @@ def data_digest(settings: UnetSettings) -> str:
 def noise_levels(settings: UnetSettings, generator: torch.Generator) -> Tensor:
     """Stratified timesteps (B,): `middle_share` of them in 400-850, the rest anywhere."""
     share = settings.middle_share
-    u = (torch.arange(settings.batch) + torch.rand(settings.batch, generator=generator)) / settings.batch
+    u = (torch.arange(settings.batch_size) + torch.rand(settings.batch_size, generator=generator)) / settings.batch_size
     return torch.where(u < share, 400 + 450 * u / share, 1000 * (u - share) / max(1 - share, 1e-6)).long().clamp(0, 999)
 
 
@@ -141,14 +138,14 @@ def unet_loss(
 ) -> Tensor:
     """v-prediction MSE of one batch; everything random comes from the generator."""
     device = unet.device
-    clips = torch.randint(len(data.latents), (settings.batch,), generator=generator)
+    clips = torch.randint(len(data.latents), (settings.batch_size,), generator=generator)
     spare = data.latents.shape[2] - settings.frames
-    starts = torch.randint(spare + 1, (settings.batch,), generator=generator)
+    starts = torch.randint(spare + 1, (settings.batch_size,), generator=generator)
     pairs = zip(clips.tolist(), starts.tolist(), strict=True)
     clean = torch.stack([data.latents[clip, :, start : start + settings.frames] for clip, start in pairs]).float()
     noise = torch.randn(clean.shape, generator=generator)
     t = noise_levels(settings, generator)
-    dropped = torch.rand(settings.batch, generator=generator) < settings.caption_dropout
+    dropped = torch.rand(settings.batch_size, generator=generator) < settings.caption_dropout
     text = torch.where(dropped, 0, clips + 1)
     scheduler = make_scheduler()
     noisy, target = scheduler.add_noise(clean, noise, t), scheduler.get_velocity(clean, noise, t)
@@ -173,10 +170,7 @@ def train_unet(settings: UnetSettings, data: TrainingData | None = None) -> Audi
     """
     run = Path(settings.run)
     work = {name: getattr(settings, name) for name in WORK} | {"data": "given" if data else data_digest(settings)}
-    schedule = Schedule(
-        settings.steps, settings.peak_rate, settings.seed, "linear", weight_decay=1e-4, gradient_norm=1.0,
-        checkpoint_every=settings.checkpoint_steps, record_every=settings.record_steps,
-    )  # fmt: skip
+    schedule = settings.schedule(decay="linear", weight_decay=1e-4, gradient_norm=1.0, record_every=20)
     check_resumable(run, schedule, work)
     seen = data or prepare_data(settings)
     unet = initial_unet(settings).to(pick_device(settings.device))

@@ -17,21 +17,19 @@ from experiments.testbed.corpus.scenes import TRAIN_DURATION_S, render_scene, sa
 from experiments.testbed.models.judges_data import corpus_version
 from experiments.testbed.models.mel import log_mel
 from experiments.testbed.models.vae import LATENT_CHANNELS, encode_mel, make_vae, standardise_latents, vae_loss
-from experiments.testbed.training.loop import Schedule, check_resumable, train
+from experiments.testbed.training.loop import TrainingSettings, check_resumable, train
 
 
 @dataclass(frozen=True)
-class VaeSettings:
-    """`run` is the folder of checkpoints and caches; crops are `frames` mel frames long."""
+class VaeSettings(TrainingSettings):
+    """`clips` of the corpus from `first_clip_seed` on are kept in `run`; crops are `frames` mel frames long."""
 
     run: str = "runs/testbed/vae"
-    seed: int = 0
-    clips: int = 2000
     steps: int = 1200
-    batch: int = 12
+    batch_size: int = 12
+    learning_rate: float = 1.5e-3
+    clips: int = 2000
     frames: int = 96
-    peak_rate: float = 1.5e-3
-    checkpoint_steps: int = 100
     first_clip_seed: int = 100_000
     device: str = "auto"
 
@@ -52,22 +50,19 @@ def mel_cache(folder: Path, first_seed: int, clips: int, duration_s: float, spli
 def train_vae(settings: VaeSettings) -> AutoencoderKL:
     """Trains (or resumes) the VAE; writes `vae/` (diffusers layout) into the run folder. Raises as `loop.train`."""
     run = Path(settings.run)
-    schedule = Schedule(
-        settings.steps, settings.peak_rate, settings.seed, "linear", weight_decay=1e-4, gradient_norm=1.0,
-        checkpoint_every=settings.checkpoint_steps, record_every=50,
-    )  # fmt: skip
+    schedule = settings.schedule(decay="linear", weight_decay=1e-4, gradient_norm=1.0, record_every=50)
     data = {"corpus": corpus_version(), "clip_s": TRAIN_DURATION_S, "first_clip_seed": settings.first_clip_seed}
-    data |= {"clips": settings.clips, "batch": settings.batch, "frames": settings.frames}
+    data |= {"clips": settings.clips, "batch_size": settings.batch_size, "frames": settings.frames}
     check_resumable(run, schedule, data)
     mels = mel_cache(run, settings.first_clip_seed, settings.clips, TRAIN_DURATION_S)
     vae = make_vae(seed=settings.seed).to(pick_device(settings.device))
 
     def losses(generator: torch.Generator) -> dict[str, Tensor]:
-        clips = torch.randint(len(mels), (settings.batch,), generator=generator)
-        starts = torch.randint(mels.shape[1] - settings.frames + 1, (settings.batch,), generator=generator)
+        clips = torch.randint(len(mels), (settings.batch_size,), generator=generator)
+        starts = torch.randint(mels.shape[1] - settings.frames + 1, (settings.batch_size,), generator=generator)
         crops = [mels[c, s : s + settings.frames] for c, s in zip(clips.tolist(), starts.tolist(), strict=True)]
         batch = torch.from_numpy(np.stack(crops).astype(np.float32))
-        shape = (settings.batch, LATENT_CHANNELS, settings.frames // 4, batch.shape[2] // 4)
+        shape = (settings.batch_size, LATENT_CHANNELS, settings.frames // 4, batch.shape[2] // 4)
         noise = torch.randn(shape, generator=generator)
         with torch.autocast(vae.device.type, torch.bfloat16, enabled=vae.device.type == "cuda"):
             total, l1 = vae_loss(vae, batch.to(vae.device), noise.to(vae.device))

@@ -25,7 +25,7 @@ from experiments.testbed.models.vocoder import (
     set_normalisation,
     vocoder_losses,
 )
-from experiments.testbed.training.loop import Schedule, seeded, train
+from experiments.testbed.training.loop import TrainingSettings, seeded, train
 from experiments.testbed.training.train_state import save_half
 
 EDGE_FRAMES = 4
@@ -33,25 +33,23 @@ NORMALISATION_CLIPS = 512
 
 
 @dataclass(frozen=True)
-class VocoderSettings:
-    """`run` receives checkpoint, record and weights; `cache` the renders; excerpts are `frames` mel frames long.
+class VocoderSettings(TrainingSettings):
+    """`cache` receives the renders; excerpts are `frames` mel frames long.
 
     `start` is a vocoder to start from (empty: random weights); `vae` reconstructs every other excerpt's mels.
     """
 
     run: str = "runs/testbed/vocoder"
+    steps: int = 4500
+    batch_size: int = 4
+    learning_rate: float = 2e-3
     cache: str = "runs/testbed/clips"
     clips: int = 2048
     channels: int = 256
-    steps: int = 4500
-    batch_size: int = 4
     frames: int = 40
-    learning_rate: float = 2e-3
     start: str = ""
     vae: str = ""
     stft_weight: float = 1.0
-    seed: int = 0
-    checkpoint_every: int = 100
 
 
 def draw_excerpts(
@@ -86,11 +84,7 @@ def train_vocoder(settings: VocoderSettings) -> SpeechT5HifiGan:
         inner = slice(EDGE_FRAMES * HOP, -EDGE_FRAMES * HOP)
         return vocoder_losses(audio[:, inner], model(mels)[:, inner], settings.stft_weight)
 
-    every = settings.checkpoint_every
-    schedule = Schedule(
-        settings.steps, settings.learning_rate, settings.seed,
-        weight_decay=0.0, checkpoint_every=every, record_every=every,
-    )  # fmt: skip
+    schedule = settings.schedule(weight_decay=0.0, record_every=settings.checkpoint_every)
     data = {"corpus": corpus_version(), "clips": settings.clips, "batch_size": settings.batch_size}
     data |= {"frames": settings.frames, "channels": settings.channels, "stft_weight": settings.stft_weight}
     data |= {name: _digest(folder) for name, folder in (("start", settings.start), ("vae", settings.vae)) if folder}

@@ -1,17 +1,20 @@
 """The generate stage with a fake pipeline: nothing lost, nothing twice, nothing damaged goes unnoticed."""
 
 import contextlib
+import re
 from unittest import mock
 
 import pytest
 import soundfile
 from clip_material import FakePipeline
+from listen_material import run_record
 
 from experiments.datasets.prompts import Prompt
 from experiments.matrix.clips import plan_clips
 from experiments.matrix.conditions import Condition, Method
-from experiments.matrix.shards import predicted_flops
-from experiments.records import ClipRecord, FailureRecord, of_kind, read_records
+from experiments.matrix.shards import Shard, predicted_flops
+from experiments.records import ClipRecord, FailureRecord, append_record, of_kind, read_records
+from experiments.run import say_so_far
 from experiments.stages import generate
 from experiments.stages.generate import batches, generate_clips
 from experiments.system.files import sha256_file
@@ -63,6 +66,35 @@ def test_progress_follows_the_predicted_cost_of_what_is_missing(tmp_path, monkey
     assert bars[-1].arguments[0] == short + 2 * long
     assert bars[-1].update.mock_calls == [mock.call(short), mock.call(long), mock.call(long)]
     assert bars[-1].set_description.mock_calls[-1] == mock.call("generating, 3 of 3 clips, x 4 s", refresh=False)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+def test_a_length_is_told_once_all_of_its_clips_are_there(tmp_path, batch_size):
+    """Also with batches that do not come out even: the rest of a length is made with it, not at the very end."""
+    told = {}
+    plan = plan_clips(conditions("x", "y", durations=(0.5, 1.0)), PROMPTS, [0])
+    generate_clips(
+        FakePipeline(), plan, tmp_path, "r", batch_size, False,
+        after_length=lambda duration_s: told.update({duration_s: len(read_records(tmp_path))}),
+    )  # fmt: skip
+    assert told == {0.5: 4, 1.0: 8}
+
+
+def test_the_first_table_shows_what_a_finished_length_took(tmp_path, capsys):
+    plan = conditions("x", "y", durations=(0.5, 1.0))
+    append_record(tmp_path, run_record(["a", "b"], [0.5, 1.0], {"x": "Arm X", "y": "Arm Y"}))
+    told = []
+
+    def tell(duration_s):
+        say_so_far(tmp_path, plan, Shard(), duration_s)
+        told.append(capsys.readouterr().out)
+
+    generate_clips(FakePipeline(), plan_clips(plan, PROMPTS, [0]), tmp_path, "r", after_length=tell)
+    assert "**The clips of 0.5 s are made**" in told[0]
+    assert re.search(r"\| Arm Y +\| \d", told[0])
+    assert told[1] == ""  # the report follows
+    say_so_far(tmp_path, plan, Shard(0, 2), 0.5)
+    assert capsys.readouterr().out == ""
 
 
 def test_a_bar_shows_no_more_digits_than_a_reader_wants():

@@ -269,7 +269,9 @@ def test_every_table_says_its_settings_and_only_the_notes_that_apply():
     assert [name for name, notes in said.items() if "Bold:" in notes] == ["quality"]
     assert [name for name, notes in said.items() if "Intervals: 95%" in notes] == list(said)[:3]
     bare = result_tables(Run([record, value(DENSE, low=math.nan, high=math.nan)]))
-    assert "Intervals" not in " ".join(note for table in bare for note in table.notes)
+    said = " ".join(note for table in bare for note in table.notes)
+    assert "Intervals" not in said
+    assert "Bold" not in said  # nothing can be bold without differences
 
 
 def test_equal_differences_are_said_and_not_a_power_of_zero():
@@ -400,7 +402,7 @@ def test_a_metric_of_a_users_own_is_shown_with_its_label_unit_and_direction():
 
 
 def test_what_a_preset_could_not_compute_and_whom_its_judge_does_not_know_is_said():
-    own = [run_record(["a"], [10.0]), *(clip("c", DENSE, 10.0, p, c, 0, "", b"") for p, c in CAPTIONS.items())]
+    own = [run_record(["a"], [10.0]), *(clip("c", DENSE, 10.0, p, c, 0, f"{p}.wav", b"") for p, c in CAPTIONS.items())]
     clap = value(DENSE, "clap", higher_is_better=True)
     notes = table([*own, clap]).notes
     assert "Not computed without reference audio (data.references): FAD, FAD pooled, FD, KAD, KL." in notes

@@ -159,6 +159,7 @@ def test_the_shipped_judges_are_checked_and_named(tmp_path: Path) -> None:
 
 def test_the_program_measures_every_source_and_writes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generator_quality, "tqdm", lambda x, **_: x)
+    monkeypatch.setattr(generator_quality, "TRAIN_DURATION_S", 2.56)
     settings = GeneratorSettings(prompts=2, references=4, steps=2, batch=2, out=str(tmp_path / "q.json"))
     result = measure(settings)
     assert json.loads((tmp_path / "q.json").read_text()) == json.loads(json.dumps(result))

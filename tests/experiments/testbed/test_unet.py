@@ -21,7 +21,7 @@ from experiments.testbed.training.train_unet import (
 )
 from litefocus.sites import find_sites
 
-SMALL = {"clips": 6, "frames": 16, "batch": 2, "checkpoint_steps": 2, "record_steps": 1}
+SMALL = {"clips": 6, "frames": 16, "batch_size": 2, "checkpoint_every": 2}
 
 
 def tiny_data() -> TrainingData:
@@ -102,7 +102,7 @@ def test_resnets_alone_do_not_mix_time() -> None:
 
 
 def test_noise_levels_are_stratified_and_mostly_in_the_middle() -> None:
-    settings = UnetSettings(batch=1000, middle_share=0.7)
+    settings = UnetSettings(batch_size=1000, middle_share=0.7)
     t = noise_levels(settings, torch.Generator().manual_seed(0))
     middle = ((t >= 400) & (t < 850)).float().mean().item()
     assert middle == pytest.approx(0.7 + 0.3 * 0.45, abs=0.01)
@@ -118,7 +118,7 @@ def test_a_checkpoint_of_other_settings_is_refused_and_more_steps_go_on(tmp_path
     data, settings = tiny_data(), UnetSettings(run=str(tmp_path), steps=1, **SMALL)
     train_unet(settings, data)
     with pytest.raises(ValueError, match="other settings; delete it"):
-        train_unet(replace(settings, peak_rate=0.5), data)
+        train_unet(replace(settings, learning_rate=0.5), data)
     train_unet(replace(settings, steps=2), data)
     checkpoint = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     assert checkpoint["step"] == 2

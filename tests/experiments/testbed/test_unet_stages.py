@@ -65,7 +65,7 @@ def test_the_recipe_reaches_the_stages(tmp_path: Path, monkeypatch: pytest.Monke
         monkeypatch.setattr(train_module, f"train_{name}", lambda settings, name=name: seen.update({name: settings}))
     for stage in plan(TrainSettings(root=str(tmp_path), seed=3))[:-1]:
         stage.run()
-    assert (seen["unet"].clips, seen["unet"].batch, seen["unet"].steps) == (12_000, 8, 6000)
+    assert (seen["unet"].clips, seen["unet"].batch_size, seen["unet"].steps) == (12_000, 8, 6000)
     assert (seen["classifier"].clips, seen["classifier"].steps, seen["clap"].steps) == (49_152, 6200, 2800)
     assert {settings.seed for settings in seen.values()} == {3}
     assert seen["classifier"].vae == seen["unet"].vae == str(tmp_path / "vae" / "vae")

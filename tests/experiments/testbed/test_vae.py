@@ -66,7 +66,7 @@ def test_a_checkpoint_of_other_settings_is_refused_and_more_steps_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(train_vae_module, "TRAIN_DURATION_S", 0.512)
-    settings = VaeSettings(run=str(tmp_path), clips=3, steps=1, batch=2, frames=16)
+    settings = VaeSettings(run=str(tmp_path), clips=3, steps=1, batch_size=2, frames=16)
     train_vae(settings)
     with pytest.raises(ValueError, match="other settings; delete it"):
         train_vae(replace(settings, first_clip_seed=7))
@@ -81,7 +81,7 @@ def test_mels_are_named_after_their_clips(tmp_path: Path) -> None:
 
 
 def test_killed_training_ends_with_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    small = {"clips": 3, "steps": 4, "batch": 2, "frames": 16, "checkpoint_steps": 2}
+    small = {"clips": 3, "steps": 4, "batch_size": 2, "frames": 16, "checkpoint_every": 2}
     monkeypatch.setattr(train_vae_module, "TRAIN_DURATION_S", 0.512)
     whole = train_vae(VaeSettings(run=str(tmp_path / "whole"), **small))
     original = train_vae_module.vae_loss
