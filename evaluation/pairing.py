@@ -225,7 +225,8 @@ def _audio_files(folder: Path) -> tuple[list[Path], list[str]]:
         raise FileNotFoundError(f"{folder}: no such folder of audio")
     entries = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
     audio = [path for path in entries if path.suffix.lower() in AUDIO_SUFFIXES and not path.is_dir()]
-    return audio, [f"{p.name}/" if p.is_dir() else p.name for p in entries if p not in set(audio)]
+    taken = set(audio)
+    return audio, [f"{p.name}/" if p.is_dir() else p.name for p in entries if p not in taken]
 
 
 def _prompt_of(name: str, id_pattern: str | None) -> str:
