@@ -54,6 +54,7 @@ def executed_copy(source, target):
         show(data={"image/png": PNG, "text/plain": "<Figure>"}),
         show(data={"text/markdown": "| a | b |\n|---|---|\n| 1 | *two* |"}),
         show(data={"text/html": "<style>\n\n</style><table>\n\n<tr><td>cell of pandas</td></tr></table>"}),
+        new_output("stream", name="stderr", text="a warning with a path"),
         new_output("stream", text="first line\n\n\x1b[31m<script>red</script>\x1b[0m\n"),
     ]
     nbformat.write(book, target)
@@ -129,6 +130,7 @@ def test_a_notebook_shows_its_outputs(site):
     assert 'src="01_results_0.png"' in text
     assert "<em>two</em>" in text
     assert "<td>cell of pandas</td>" in text
+    assert "a warning with a path" not in text
     assert "first line\n\n&lt;script&gt;red&lt;/script&gt;" in text
 
 

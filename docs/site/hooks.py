@@ -16,6 +16,7 @@ from notebook_page import page_of
 
 ROOT = Path(__file__).resolve().parents[2]
 BESIDE = ("results/README.md", "CONTRIBUTING.md", "CHANGELOG.md")
+SAMPLES = ("listen.html", "audio/**/*.wav", "spectrograms/**/*")
 LINK = re.compile(r"(?P<before>\]\()(?P<target>(?![a-z]+:|#|/)[^)#\s]+)(?P<after>#[^)\s]*)?(?=\))")
 logger = logging.getLogger("mkdocs.hooks.litefocus")
 
@@ -75,7 +76,7 @@ def _add_notebooks(files: Files, config: Any) -> None:
 
 def _add_samples(files: Files, config: Any) -> None:
     folder = ROOT / config.extra["samples"]
-    shown = [*folder.glob("listen.html"), *folder.glob("audio/**/*.wav"), *folder.glob("spectrograms/**/*.png")]
+    shown = [path for name in SAMPLES for path in folder.glob(name) if path.is_file()]
     if not shown:
         logger.warning("no listening page in %s: make docs makes it", config.extra["samples"])
     for path in sorted(shown):

@@ -18,6 +18,10 @@ def page_of(book: Any, stem: str) -> tuple[str, dict[str, bytes]]:
             continue
         parts.append(f"```python\n{cell.source}\n```")
         for output in cell.outputs:
+            if (
+                output.get("name") == "stderr"
+            ):  # progress bars and warnings, with paths of the machine that built the site
+                continue
             data = output.get("data", {})
             if "image/png" in data:
                 name = f"{stem}_{len(pictures)}.png"
