@@ -245,7 +245,8 @@ def test_config_overrides(capsys, override):
 
 
 GOOD = {
-    "pipeline": {"max_duration_s": 640}, "durations": [1.0], "steps": 2, "guidance": 3.5, "seeds": [0],
+    "pipeline": {"_target_": "x", "name": "x", "trained": True, "training_length_s": 10, "max_duration_s": 640},
+    "durations": [1.0], "steps": 2, "guidance": 3.5, "seeds": [0],
     "stages": ["generate"], "batch_size": 1,
 }  # fmt: skip
 
