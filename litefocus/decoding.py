@@ -58,6 +58,9 @@ def decoding_in_chunks(pipe: Any, chunks: DecodingChunks | None = None) -> Itera
     Args:
         pipe: an AudioLDM2, AudioLDM or MusicLDM pipeline.
         chunks: sizes; None takes the defaults.
+
+    Raises:
+        TypeError: a vocoder that is no HiFi-GAN, unless `chunks` leaves it out.
     """
     chunks = chunks or DecodingChunks()
     with ExitStack() as stack:
@@ -74,7 +77,15 @@ def vocoder_context(vocoder: Any) -> tuple[int, int]:
 
     Args:
         vocoder: transformers' SpeechT5HifiGan.
+
+    Raises:
+        TypeError: another vocoder, whose reach its layers do not tell.
     """
+    if not all(hasattr(vocoder, name) for name in ("conv_pre", "upsampler", "resblocks", "conv_post")):
+        raise TypeError(
+            f"got the vocoder {type(vocoder).__name__}; decoding in chunks knows SpeechT5HifiGan: give "
+            "DecodingChunks(vocoder=False), which leaves the vocoder whole"
+        )
     first, last = 0, math.prod(layer.stride[0] for layer in vocoder.upsampler) - 1
     first, last = _through(vocoder.conv_post, first, last)
     for level in reversed(range(len(vocoder.upsampler))):

@@ -200,3 +200,17 @@ def test_a_last_core_shorter_than_the_overlap_joins_the_one_before() -> None:
 def test_bad_size_is_one_clear_line(sizes: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         DecodingChunks(**sizes)  # type: ignore[arg-type]
+
+
+def test_another_vocoder_is_named_before_anything_is_replaced() -> None:
+    pipe = pipeline()
+    pipe.vocoder = torch.nn.Linear(MELS, 4)
+    decode = pipe.vae.decode
+    with (
+        pytest.raises(TypeError, match="got the vocoder Linear; decoding in chunks knows SpeechT5HifiGan"),
+        decoding_in_chunks(pipe),
+    ):
+        pass
+    assert pipe.vae.decode == decode
+    with decoding_in_chunks(pipe, DecodingChunks(vocoder=False)):
+        assert pipe.vae.decode != decode
