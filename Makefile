@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # The lock that CI uses; TORCH picks another build of torch, for example: make demo TORCH='torch>=2.13'
 TORCH ?= torch==2.13.0
-# Test processes: make test JOBS=2 halves the time on two cores, one thread each; 0 runs them in this process.
+# Test processes: make test JOBS=2 runs the tests in two, one thread each; 0 runs them in one.
 JOBS ?= 0
 PYTEST = $(if $(filter-out 0,$(JOBS)),OMP_NUM_THREADS=1) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 

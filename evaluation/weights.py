@@ -188,7 +188,15 @@ def read_state_dict(path: Path, entry: str | None = None) -> dict[str, torch.Ten
         from safetensors.torch import load_file
 
         return load_file(path)
-    checkpoint = read_checkpoint(path)
+    return state_of(read_checkpoint(path), path, entry)
+
+
+def state_of(checkpoint: Any, path: Path, entry: str | None = None) -> dict[str, torch.Tensor]:
+    """Tensors by name in a checkpoint that :func:`read_checkpoint` gave; arguments as for :func:`read_state_dict`.
+
+    Raises:
+        WeightsError: there are none at ``entry``.
+    """
     state = checkpoint if entry is None else checkpoint.get(entry) if isinstance(checkpoint, dict) else None
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         where = "its top level" if entry is None else f"{entry!r}"

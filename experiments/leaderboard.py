@@ -5,6 +5,7 @@ submitted to `results/submitted/` (docs/submit.md). `python -m experiments.readm
 """
 
 import math
+import statistics
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -98,7 +99,7 @@ def entries(run: Run) -> list[Entry]:
         return [
             Entry(row.cell.duration_s, row.arm, row.label, row.latency_s or math.nan, "step", row.speedup)
             for row in rows
-            if not row.arm.startswith(row.cell.limit) and not row.arm.endswith(AA_SUFFIX)
+            if not (row.cell.limit and row.arm.startswith(row.cell.limit)) and not row.arm.endswith(AA_SUFFIX)
         ]
     if timings := run.of_kind(TimingRecord):
         limits = {timing.limit for timing in timings}
@@ -114,11 +115,11 @@ def _clip_entries(run: Run) -> list[Entry]:
     found, clips = [], run.current_of(ClipRecord)
     for duration, method in dict.fromkeys((clip.duration_s, clip.method) for clip in clips):
         here = [clip for clip in clips if clip.duration_s == duration]
-        mine = sorted(map(loop_s, (clip for clip in here if clip.method == method)))
+        mine = statistics.median(loop_s(clip) for clip in here if clip.method == method)
         steps = next(clip.steps for clip in here if clip.method == method)
         ratio = speedup(here, method, run.baseline)
         label = run.labels.get(method, method)
-        found.append(Entry(duration, method, label, mine[len(mine) // 2], f"{steps} steps", ratio))
+        found.append(Entry(duration, method, label, mine, f"{steps} steps", ratio))
     return found
 
 

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 import yaml
-from chromium import EXECUTABLE, Chromium
+from chromium import Chromium, needs_chromium
 
 ROOT = Path(__file__).resolve().parents[1]
 EXTRA = ("mkdocs", "material", "mkdocstrings", "nbformat")
@@ -181,7 +181,7 @@ def address(site):
 
 @needs_extra
 @pytest.mark.slow
-@pytest.mark.skipif(EXECUTABLE is None, reason="no chromium on this machine (Debian: apt-get install chromium)")
+@needs_chromium
 def test_pages_in_a_browser_fit_a_phone_and_ask_this_server_alone(address, tmp_path):
     browser = Chromium(tmp_path / "profile", 390, 844, touch=True)
     try:

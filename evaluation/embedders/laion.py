@@ -16,8 +16,7 @@ import torch
 from torch import nn
 
 from evaluation.embedders.clap import INDEX_BUFFERS, ClapEmbedder, from_folder, refuse_fusion, tells_captions_apart
-from evaluation.embedders.network import hash_weights
-from evaluation.embedders.protocol import identity_of
+from evaluation.embedders.network import TextNetworkEmbedder
 from evaluation.embedders.spectrogram import take_stored_stft
 from evaluation.weights import WeightsError, WeightSource, find_weights, load_exactly, read_state_dict
 
@@ -49,7 +48,7 @@ _FILTER_TOLERANCE = 1e-5
 _HEADS_OF_LAYER = (4, 8, 16, 32)
 
 
-class LaionClapEmbedder(ClapEmbedder):
+class LaionClapEmbedder(TextNetworkEmbedder, ClapEmbedder):
     """Audio and text embeddings from a LAION checkpoint without fusion.
 
     Args:
@@ -87,16 +86,6 @@ class LaionClapEmbedder(ClapEmbedder):
 
         folder = find_weights(self._tokenizer)
         return tells_captions_apart(from_folder(AutoTokenizer, folder), folder)
-
-    @property
-    def sources(self) -> tuple[WeightSource | str | Path, ...]:
-        """The checkpoint and the tokenizer."""
-        return self.source, self._tokenizer
-
-    @cached_property
-    def identity(self) -> str:
-        """Hash of the checkpoint, the tokenizer, the front end and the precision."""
-        return identity_of(super().identity, hash_weights(find_weights(self._tokenizer)))
 
     def _load(self, path: Path) -> nn.Module:
         from transformers import ClapModel

@@ -18,9 +18,9 @@ import torch
 from torch import nn
 
 from evaluation.embedders.clap import from_folder, tells_captions_apart
-from evaluation.embedders.network import NetworkEmbedder, hash_weights
+from evaluation.embedders.network import TextNetworkEmbedder
 from evaluation.embedders.packages import load_package
-from evaluation.embedders.protocol import Array, Output, identity_of, same_length_batches
+from evaluation.embedders.protocol import Array, Output, same_length_batches
 from evaluation.weights import WeightSource, find_weights, load_exactly, read_state_dict
 
 TOKENIZER = WeightSource("weights.gpt2", "gpt2", "the Hugging Face hub, gpt2", "MIT")
@@ -31,7 +31,7 @@ _END = " <|endoftext|>"
 _MASKS = re.compile(r"\.attn\.(masked_)?bias$")
 
 
-class MsClapEmbedder(NetworkEmbedder):
+class MsClapEmbedder(TextNetworkEmbedder):
     """Audio and text embeddings (1024-d, not of unit length, as the package gives them).
 
     Args:
@@ -56,16 +56,6 @@ class MsClapEmbedder(NetworkEmbedder):
     def max_samples(self) -> int:
         """10 s, of which the first 7 s count."""
         return _LONGEST_S * _RATE
-
-    @property
-    def sources(self) -> tuple[WeightSource | str | Path, ...]:
-        """The checkpoint and the tokenizer."""
-        return self.source, self._tokenizer
-
-    @cached_property
-    def identity(self) -> str:
-        """Hash of the checkpoint, the tokenizer, the front end and the precision."""
-        return identity_of(super().identity, hash_weights(find_weights(self._tokenizer)))
 
     @cached_property
     def tokenizer(self) -> Any:

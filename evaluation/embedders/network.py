@@ -118,6 +118,22 @@ class NetworkEmbedder(ABC):
         """(B, S) float32 to one tensor (B, ...) per output."""
 
 
+class TextNetworkEmbedder(NetworkEmbedder):
+    """A network whose tokenizer is published apart from its checkpoint; the identity covers both."""
+
+    _tokenizer: WeightSource | str | Path
+
+    @property
+    def sources(self) -> tuple[WeightSource | str | Path, ...]:
+        """The checkpoint and the tokenizer."""
+        return self.source, self._tokenizer
+
+    @cached_property
+    def identity(self) -> str:
+        """Hash of the checkpoint, the tokenizer, the front end and the precision."""
+        return identity_of(super().identity, hash_weights(find_weights(self._tokenizer)))
+
+
 def hash_weights(path: Path) -> str:
     """Hash of a file, or of the names and contents of the files in a model folder. WeightsError where neither is.
 

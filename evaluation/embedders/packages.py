@@ -22,7 +22,7 @@ from evaluation.embedders.network import NetworkEmbedder
 from evaluation.embedders.protocol import Array, Output
 from evaluation.embedders.vggish import MIN_SAMPLES
 from evaluation.registry import AXES
-from evaluation.weights import WeightsError, load_exactly, read_checkpoint, read_state_dict
+from evaluation.weights import WeightsError, load_exactly, read_checkpoint, read_state_dict, state_of
 
 _HTSAT_BASE_WIDTH = 128
 _CLAP_RATE, _CLAP_SAMPLES = 48_000, 480_000
@@ -174,8 +174,8 @@ class PackageAestheticsEmbedder(NetworkEmbedder):
 
     def _load(self, path: Path) -> nn.Module:
         module = load_package("audiobox_aesthetics.model.aes", "audiobox-aesthetics")
-        state = read_state_dict(path, entry="state_dict")
         checkpoint = read_checkpoint(path)
+        state = state_of(checkpoint, path, entry="state_dict")
         try:
             options = {name: checkpoint["model_cfg"][name] for name in _AESTHETICS_OPTIONS}
             targets = {axis: checkpoint["target_transform"][axis] for axis in AXES}

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as nn
+import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
@@ -56,7 +56,7 @@ class _FusedAttention(TorchFunctionMode):
     """Attention that makes its output and no scores, as fused kernels do; without weights there is no kernel to ask."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is nn.scaled_dot_product_attention:
+        if func is F.scaled_dot_product_attention:
             query, _, value = args[:3] if len(args) > 2 else (args + tuple(kwargs.values()))[:3]
             return query.new_empty(*query.shape[:-1], value.shape[-1])
         return func(*args, **(kwargs or {}))

@@ -105,7 +105,7 @@ def test_every_builder_builds(tmp_path, monkeypatch):
         "cnn14_32k": "cnn14-32k", "ast": "ast", "clap": "clap",
         "clap_laion": "clap-laion", "clap_music_speech": "clap-laion", "package_passt": "passt",
         "package_vggish": "torchvggish", "package_clap": "laion-clap",
-            "aesthetics": "audiobox-aesthetics", "ms_clap": "ms-clap",
+        "aesthetics": "audiobox-aesthetics", "ms_clap": "ms-clap",
     }  # fmt: skip
     assert isinstance(built["clap_laion"], LaionClapEmbedder)
     assert built["clap_laion"].int16

@@ -10,7 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 EXECUTABLE = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+needs_chromium = pytest.mark.skipif(
+    EXECUTABLE is None, reason="no chromium on this machine (Debian: apt-get install chromium)"
+)
 FLAGS = (
     "--headless=new",
     "--no-sandbox",

@@ -56,7 +56,7 @@ def test_the_newest_value_counts_and_the_course_within_a_clip_stands_apart(tmp_p
 def test_frames_agree_with_the_tables(tmp_path):
     make_run(tmp_path, {"a": "Rain"}, [5.0, 10.0])
     frames = experiments.frames(tmp_path)
-    rows = quality_rows(Run(read_records(tmp_path)), "strict")
+    rows = quality_rows(Run.load(tmp_path), "strict")
     shown = {(r.duration_s, r.method, m): v.value for r in rows for m, v in r.metrics.items()}
     framed = frames.metrics.set_index(["duration_s", "method", "metric"])["value"].to_dict()
     assert framed == shown
@@ -71,7 +71,7 @@ def test_frames_have_the_intervals_that_the_tables_print(tmp_path, scored):
     for record in records:
         append_record(tmp_path, record)
     frames = experiments.frames(tmp_path)
-    rows = quality_rows(Run(read_records(tmp_path)), "strict")
+    rows = quality_rows(Run.load(tmp_path), "strict")
     shown = {(r.method, m): (v.low, v.high) for r in rows for m, v in r.metrics.items()}
     framed = {(row.method, row.metric): (row.low, row.high) for row in frames.metrics.itertuples()}
     assert framed.keys() == shown.keys()

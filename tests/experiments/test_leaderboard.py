@@ -43,6 +43,11 @@ def test_a_submitted_record_file_appears_in_the_document(tmp_path):
     assert (lite["commit"], lite["date"]) == ("0123456789ab", "2026-11-23")
 
 
+def test_a_benchmark_without_a_limit_keeps_its_methods(tmp_path):
+    submit(tmp_path, replace(timed(dense=[4.0], litefocus=[2.0]), limit=""))
+    assert {row["method"] for row in shown(tmp_path)} == {"dense", "litefocus"}
+
+
 @pytest.mark.parametrize(
     ("margins", "number", "said"),
     [

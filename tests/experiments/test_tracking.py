@@ -71,7 +71,7 @@ def test_what_was_sent_offline_reads_back(run_dir, capsys):
     track(run_dir, config(tags=["pilot", 7], notes="mine"))
     run, rows, totals = read_back(run_dir)
     assert (run.run_id, run.run_group, run.project, run.display_name) == (
-        tracking_id(Run(read_records(run_dir))),
+        tracking_id(Run.load(run_dir)),
         "sweep",
         "litefocus",
         "synthetic",
@@ -120,9 +120,9 @@ def test_tracking_again_replaces_and_doubles_nothing(run_dir):
     track(run_dir, config())
     run, again, _ = read_back(run_dir)
     (folder,) = run_dir.glob("wandb/offline-run-*")
-    assert folder.name.endswith(tracking_id(Run(read_records(run_dir))))
+    assert folder.name.endswith(tracking_id(Run.load(run_dir)))
     assert [row["_step"] for row in again] == [row["_step"] for row in once] == list(range(len(once)))
-    assert run.run_id == tracking_id(Run(read_records(run_dir)))
+    assert run.run_id == tracking_id(Run.load(run_dir))
 
 
 def test_numbers_of_a_csv_are_numbers_and_texts_are_texts():

@@ -61,7 +61,7 @@ def cell(prompt_id="a", duration=1.0, method="dense", seed=0):
 def test_every_cell_asked_for_is_a_clip_or_a_gap_with_its_reason(tmp_path):
     make_run(tmp_path, {"a": "Rain", "b": "Wind"}, [1.0], skip=[("a", 1.0, "dense")], fail=[("b", 1.0, "litefocus")])
     (tmp_path / "audio/focus_only_1s_2steps_g3.5/a_0.wav").unlink()
-    grid = gather(Run(read_records(tmp_path), tmp_path))
+    grid = gather(Run.load(tmp_path))
     assert grid.gaps == {
         cell("a"): UNFINISHED,
         cell("a", method="focus_only"): "the audio file is not in this copy of the run",

@@ -1,17 +1,14 @@
 """The listening page in a real headless Chromium, opened from a file."""
 
 import pytest
-from chromium import EXECUTABLE, Chromium
+from chromium import needs_chromium
 from listen_material import clip, make_run, run_record, tone_wav
 
 from experiments.listen.page import write_listening_page
 from experiments.records import append_record
 from experiments.share import share
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(EXECUTABLE is None, reason="no chromium on this machine (Debian: apt-get install chromium)"),
-]
+pytestmark = [pytest.mark.slow, needs_chromium]
 
 CAPTIONS = {
     "rain": "Rain on a roof",
@@ -27,13 +24,6 @@ def run_dir(tmp_path_factory):
     make_run(folder, CAPTIONS, [2.0, 4.0], skip=[("rtl", 4.0, "focus_only")], fail=[("rain", 4.0, "litefocus")])
     write_listening_page(folder)
     return folder
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory):
-    browser = Chromium(tmp_path_factory.mktemp("profile"))
-    yield browser
-    browser.close()
 
 
 @pytest.fixture

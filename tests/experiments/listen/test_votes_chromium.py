@@ -7,7 +7,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from chromium import EXECUTABLE, Chromium
+from chromium import needs_chromium
 from listen_material import METHODS, make_run
 from scipy.stats import norm
 
@@ -17,10 +17,7 @@ from evaluation.listening.votes import read_votes
 from experiments.listen.page import write_listening_page
 from experiments.share import share
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(EXECUTABLE is None, reason="no chromium on this machine (Debian: apt-get install chromium)"),
-]
+pytestmark = [pytest.mark.slow, needs_chromium]
 CAPTIONS = {f"p{number}": f"Sound {number}" for number in range(4)}
 
 
@@ -30,13 +27,6 @@ def run_dir(tmp_path_factory):
     make_run(folder, CAPTIONS, [0.4, 0.6], fail=[("p0", 0.6, "litefocus")])
     write_listening_page(folder)
     return folder
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory):
-    browser = Chromium(tmp_path_factory.mktemp("profile"))
-    yield browser
-    browser.close()
 
 
 @pytest.fixture
