@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 
 import pandas as pd
 import pytest
@@ -50,9 +51,21 @@ def test_starts_say_where_and_at_which_commit(results):
     assert json.loads(start["config"])["durations"] == [0.1]
 
 
-def test_the_files_and_their_croissant_description_agree(results, tmp_path):
-    mlcroissant = pytest.importorskip("mlcroissant", reason="needs the extra dataset")
+@pytest.fixture
+def mlcroissant():
+    """The package, its log handler kept from closing the stream on which pytest captures.
+
+    absl, which it imports, closes the stderr of its import as soon as logging is configured anew and stderr is another.
+    """
+    package = pytest.importorskip("mlcroissant", reason="needs the extra dataset")
     pytest.importorskip("pyarrow", reason="needs the extra dataset")
+    from absl import logging
+
+    logging.get_absl_handler().python_handler.setStream(sys.__stderr__)
+    return package
+
+
+def test_the_files_and_their_croissant_description_agree(results, tmp_path, mlcroissant):
     rows = write_dataset(results, tmp_path / "set")
     described = mlcroissant.Dataset(tmp_path / "set" / "croissant.json")
     assert {record_set.id for record_set in described.metadata.record_sets} == set(rows)
