@@ -1,11 +1,11 @@
-"""Context managers that say so when they are made and never entered, as `lite_focus(pipe)` without `with`."""
+"""Context managers: such as say when they were made and never entered, and one that replaces a single method."""
 
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import wraps
 from types import TracebackType
-from typing import Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 Arguments = ParamSpec("Arguments")
 Value = TypeVar("Value")
@@ -51,3 +51,17 @@ def entered_context(
         return _Context(function.__name__, make(*args, **kwargs))
 
     return context
+
+
+@contextmanager
+def replaced(owner: Any, name: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Iterator[None]:
+    """`owner.name` is `wrap(owner.name)` inside the context. Contexts nest; leave them in the reverse order."""
+    had, before = name in vars(owner), getattr(owner, name)
+    setattr(owner, name, wrap(before))
+    try:
+        yield
+    finally:
+        if had:
+            setattr(owner, name, before)
+        else:
+            delattr(owner, name)

@@ -18,7 +18,7 @@ FLOOR = {folder: number for number, floor in enumerate(FLOORS) for folder in flo
 TESTBED_ORDER = ["corpus", "models", "plugin", "training", "assessment"]
 MOST_FILES, MOST_LINES, MOST_FUNCTION_LINES = 14, 300, 60
 # Not divided into folders yet.
-FLAT = {"evaluation", "evaluation/embedders", "litefocus"}
+FLAT = {"evaluation", "evaluation/embedders"}
 
 
 def name_of(path):

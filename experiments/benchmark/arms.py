@@ -24,7 +24,7 @@ from experiments.methods.baselines import NaiveSite, ValueSite
 from experiments.pipelines.pipeline import Pipeline
 from experiments.stages.timing import unet_step
 from litefocus import TokenGrid
-from litefocus.levers import compile_blocks
+from litefocus.levers.optimize import compile_blocks
 from litefocus.processor import SelfAttentionProcessor
 from litefocus.reference import reference_attention
 from litefocus.sites import find_sites

@@ -22,7 +22,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from experiments.pipelines.pipeline import DTYPES, Pipeline
 from experiments.system.memory import GIB
 from litefocus.cost import text_inputs
-from litefocus.decoding import DecodingChunks, decoding_in_chunks
+from litefocus.long_audio.decoding import DecodingChunks, decoding_in_chunks
 
 SHARE_FREE, GIB_FREE = 0.15, 1.0
 BATCHES = (64, 32, 16, 8, 4, 2, 1)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from experiments.methods.step_clock import Kept, StepClock
-from litefocus.replace import replaced
+from litefocus.context import replaced
 from litefocus.sites import find_sites
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from experiments.methods.step_clock import Kept, StepClock
-from litefocus.replace import replaced
+from litefocus.context import replaced
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from litefocus.replace import replaced
+from litefocus.context import replaced
 from litefocus.sites import find_unet
 
 

@@ -24,7 +24,7 @@ from experiments.datasets.prompts import Prompt
 from experiments.pipelines.revisions import COMMIT, WHAT_TO_SAVE
 from experiments.system.files import sha256_file
 from experiments.system.seeds import noise_generator
-from litefocus.decoding import DecodingChunks, decoding_in_chunks
+from litefocus.long_audio.decoding import DecodingChunks, decoding_in_chunks
 from litefocus.repair import repair_pipeline
 
 logger = logging.getLogger(__name__)

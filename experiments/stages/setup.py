@@ -36,7 +36,7 @@ from experiments.system.cli import CONF_DIR, check_overrides, one_line_errors, p
 from experiments.system.environment import describe
 from experiments.system.memory import keep_freed_memory
 from experiments.system.private import public_overrides, publishable, without_environment
-from litefocus.decoding import DecodingChunks
+from litefocus.long_audio.decoding import DecodingChunks
 
 logger = logging.getLogger(__name__)
 

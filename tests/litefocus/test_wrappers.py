@@ -16,7 +16,7 @@ from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from litefocus import LiteFocusConfig, disable_lite_focus, inject_lite_focus, lite_focus, lite_focus_state
-from litefocus.levers import optimize
+from litefocus.levers.optimize import optimize
 from litefocus.sites import find_unet
 
 CONFIG = LiteFocusConfig(sparse_ratio=0.3)

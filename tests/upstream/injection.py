@@ -16,7 +16,7 @@ from transformers import AutoTokenizer, ClapConfig, ClapFeatureExtractor, Robert
 
 from experiments.testbed.models.text import make_roberta_tokenizer, make_t5_tokenizer
 from litefocus import LiteFocusConfig, disable_lite_focus, inject_lite_focus, lite_focus_state, repair_pipeline
-from litefocus.windows import inject_exact_windows
+from litefocus.long_audio.windows import inject_exact_windows
 
 CAPTIONS = ["a hammer hitting a wooden surface", "egg cracking", "this is a negative prompt", "a brown cat"]
 # Classes from which the tests ask for tiny files of the hub, and what they get instead.

@@ -22,7 +22,7 @@ from experiments.testbed.models.mel import log_mel
 from experiments.testbed.models.vae import encode_mel
 from experiments.testbed.plugin.load import load_on_cpu
 from experiments.testbed.training.train_state import append_record
-from litefocus.decoding import DecodingChunks, decoding_in_chunks
+from litefocus.long_audio.decoding import DecodingChunks, decoding_in_chunks
 
 OVERLAPS = (1, 8, 16, 32, 64)
 

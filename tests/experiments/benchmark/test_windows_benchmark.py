@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from experiments.benchmark import windows
 from experiments.records import CellRecord, RoundRecord, RunRecord, of_kind, read_records
 from experiments.system.cli import CONF_DIR
-from litefocus.windows import BandMask
+from litefocus.long_audio.windows import BandMask
 
 TINY = {
     "same": [

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from litefocus.levers import LEVERS
-from litefocus.packed import unavailable
+from litefocus.levers.optimize import LEVERS
+from litefocus.levers.packed import unavailable
 
 EAGER = tuple(lever for lever in LEVERS if lever != "compiled_blocks")
 needs_packing = pytest.mark.skipif(bool(unavailable(torch.zeros(1))), reason=unavailable(torch.zeros(1)))

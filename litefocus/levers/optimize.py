@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from litefocus.context import entered_context
-from litefocus.fused import (
+from litefocus.levers.fused import (
     BuildLinear,
     ChannelsLastConvolution,
     FusedAttention,
@@ -31,7 +31,7 @@ from litefocus.fused import (
     is_plain,
     is_projected_by_convolutions,
 )
-from litefocus.packed import PackedLinear, PlainLinear, unavailable
+from litefocus.levers.packed import PackedLinear, PlainLinear, unavailable
 from litefocus.sites import find_unet
 
 DEFAULT_LEVERS = ("token_projections", "fused_attention", "fused_feed_forward", "packed_linears", "phased_upsampling")

@@ -15,10 +15,11 @@ from diffusers.training_utils import EMAModel
 from levers_material import EAGER, named, needs_packing
 
 import litefocus
-from litefocus import LiteFocusConfig, disable_lite_focus, fused, inject_lite_focus
-from litefocus.fused import GatedFeedForward, PhasedUpsampling
-from litefocus.levers import DEFAULT_LEVERS, compile_blocks, optimize, optimized, restore
-from litefocus.packed import PackedLinear, PlainLinear
+from litefocus import LiteFocusConfig, disable_lite_focus, inject_lite_focus
+from litefocus.levers import fused
+from litefocus.levers.fused import GatedFeedForward, PhasedUpsampling
+from litefocus.levers.optimize import DEFAULT_LEVERS, compile_blocks, optimize, optimized, restore
+from litefocus.levers.packed import PackedLinear, PlainLinear
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 

@@ -19,10 +19,9 @@ import torch.nn.functional as F
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from litefocus.band import band_attention
-from litefocus.context import entered_context
-from litefocus.replace import replaced
-from litefocus.windows import parts_of
+from litefocus.context import entered_context, replaced
+from litefocus.long_audio.band import band_attention
+from litefocus.long_audio.windows import parts_of
 
 _ATTENTIONS = ("StableAudio3SelfAttention", "AceStepAttention")
 

@@ -1,4 +1,4 @@
-"""What the levers (`litefocus.levers`) put in place of a module's forward: the same function in fewer passes.
+"""What the levers (`litefocus.levers.optimize`) put in place of a module's forward: the same function in fewer passes.
 
 Shapes: B batch, N = T * F tokens, T time frames, F frequency bins, C channels, L text tokens, I and O layer widths.
 """
@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from litefocus.packed import PackedLinear, PlainLinear
+from litefocus.levers.packed import PackedLinear, PlainLinear
 
 Linear = PackedLinear | PlainLinear
 BuildLinear = Callable[[torch.Tensor, torch.Tensor | None], Linear]

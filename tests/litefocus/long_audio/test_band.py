@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from litefocus.band import band_attention
+from litefocus.long_audio.band import band_attention
 from litefocus.reference import reference_band_attention
 
 

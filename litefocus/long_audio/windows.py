@@ -20,8 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from litefocus.band import band_attention
 from litefocus.context import entered_context
+from litefocus.long_audio.band import band_attention
 
 _ATTRIBUTE = "_litefocus_windows"
 

@@ -8,7 +8,7 @@ from diffusers import AutoencoderSAME, StableAudio3DiTModel
 from windowed_models import ace_step, denoise
 
 from litefocus import approximate_full_layers, exact_windows
-from litefocus.full_layers import _Rule
+from litefocus.long_audio.full_layers import _Rule
 
 
 def dense(query: Any, key: Any, value: Any, count: Any) -> Any:

@@ -12,7 +12,7 @@ from diffusers.models.transformers import ace_step_transformer
 from windowed_models import ace_step, denoise
 
 from litefocus import disable_exact_windows, exact_windows, inject_exact_windows
-from litefocus.windows import BandMask, rebound
+from litefocus.long_audio.windows import BandMask, rebound
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from conftest import Run
 from levers_material import EAGER, named, needs_packing
 
 from litefocus import inject_lite_focus
-from litefocus.levers import DEFAULT_LEVERS, optimize, optimized, restore
-from litefocus.replace import replaced
+from litefocus.context import replaced
+from litefocus.levers.optimize import DEFAULT_LEVERS, optimize, optimized, restore
 from litefocus.sites import find_sites
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
@@ -116,7 +116,7 @@ def test_a_lever_over_ours_comes_off_first(audioldm2_unet: Any, run: Run) -> Non
 @needs_packing
 def test_an_error_leaves_no_lever_half_on(audioldm2_unet: Any, run: Run, monkeypatch: Any) -> None:
     before, state = run(audioldm2_unet), named(audioldm2_unet)
-    monkeypatch.setattr("litefocus.levers.PhasedUpsampling", lambda module: 1 / 0)
+    monkeypatch.setattr("litefocus.levers.optimize.PhasedUpsampling", lambda module: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         optimize(audioldm2_unet)
     assert named(audioldm2_unet) == state

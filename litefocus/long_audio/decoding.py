@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from litefocus.replace import replaced
+from litefocus.context import replaced
 
 
 @dataclass(frozen=True)

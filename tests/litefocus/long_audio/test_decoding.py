@@ -9,7 +9,7 @@ import torch
 from diffusers import AutoencoderKL
 from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
-from litefocus.decoding import DecodingChunks, cores, decoding_in_chunks, fade, vocoder_context
+from litefocus.long_audio.decoding import DecodingChunks, cores, decoding_in_chunks, fade, vocoder_context
 
 MELS = 8
 PUBLISHED = {

@@ -1,0 +1,1 @@
+"""Exact speed-ups of everything around the attention sites."""

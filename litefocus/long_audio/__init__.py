@@ -1,0 +1,1 @@
+"""What serves long clips beside LiteFocus: exact windows of today's models, their full layers, decoding in chunks."""
