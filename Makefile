@@ -115,6 +115,6 @@ $(PUBLISHED)/.installed: constraints-published.txt
 	$(PYTHON) -m venv $(PUBLISHED)
 	$(PUBLISHED)/bin/pip install -q -c constraints-published.txt torch torchvision torchaudio
 	$(PUBLISHED)/bin/pip install -q -c constraints-published.txt laion-clap frechet-audio-distance torchvggish hear21passt audiobox-aesthetics hydra-core soxr pytest
-	# It asks for transformers 4, which only its wrapper needs: evaluation/embedders/ms_clap.py takes its networks.
+	# It asks for transformers 4, which only its wrapper needs: evaluation/embedders/networks/ms_clap.py takes its networks.
 	$(PUBLISHED)/bin/pip install -q --no-deps -c constraints-published.txt msclap
 	touch $@

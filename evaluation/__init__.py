@@ -13,13 +13,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from evaluation.bootstrap import Interval, bootstrap_interval
-    from evaluation.clap_score import clap_score
     from evaluation.evaluate import evaluate
-    from evaluation.fad import frechet_distance
-    from evaluation.fad_infinity import fad_infinity
-    from evaluation.kad import kernel_audio_distance
-    from evaluation.kl import kl_divergence
+    from evaluation.metrics.clap_score import clap_score
+    from evaluation.metrics.fad import frechet_distance
+    from evaluation.metrics.fad_infinity import fad_infinity
+    from evaluation.metrics.kad import kernel_audio_distance
+    from evaluation.metrics.kl import kl_divergence
+    from evaluation.statistics.bootstrap import Interval, bootstrap_interval
 
 __all__ = [
     "Interval",
@@ -33,23 +33,23 @@ __all__ = [
 ]
 
 _HOME = {
-    "Interval": "bootstrap",
-    "bootstrap_interval": "bootstrap",
-    "clap_score": "clap_score",
+    "Interval": "statistics.bootstrap",
+    "bootstrap_interval": "statistics.bootstrap",
+    "clap_score": "metrics.clap_score",
     "evaluate": "evaluate",
-    "fad_infinity": "fad_infinity",
-    "frechet_distance": "fad",
-    "kernel_audio_distance": "kad",
-    "kl_divergence": "kl",
+    "fad_infinity": "metrics.fad_infinity",
+    "frechet_distance": "metrics.fad",
+    "kernel_audio_distance": "metrics.kad",
+    "kl_divergence": "metrics.kl",
 }
 
 
 class _Package(ModuleType):
     """Resolves public names on first use and keeps them.
 
-    Importing a submodule binds it on its package, so ``evaluation.clap_score`` would turn from the function into
-    the module of the same name as soon as anything imported the latter. Here a public name is always the function;
-    ``from evaluation.clap_score import ...`` reaches into the module as usual.
+    Importing a submodule binds it on its package, so ``evaluation.evaluate`` would turn from the function into the
+    module of the same name as soon as anything imported the latter. Here a public name is always the function;
+    ``from evaluation.evaluate import ...`` reaches into the module as usual.
     """
 
     def __getattr__(self, name: str) -> Any:

@@ -127,7 +127,7 @@ def options_of(config: DictConfig) -> dict[str, Any]:
     """Keyword arguments of ``evaluate`` out of a configuration: lists split, embedders and labels instantiated."""
     from hydra.utils import instantiate
 
-    from evaluation.options import check_options
+    from evaluation.run.options import check_options
 
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
@@ -144,7 +144,7 @@ def options_of(config: DictConfig) -> dict[str, Any]:
 
 
 def _agreement(words: Sequence[str]) -> str:
-    from evaluation.agreement import agreement_of_records, agreement_table
+    from evaluation.results.agreement import agreement_of_records, agreement_table
 
     if len(words) > 1:
         other = next((word for word in words if not word.startswith("agreement=")), words[1])

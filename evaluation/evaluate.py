@@ -13,19 +13,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from evaluation.embed import EmbeddedSet, embed_files
 from evaluation.embedders.protocol import Embedder
-from evaluation.floors import BAND_LIMIT_HZ, band_limit_floor, needs_band_limit, reference_floors, text_floors
+from evaluation.embedding.embed import EmbeddedSet, embed_files
+from evaluation.embedding.preprocessing import Preprocessing, band_limited
+from evaluation.files.names import title_of
+from evaluation.files.pairing import Pairing, common_clips, pair_folders
 from evaluation.material import Material
-from evaluation.names import title_of
-from evaluation.options import check_options
-from evaluation.pairing import Pairing, common_clips, pair_folders
-from evaluation.preprocessing import Preprocessing, band_limited
 from evaluation.presets import Preset, Role
-from evaluation.registry import METRICS
-from evaluation.results import Evaluation, MetricResult, stamped
-from evaluation.scorer import Scorer, embed_clip_captions, make_scorer, score_folder, score_with_material
-from evaluation.scoring import FolderScore, compare
+from evaluation.results.result import Evaluation, MetricResult, stamped
+from evaluation.run.options import check_options
+from evaluation.run.scorer import Scorer, embed_clip_captions, make_scorer, score_folder, score_with_material
+from evaluation.scoring.floors import BAND_LIMIT_HZ, band_limit_floor, needs_band_limit, reference_floors, text_floors
+from evaluation.scoring.intervals import FolderScore, compare
+from evaluation.scoring.registry import METRICS
 
 logger = logging.getLogger(__name__)
 
@@ -48,12 +48,12 @@ def evaluate(
     Args:
         reference: folder of references; None if no metric needs one.
         generated: folder of generated clips.
-        captions: a file (see ``evaluation.captions``) or id to caption; None if no metric needs them.
+        captions: a file (see ``evaluation.files.captions``) or id to caption; None if no metric needs them.
         preset: the protocol, see ``evaluation.presets``.
         baseline: another folder of generated clips with the same names; adds paired differences against it. With
             ``strict=False`` both folders are scored on the clips that both have.
-        id_pattern: see :func:`evaluation.pairing.pair_folders`.
-        strict: see :func:`evaluation.pairing.pair_folders`.
+        id_pattern: see :func:`evaluation.files.pairing.pair_folders`.
+        strict: see :func:`evaluation.files.pairing.pair_folders`.
         paired: False compares the folder with a background set: every reference counts, whatever the files are
             called, and metrics that need a reference for each clip are left out.
         floors: whether to compute floors too (they embed nothing but references).

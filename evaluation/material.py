@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.bootstrap import Array
-from evaluation.embed import SAMPLES, EmbeddedSet
 from evaluation.embedders.protocol import Output
-from evaluation.hit_rate import ClipLabels
-from evaluation.pairing import Clip
+from evaluation.embedding.embed import SAMPLES, EmbeddedSet
+from evaluation.files.pairing import Clip
+from evaluation.metrics.hit_rate import ClipLabels
 from evaluation.presets import Preset, Role
+from evaluation.statistics.bootstrap import Array
 
 
 @dataclass(frozen=True)

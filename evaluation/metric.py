@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args, 
 
 from numpy.typing import NDArray
 
+from evaluation.results.result import DRIFT, FLOOR, SLOPE, MetricResult
+
 if TYPE_CHECKING:
     from evaluation.material import Material
-    from evaluation.results import MetricResult
 
 Array = NDArray[Any]
 PositionStatistic = Callable[[Array, int], float]
 # windows: clips of several; windows_of_each: none of a single one; equal_windows: as many of each clip.
 Need = Literal["reference", "pairs", "captions", "labels", "windows", "windows_of_each", "equal_windows"]
-# Derived names, which no metric may take.
-DRIFT, SLOPE, FLOOR = "_drift", "_slope", "floor_"
 
 
 @runtime_checkable

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from evaluation.clap_score import SEVERAL_CAPTIONS, SeveralCaptions
-from evaluation.kl import Direction, Pooling
-from evaluation.preprocessing import Preprocessing
+from evaluation.embedding.preprocessing import Preprocessing
+from evaluation.metrics.clap_score import SEVERAL_CAPTIONS, SeveralCaptions
+from evaluation.metrics.kl import Direction, Pooling
 
 # Which features: of frames, of a classifier, of audio and text alike, or a name that a user's own metric gives.
 Role = str
@@ -40,7 +40,7 @@ class Preset:
         crop_seeds: seeds of the random window, one score each; used with ``cut="random"`` only.
         reference_windows: "first" compares every window with the reference's first one; "aligned" compares window k
             with window k of a reference of equal length.
-        kl_direction, kl_eps, kl_pooling: see ``evaluation.kl``.
+        kl_direction, kl_eps, kl_pooling: see ``evaluation.metrics.kl``.
         is_splits: parts of the inception score.
         candidates: clips of a prompt among which the one that CLAP likes best counts; 1 counts every clip.
         several_captions: which of a clip's captions counts for CLAP; None where a clip has one.

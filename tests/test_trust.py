@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from evaluation import weights
+from evaluation.embedders import weights
 from experiments.datasets.prompts import AUDIOCAPS_SHA256
 from experiments.system.download import fetch
 
@@ -17,7 +17,7 @@ SOURCES = sorted(path for name in ("litefocus", "evaluation", "experiments") for
 UNSAFE_MODULES = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "jsonpickle"}
 UNSAFE_NAMES = {"eval", "exec", "compile", "__import__"}
 # The modules that may reach the network; each checks what it gets.
-NETWORK = {"experiments/system/download.py", "evaluation/weights.py"}
+NETWORK = {"experiments/system/download.py", "evaluation/embedders/weights.py"}
 SHA256 = re.compile(r"[0-9a-f]{64}")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -87,7 +87,7 @@ def test_only_the_checked_downloaders_reach_the_network():
 
 
 def test_every_published_file_is_pinned_or_not_fetched():
-    """A source without a hash is refused before the network (tests/evaluation/test_weights.py); the others have one."""
+    """A source without a hash is refused before the network (test_weights.py); the others have one."""
     sources = [value for value in vars(weights).values() if isinstance(value, weights.WeightSource)]
     assert len(sources) >= 5
     assert [s.filename for s in sources if s.sha256 is not None and not SHA256.fullmatch(s.sha256)] == []

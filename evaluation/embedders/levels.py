@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from evaluation.embedders.protocol import Array, Features, Output, check_waveforms, identity_of
-from evaluation.longform import level_dbfs, silence_ratio
+from evaluation.metrics.longform import level_dbfs, silence_ratio
 
 _RATE = 16_000
 _FRAME_SAMPLES = _RATE // 10

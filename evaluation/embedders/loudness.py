@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.signal import lfilter
 
-from evaluation.bootstrap import Array
 from evaluation.embedders.protocol import Features, Output, check_waveforms, identity_of
+from evaluation.statistics.bootstrap import Array
 
 RATE = 48_000
 SILENT_LUFS = -70.0

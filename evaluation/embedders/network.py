@@ -21,8 +21,8 @@ from evaluation.embedders.protocol import (
     identity_of,
     same_length_batches,
 )
-from evaluation.files import sha256_file
-from evaluation.weights import WeightSource, find_weights
+from evaluation.embedders.weights import WeightSource, find_weights
+from evaluation.files.whole import sha256_file
 
 _OTHER_WEIGHTS = (".bin", ".h5", ".msgpack", ".ot", ".onnx", ".pt", ".pth")
 

@@ -20,6 +20,9 @@ Output = Literal["frames", "embedding", "logits"]
 Features = dict[str, Array]
 """Outputs of one waveform, float32: "frames" (F, d), "embedding" (d,), "logits" (C,)."""
 
+AESTHETICS_AXES = ("CE", "CU", "PC", "PQ")
+"""Columns of audiobox-aesthetics: content enjoyment and usefulness, production complexity and quality."""
+
 HASH_LENGTH = 16
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from evaluation.weights import WeightsError
+from evaluation.embedders.weights import WeightsError
 
 VGGISH_RATE = 16_000
 VGGISH_EXAMPLE_FRAMES = 96

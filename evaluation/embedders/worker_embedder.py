@@ -25,10 +25,9 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import IO, Any
 
-import evaluation
 from evaluation.embedders.protocol import Array, Features, Output, check_waveforms
+from evaluation.embedders.weights import WeightsError, WeightSource, find_weights
 from evaluation.embedders.worker import read_features, write_waveforms
-from evaluation.weights import WeightsError, WeightSource, find_weights
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +40,7 @@ spec.loader.exec_module(package)
 from evaluation.embedders.worker import main
 main()
 """
+_PACKAGE = Path(__file__).parents[1] / "__init__.py"
 _INTERPRETERS = ("bin/python", "Scripts/python.exe")
 _KINDS = {kind.__name__: kind for kind in (ValueError, TypeError, FileNotFoundError, ImportError, WeightsError)}
 _SECONDS_TO_END = 10
@@ -153,7 +153,7 @@ class _Worker:
         self._lock = threading.Lock()
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [python, "-c", _START, str(evaluation.__file__)],
+                [python, "-c", _START, str(_PACKAGE)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

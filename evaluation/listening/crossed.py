@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
-from evaluation.arrays import real_array
-from evaluation.bootstrap import Array, Interval, check_numbers, rows_by_clip
+from evaluation.statistics.arrays import real_array
+from evaluation.statistics.bootstrap import Array, Interval, check_numbers, rows_by_clip
 
 FEWEST = 6
 """Listeners and prompts below which there is no interval, as for percentile intervals (``bootstrap.fewest_clips``)."""

@@ -10,10 +10,10 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from evaluation.bootstrap import Interval
 from evaluation.listening.crossed import crossed_interval
 from evaluation.listening.scores import ClipScores
 from evaluation.listening.votes import Vote
+from evaluation.statistics.bootstrap import Interval
 
 _WORTH = {"a": 1.0, "b": 0.0, "same": 0.5}
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from evaluation.bootstrap import Interval
 from evaluation.listening.crossed import FEWEST
 from evaluation.listening.preference import listener_agreement, metric_agreement, win_rates
 from evaluation.listening.scores import ClipScores
 from evaluation.listening.votes import Ballots
+from evaluation.statistics.bootstrap import Interval
 
 _NAME_WIDTH = 34
 

@@ -78,7 +78,7 @@ def write_material(folder: Path, clips: int) -> None:
     import soundfile
     import torch
 
-    from evaluation.embedders.panns import FRONT_ENDS, Cnn14
+    from evaluation.embedders.networks.panns import FRONT_ENDS, Cnn14
 
     for side in ("reference", "generated"):
         (folder / side).mkdir()

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from evaluation.embedders.network import NetworkEmbedder, hash_weights
 from evaluation.embedders.protocol import Embedder, TextEmbedder
 from evaluation.embedders.worker_embedder import WorkerEmbedder
-from evaluation.scorer import Scorer
+from evaluation.run.scorer import Scorer
 from experiments.checks.lines import NOTE, OK, Line, failures, guarded
 from experiments.checks.scoring import (
     check_cache,

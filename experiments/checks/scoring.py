@@ -9,13 +9,13 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from evaluation.embedders.build import check_sources
 from evaluation.embedders.protocol import Embedder
+from evaluation.embedders.weights import WeightsError, check_weights, find_weights
 from evaluation.embedders.worker_embedder import WorkerEmbedder
-from evaluation.pairing import Clip
-from evaluation.preprocessing import check_window
-from evaluation.scorer import Scorer, computable
-from evaluation.weights import WeightsError, check_weights, find_weights
+from evaluation.embedding.preprocessing import check_window
+from evaluation.files.pairing import Clip
+from evaluation.run.build import check_sources
+from evaluation.run.scorer import Scorer, computable
 from experiments.datasets.prompts import Prompt
 from experiments.stages.score import build_scorer, check_scorable, folder_references, presets_of
 from experiments.system.alphabet import not_latin

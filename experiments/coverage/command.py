@@ -1,6 +1,6 @@
 """Measure the coverage of intervals and write results/coverage: `python -m experiments.coverage [repetitions=4000]`.
 
-One thread, no network, a few minutes. The choice of the intervals that are printed (`evaluation.student`,
+One thread, no network, a few minutes. The choice of the intervals that are printed (`evaluation.statistics.student`,
 `experiments.tables.intervals`) follows from this table.
 """
 

@@ -6,9 +6,9 @@ Shapes: n prompts, s seeds of each, d embedding size, R repetitions.
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.bootstrap import JACKKNIFE_GROUPS, deal_groups, jackknife_bounds
-from evaluation.fad import frechet_distance, frechet_influence
-from evaluation.student import student_bounds
+from evaluation.metrics.fad import frechet_distance, frechet_influence
+from evaluation.statistics.bootstrap import JACKKNIFE_GROUPS, deal_groups, jackknife_bounds
+from evaluation.statistics.student import student_bounds
 from experiments.system.progress import progress
 
 Array = NDArray[np.float64]

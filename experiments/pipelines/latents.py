@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from transformers.audio_utils import mel_filter_bank
 
-from evaluation.audio import load_audio, mix_to_mono
-from evaluation.resample import resample
+from evaluation.audio.io import load_audio, mix_to_mono
+from evaluation.audio.resample import resample
 from experiments.pipelines.pipeline import Pipeline
 from experiments.system.progress import progress
 
@@ -40,7 +40,7 @@ def encode_files(pipeline: Pipeline, log_mel: LogMel, files: Sequence[Path], dur
 
     Raises:
         ValueError: a file that is shorter, or a front end whose frames are not this pipeline's.
-        evaluation.audio.AudioError, FileNotFoundError: a file that cannot be read.
+        evaluation.audio.io.AudioError, FileNotFoundError: a file that cannot be read.
     """
     latents = []
     with progress(len(files), f"latents, {duration_s:g} s", "clip") as bar:

@@ -11,9 +11,9 @@ from pathlib import Path
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from evaluation.pairing import Clip
-from evaluation.scorer import Scorer, embed_folder, make_scorer, score_folder
-from evaluation.scoring import FolderScore, compare
+from evaluation.files.pairing import Clip
+from evaluation.run.scorer import Scorer, embed_folder, make_scorer, score_folder
+from evaluation.scoring.intervals import FolderScore, compare
 from experiments.datasets.prompts import Prompt
 from experiments.matrix.clips import Clip as PlannedClip
 from experiments.matrix.conditions import Condition

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from evaluation.metric import DRIFT, SLOPE
 from evaluation.presets import PRESETS
-from evaluation.registry import METRICS, role_of
-from evaluation.results import WHOLE, MetricResult
+from evaluation.results.result import DRIFT, SLOPE, WHOLE, MetricResult
+from evaluation.scoring.registry import METRICS, role_of
 from experiments.datasets.prompts import Prompt
 from experiments.matrix.conditions import Condition
 from experiments.records import MetricRecord

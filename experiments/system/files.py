@@ -1,5 +1,5 @@
-"""Files that appear whole or not at all, and the hash of one: `evaluation.files`, under the harness's own name."""
+"""Files that appear whole or not at all, and the hash of one: `evaluation.files.whole`, under the harness's name."""
 
-from evaluation.files import sha256_file, whole_file, write_whole
+from evaluation.files.whole import sha256_file, whole_file, write_whole
 
 __all__ = ["sha256_file", "whole_file", "write_whole"]

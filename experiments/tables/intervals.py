@@ -14,10 +14,10 @@ from typing import Any
 
 from scipy.special import stdtr, stdtrit
 
-from evaluation.bootstrap import JACKKNIFE_GROUPS
-from evaluation.interval_floors import FEWEST, REFUSED, kind_of
-from evaluation.metric import DRIFT, SLOPE
-from evaluation.student import student_interval
+from evaluation.results.interval_floors import FEWEST, REFUSED, kind_of
+from evaluation.results.result import DRIFT, SLOPE
+from evaluation.statistics.bootstrap import JACKKNIFE_GROUPS
+from evaluation.statistics.student import student_interval
 from experiments.records import ClipRecord, MetricRecord, Record, of_kind
 from experiments.records.run import Run
 
@@ -25,7 +25,7 @@ CONFIDENCE = 0.95
 LEVEL = 0.05
 # Of a record's details, as `Intervals.of` sets it: enough prompts, and every clip said the same.
 ALL_EQUAL = "all_equal"
-STUDENT = "student t"  # what `details["interval"]` says of bounds that `evaluation.scoring` computed so
+STUDENT = "student t"  # what `details["interval"]` says of bounds that `evaluation.scoring.intervals` computed so
 PERCENTILE = (
     "No interval of a drift or slope whose record holds a percentile bootstrap only: it covers under 93%; scoring the "
     "clips again gives one."

@@ -5,10 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from evaluation.interval_floors import FEWEST, kind_of
-from evaluation.metric import DRIFT, SLOPE, Need
+from evaluation.metric import Need
 from evaluation.presets import PRESETS
-from evaluation.registry import METRICS, OWN
+from evaluation.results.interval_floors import FEWEST, kind_of
+from evaluation.results.result import DRIFT, SLOPE
+from evaluation.scoring.registry import METRICS, OWN
 from experiments.records import ClipRecord, FailureRecord, MetricRecord
 from experiments.records.current import asked_conditions, scored_apart
 from experiments.records.run import Run

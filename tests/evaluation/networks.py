@@ -9,9 +9,9 @@ import torch
 from bands import BandEmbedder as BandEmbedder
 
 from evaluation.embedders.network import NetworkEmbedder
-from evaluation.embedders.panns import FRONT_ENDS, Cnn14
-from evaluation.embedders.vggish import VGGish
-from evaluation.weights import load_exactly, read_state_dict
+from evaluation.embedders.networks.panns import FRONT_ENDS, Cnn14
+from evaluation.embedders.networks.vggish import VGGish
+from evaluation.embedders.weights import load_exactly, read_state_dict
 
 WORDS = ["dog", "cat", "rain", "bell", "horn", "train", "wind", "bird", "drum", "door"]
 

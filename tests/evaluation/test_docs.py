@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from evaluation.presets import PRESETS
-from evaluation.registry import OWN
+from evaluation.scoring.registry import OWN
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/metrics.md").read_text(encoding="utf-8")

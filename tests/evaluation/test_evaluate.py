@@ -8,20 +8,20 @@ import numpy as np
 import pytest
 from networks import BandEmbedder, noise_clip, write_folder
 
-from evaluation.audio import AudioError
-from evaluation.bootstrap import jackknife_bounds
-from evaluation.clap_score import clap_per_clip
+from evaluation.audio.io import AudioError
 from evaluation.evaluate import evaluate
-from evaluation.fad import frechet_distance
-from evaluation.fad_infinity import fad_infinity_interval
-from evaluation.inception_score import mean_of_splits, split_numbers
-from evaluation.kad import kernel_audio_distance
-from evaluation.kl import kl_divergence
-from evaluation.names import file_name_of
-from evaluation.pairing import Clip, PairingError
+from evaluation.files.names import file_name_of
+from evaluation.files.pairing import Clip, PairingError
+from evaluation.metrics.clap_score import clap_per_clip
+from evaluation.metrics.fad import frechet_distance
+from evaluation.metrics.fad_infinity import fad_infinity_interval
+from evaluation.metrics.inception_score import mean_of_splits, split_numbers
+from evaluation.metrics.kad import kernel_audio_distance
+from evaluation.metrics.kl import kl_divergence
 from evaluation.presets import PRESETS
-from evaluation.scorer import make_scorer, score_folder
-from evaluation.scoring import compare
+from evaluation.run.scorer import make_scorer, score_folder
+from evaluation.scoring.intervals import compare
+from evaluation.statistics.bootstrap import jackknife_bounds
 
 N = 12
 CAPTIONS = {f"c{i:02}": f"a sound of kind {i}" for i in range(N)}
@@ -434,7 +434,7 @@ def test_stable_audio_pools_logits_and_reverses_the_direction(folders):
     found = run(folders, preset=preset, window_s=None, metrics=("kl",))
     import soundfile
 
-    from evaluation.audio import set_level
+    from evaluation.audio.io import set_level
 
     def mean_logits(folder):
         rows = []

@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 from networks import BandEmbedder, noise_clip, write_folder
 
+from evaluation.embedders.weights import WeightsError
 from evaluation.evaluate import evaluate
-from evaluation.pairing import Clip, PairingError
+from evaluation.files.pairing import Clip, PairingError
 from evaluation.presets import PRESETS
-from evaluation.scorer import make_scorer, score_folder
-from evaluation.scoring import compare
-from evaluation.weights import WeightsError
+from evaluation.run.scorer import make_scorer, score_folder
+from evaluation.scoring.intervals import compare
 
 NAMES = tuple(f"p{i}" for i in range(6))
 CAPTIONS = {name: f"caption {name}" for name in NAMES}

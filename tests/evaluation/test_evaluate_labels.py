@@ -6,8 +6,8 @@ import soundfile
 from networks import BandEmbedder, noise_clip, write_folder
 
 from evaluation.evaluate import evaluate
-from evaluation.hit_rate import ClipLabels, exact_set_per_window, hit_rate_per_window
-from evaluation.kl import bernoulli_kl_per_clip
+from evaluation.metrics.hit_rate import ClipLabels, exact_set_per_window, hit_rate_per_window
+from evaluation.metrics.kl import bernoulli_kl_per_clip
 
 NAMES = ("a", "b", "c", "d", "e", "f")
 METRICS = ("kl_bernoulli", "hit_rate", "exact_set_rate")

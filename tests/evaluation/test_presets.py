@@ -6,18 +6,18 @@ from pathlib import Path
 import pytest
 from networks import BandEmbedder, noise_clip, write_folder
 
-from evaluation.embedders import build
-from evaluation.embedders.build import BUILDERS, build_embedders
-from evaluation.embedders.laion import LaionClapEmbedder
-from evaluation.embedders.packages import PackageClapEmbedder, PackageVGGishEmbedder, load_package
-from evaluation.embedders.panns import Cnn14Embedder
+from evaluation.embedders.networks.laion import LaionClapEmbedder
+from evaluation.embedders.networks.packages import PackageClapEmbedder, PackageVGGishEmbedder, load_package
+from evaluation.embedders.networks.panns import Cnn14Embedder
+from evaluation.embedders.weights import CLAP_630K, CLAP_MUSIC_SPEECH_AUDIOSET, CNN14_16K, VGGISH
 from evaluation.evaluate import evaluate
-from evaluation.pairing import Clip
+from evaluation.files.pairing import Clip
 from evaluation.presets import PRESETS, find_preset
-from evaluation.registry import METRICS, find_metric, role_of
-from evaluation.scorer import make_scorer, score_folder
-from evaluation.scoring import compare
-from evaluation.weights import CLAP_630K, CLAP_MUSIC_SPEECH_AUDIOSET, CNN14_16K, VGGISH
+from evaluation.run import build
+from evaluation.run.build import BUILDERS, build_embedders
+from evaluation.run.scorer import make_scorer, score_folder
+from evaluation.scoring.intervals import compare
+from evaluation.scoring.registry import METRICS, find_metric, role_of
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "metrics"
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from evaluation.student import student_interval
+from evaluation.statistics.student import student_interval
 from experiments.coverage import means
 from experiments.coverage.command import CoverageSettings, write
 from experiments.coverage.distances import made_sets

@@ -13,10 +13,10 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 
-from evaluation.cache import EmbeddingCache
-from evaluation.embedders import build
-from evaluation.embedders.build import WEIGHT_OPTIONS
-from evaluation.weights import CNN14_16K, WeightsError, check_weights
+from evaluation.embedders.weights import CNN14_16K, WeightsError, check_weights
+from evaluation.embedding.cache import EmbeddingCache
+from evaluation.run import build
+from evaluation.run.build import WEIGHT_OPTIONS
 from experiments import report as report_module
 from experiments import run as run_module
 from experiments.checks.scoring import check_cache, check_scoring

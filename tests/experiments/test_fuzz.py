@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from evaluation.audio import AudioError, load_audio
-from evaluation.pairing import PairingError, read_captions
+from evaluation.audio.io import AudioError, load_audio
+from evaluation.files.pairing import PairingError, read_captions
 from experiments.datasets.prompts import load_captions
 from experiments.matrix.conditions import validate
 from experiments.records import RECORDS_FILE, FailureRecord, RecordError, append_record, parse_record, read_records

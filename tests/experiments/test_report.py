@@ -12,7 +12,7 @@ import pytest
 from listen_material import clip, make_run, metric, run_record, timing
 from probe_material import attention, loss, probe_run
 
-from evaluation.interval_floors import FEWEST
+from evaluation.results.interval_floors import FEWEST
 from experiments.records import append_record
 from experiments.report import report
 from experiments.tables.formats import ResultTable

@@ -6,12 +6,12 @@ import shutil
 import pytest
 import torch
 
-from evaluation.embedders.ast import AstEmbedder
-from evaluation.embedders.clap import ClapEmbedder
-from evaluation.embedders.laion import LaionClapEmbedder
-from evaluation.embedders.panns import Cnn14Embedder
-from evaluation.embedders.vggish import VGGishEmbedder
-from evaluation.weights import WeightsError
+from evaluation.embedders.networks.ast import AstEmbedder
+from evaluation.embedders.networks.clap import ClapEmbedder
+from evaluation.embedders.networks.laion import LaionClapEmbedder
+from evaluation.embedders.networks.panns import Cnn14Embedder
+from evaluation.embedders.networks.vggish import VGGishEmbedder
+from evaluation.embedders.weights import WeightsError
 from experiments.pipelines.pipeline import load_published
 from experiments.testbed.plugin import load
 from experiments.testbed.training.train_state import load_checkpoint

@@ -1,14 +1,14 @@
 """Mutation testing: change one operator or constant at a time, and count the changes that a module's own tests notice.
 
     python tests/mutation/mutate.py                       every module below
-    python tests/mutation/mutate.py evaluation/kl.py      one of them
+    python tests/mutation/mutate.py evaluation/metrics/kl.py      one of them
     python tests/mutation/mutate.py sample=40 seed=1 ...  a random part of each
 
 What the tests import from other packages is imported once; a mutant is a forked process that imports the changed
 module in place of the real one and runs pytest until the first failure. Nothing is written into the tree. Exit code 1
 where a module's rate lies below 85%. Strings, annotations and docstrings are left alone: a test of an error's exact
 text guards nothing. mutmut 3.8.1 was tried in its place: it cannot leave texts alone, so it makes 291 mutants of
-`evaluation/kl.py` where 97 are made here, each a forked process too, and it copies the tree to work in.
+`evaluation/metrics/kl.py` where 97 are made here, each a forked process too, and it copies the tree to work in.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = {
     "litefocus/attention.py": "tests/litefocus/test_attention.py",
-    "evaluation/fad.py": "tests/evaluation/test_fad.py",
-    "evaluation/kl.py": "tests/evaluation/test_kl.py",
+    "evaluation/metrics/fad.py": "tests/evaluation/metrics/test_fad.py",
+    "evaluation/metrics/kl.py": "tests/evaluation/metrics/test_kl.py",
     "experiments/records/store.py": "tests/experiments/records/test_records.py",
 }
 REQUIRED = 0.85

@@ -29,14 +29,14 @@ from local_hub import REVISION
 from networks import save_cnn14, save_vggish
 from torchvggish import mel_features, torchvggish, vggish_input
 
-from evaluation.embedders.laion import LaionClapEmbedder
-from evaluation.embedders.packages import PackageClapEmbedder, PackagePasstEmbedder, PackageVGGishEmbedder
-from evaluation.embedders.panns import Cnn14Embedder
+from evaluation.embedders.networks.laion import LaionClapEmbedder
+from evaluation.embedders.networks.packages import PackageClapEmbedder, PackagePasstEmbedder, PackageVGGishEmbedder
+from evaluation.embedders.networks.panns import Cnn14Embedder
+from evaluation.embedders.networks.vggish import VGGishEmbedder
 from evaluation.embedders.spectrogram import vggish_examples
-from evaluation.embedders.vggish import VGGishEmbedder
+from evaluation.embedders.weights import WeightsError, read_state_dict
 from evaluation.evaluate import evaluate
-from evaluation.fad import frechet_distance
-from evaluation.weights import WeightsError, read_state_dict
+from evaluation.metrics.fad import frechet_distance
 
 PACKAGE = "frechet-audio-distance"
 CAPTIONS = ["a dog barks while rain falls", "A bell rings, then a horn sounds.", "wind"]

@@ -26,10 +26,10 @@ from msclap.CLAPWrapper import CLAPWrapper
 from networks import noise_clip, write_folder
 from transformers import AutoTokenizer, GPT2Config, GPT2Model
 
-from evaluation.embedders.ms_clap import MsClapEmbedder
-from evaluation.embedders.packages import PackageAestheticsEmbedder
+from evaluation.embedders.networks.ms_clap import MsClapEmbedder
+from evaluation.embedders.networks.packages import PackageAestheticsEmbedder
+from evaluation.embedders.weights import WeightsError
 from evaluation.evaluate import evaluate
-from evaluation.weights import WeightsError
 
 AXES = ("CE", "CU", "PC", "PQ")
 SETTINGS = {

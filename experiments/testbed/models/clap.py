@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, RobertaTokenizer
 
-from evaluation.embedders.clap import MAX_TOKENS, repeat_pad
+from evaluation.embedders.networks.clap import MAX_TOKENS, repeat_pad
 from evaluation.embedders.spectrogram import log_mel_db, slaney_filters
 from experiments.testbed.corpus.scenes import EVENT_NAMES, SAMPLE_RATE, Scene
 from experiments.testbed.models.judges_data import event_labels

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from evaluation.embedders.clap import ClapEmbedder
 from evaluation.embedders.network import NetworkEmbedder
+from evaluation.embedders.networks.clap import ClapEmbedder
 from evaluation.embedders.protocol import Output
 from experiments.testbed.corpus.scenes import SAMPLE_RATE
 from experiments.testbed.models.classifier import MINIMUM_FRAMES

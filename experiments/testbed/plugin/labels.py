@@ -2,7 +2,7 @@
 
 import re
 
-from evaluation.hit_rate import ClipLabels
+from evaluation.metrics.hit_rate import ClipLabels
 from experiments.testbed.corpus.scenes import EVENT_NAMES, sample_scene
 from experiments.testbed.plugin.load_prompts import PREFIX
 

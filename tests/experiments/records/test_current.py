@@ -6,7 +6,7 @@ import pytest
 from listen_material import METHODS, clip, run_record, timing
 from quality_material import DENSE, LITE, value
 
-from evaluation.interval_floors import FEWEST
+from evaluation.results.interval_floors import FEWEST
 from experiments.records import ClipRecord, FailureRecord, MetricRecord
 from experiments.records.current import current, left_out
 from experiments.records.run import Run

@@ -7,7 +7,7 @@ import pytest
 from clip_material import DAMAGES, swap, truncate
 from omegaconf import OmegaConf
 
-from evaluation.scorer import embed_folder, make_scorer
+from evaluation.run.scorer import embed_folder, make_scorer
 from experiments.datasets.prompts import Prompt
 from experiments.matrix.clips import plan_clips
 from experiments.matrix.conditions import Condition, Method

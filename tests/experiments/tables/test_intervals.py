@@ -8,7 +8,7 @@ import pytest
 from quality_material import DENSE, LITE, difference, value
 from scipy import stats
 
-from evaluation.interval_floors import FEWEST
+from evaluation.results.interval_floors import FEWEST
 from experiments.tables.intervals import ALL_EQUAL, STUDENT, Intervals, holm, p_value, prompt_of, with_family
 
 PROMPTS = [f"p{number}" for number in range(FEWEST["rate"])]

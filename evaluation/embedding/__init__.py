@@ -1,0 +1,1 @@
+"""From files to the outputs of a network, cached by content."""

@@ -1,0 +1,1 @@
+"""Which files belong together, by name and caption, and files that are written whole."""

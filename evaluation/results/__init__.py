@@ -1,0 +1,1 @@
+"""What a scoring run says, and how it is shown."""

@@ -1,0 +1,80 @@
+"""The embedding cache: content keys, exact round trips, atomic writes, damage."""
+
+import os
+
+import numpy as np
+import pytest
+
+from evaluation.embedding.cache import EmbeddingCache
+from evaluation.files.whole import sha256_file
+
+
+def test_round_trip_is_exact_in_float32(tmp_path):
+    cache = EmbeddingCache(tmp_path / "new" / "cache")
+    rows = np.random.default_rng(0).standard_normal((3, 5))
+    key = cache.key("content", "identity", "text")
+    assert cache.get(key) is None
+    cache.put(key, {"embedding": rows})
+    found = cache.get(key)["embedding"]
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, rows.astype(np.float32))
+    assert (cache.hits, cache.misses) == (1, 1)
+
+
+def test_every_part_of_a_key_matters():
+    cache = EmbeddingCache(None)
+    keys = {cache.key(*parts) for parts in (("a", "b", "c"), ("x", "b", "c"), ("a", "x", "c"), ("a", "b", "x"))}
+    assert len(keys) == 4
+
+
+def test_no_folder_means_no_cache(tmp_path):
+    cache = EmbeddingCache(None)
+    cache.put("key", {"embedding": np.ones(2)})
+    assert cache.get("key") is None
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("damage", [b"", b"not a zip", None])
+def test_a_damaged_entry_is_reported_and_replaced(tmp_path, caplog, damage):
+    cache = EmbeddingCache(tmp_path)
+    cache.put("abcd", {"embedding": np.arange(1000.0)})
+    (entry,) = tmp_path.rglob("*.npz")
+    entry.write_bytes(entry.read_bytes()[:-300] if damage is None else damage)
+    assert cache.get("abcd") is None
+    assert "cannot be read" in caplog.text
+    cache.put("abcd", {"embedding": np.ones(2)})
+    assert cache.get("abcd")["embedding"].tolist() == [1, 1]
+
+
+def test_pickles_are_refused(tmp_path, caplog):
+    cache = EmbeddingCache(tmp_path)
+    cache.put("abcd", {"embedding": np.ones(2)})
+    (entry,) = tmp_path.rglob("*.npz")
+    np.savez(entry, embedding=np.array([{"code": 1}], dtype=object))
+    assert cache.get("abcd") is None
+    assert "cannot be read" in caplog.text
+
+
+def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(np, "savez", fail)
+    with pytest.raises(OSError, match="disk full"):
+        EmbeddingCache(tmp_path).put("abcd", {"embedding": np.ones(2)})
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_entries_have_the_mode_that_the_umask_gives(tmp_path):
+    before = os.umask(0o022)
+    try:
+        EmbeddingCache(tmp_path).put("abcd", {"embedding": np.ones(2)})
+    finally:
+        os.umask(before)
+    (entry,) = tmp_path.rglob("*.npz")
+    assert entry.stat().st_mode & 0o777 == 0o644
+
+
+def test_hash_of_a_file_is_its_sha256(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    assert sha256_file(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
