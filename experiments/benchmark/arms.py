@@ -1,15 +1,10 @@
-"""The arms of a benchmark: every method on its own UNet that shares the weights, so that none is set up inside a clock.
+"""What an arm of a benchmark does at each level: the attention of a site, a step, the loop, text to wave.
 
 Shapes: B batch, H heads, N = T * F tokens, D head dim.
 """
 
-import copy
-import itertools
-import logging
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,16 +15,10 @@ from omegaconf import OmegaConf
 from experiments.datasets.prompts import Prompt
 from experiments.matrix.composition import with_composed_methods
 from experiments.matrix.conditions import Method, build_method
-from experiments.methods.baselines import NaiveSite, ValueSite
 from experiments.pipelines.pipeline import Pipeline
-from experiments.stages.timing import unet_step
+from experiments.stages.arms import Arm, unet_step
 from litefocus import TokenGrid
-from litefocus.levers.optimize import compile_blocks
-from litefocus.processor import SelfAttentionProcessor
 from litefocus.reference import reference_attention
-from litefocus.sites import find_sites
-
-logger = logging.getLogger(__name__)
 
 LEVELS = ("op", "step", "loop", "wave")
 GUIDED_LEVELS = ("loop", "wave")  # run the pipeline: one clip, whose guidance makes two rows
@@ -44,63 +33,6 @@ def method_of(name: str) -> tuple[Method, dict[str, Any]]:
     plain = OmegaConf.to_container(node, resolve=True)
     assert isinstance(plain, dict)
     return build_method(node), {str(key): value for key, value in plain.items()}
-
-
-@dataclass
-class Arm:
-    """A method that is in force on its own UNet from `open_arm` until its stack closes.
-
-    Attributes:
-        pipeline: shares all weights with the pipeline that it came from. setup_s: seconds to put the method in.
-    """
-
-    method: Method
-    pipeline: Pipeline
-    setup_s: float
-
-    @property
-    def site(self) -> Any:
-        """The first attention that LiteFocus would patch."""
-        return find_sites(self.pipeline.pipe.unet)[0].attention
-
-    @property
-    def function(self) -> Any:
-        """What the method put into its sites; None if it left them alone."""
-        processor = self.site.processor
-        return processor.function if isinstance(processor, SelfAttentionProcessor) else None
-
-    @property
-    def cost_method(self) -> Any:
-        """What `litefocus.cost` counts: "dense", "removed", a config or a schedule; None where it cannot."""
-        if isinstance(self.function, ValueSite):
-            return "removed"
-        schedule = getattr(self.function, "schedule", None)
-        if schedule is not None:
-            return schedule
-        source = getattr(self.function, "source", None)
-        if source is not None:
-            return source.config
-        known = self.function is None or isinstance(self.function, NaiveSite)
-        return "dense" if known and not self.method.approximate else None
-
-
-def open_arm(stack: ExitStack, method: Method, pipeline: Pipeline, regime: str) -> Arm:
-    """Put a method into a copy of the pipeline that shares its weights; the stack takes it out.
-
-    Args:
-        regime: "eager", or "compiled": every transformer block goes through torch.compile, whatever the method.
-    """
-    start = time.perf_counter()
-    pipe = copy.copy(pipeline.pipe)
-    unet = pipeline.pipe.unet
-    weights = {id(tensor): tensor for tensor in itertools.chain(unet.parameters(), unet.buffers())}
-    pipe.unet = copy.deepcopy(unet, weights)
-    pipe.scheduler = copy.deepcopy(pipe.scheduler)
-    own = replace(pipeline, pipe=pipe)
-    stack.enter_context(method.patch(pipe))
-    if regime == "compiled":
-        compile_blocks(pipe.unet)
-    return Arm(method, own, time.perf_counter() - start)
 
 
 def op_inputs(arm: Arm, grid: TokenGrid, batch: int, seed: int = 0) -> tuple[torch.Tensor, ...]:
@@ -187,14 +119,12 @@ def relative_error(output: torch.Tensor, expected: torch.Tensor) -> float:
 
 
 def level_call(arm: Arm, level: str, duration_s: float, steps: int, batch: int) -> Call | None:
-    """A call without arguments that does the level's work once, synchronised; None where the arm has none."""
+    """A call without arguments that does the level's work once; None where the arm has none."""
     if level == "op":
-        call = op_call(arm, duration_s, batch)
-        return None if call is None else synchronised(call, arm.pipeline.device)
+        return op_call(arm, duration_s, batch)
     if level == "step":
         return unet_step(arm.pipeline, duration_s, batch)
-    decode = level == "wave"
-    return synchronised(lambda: run_pipeline(arm.pipeline, duration_s, steps, decode), arm.pipeline.device)
+    return lambda: run_pipeline(arm.pipeline, duration_s, steps, decode=level == "wave")
 
 
 def run_pipeline(pipeline: Pipeline, duration_s: float, steps: int, decode: bool) -> Any:
@@ -209,16 +139,3 @@ def run_pipeline(pipeline: Pipeline, duration_s: float, steps: int, decode: bool
         generator=[torch.Generator().manual_seed(0)],
         output_type="latent",
     )
-
-
-def synchronised(call: Call, device: torch.device) -> Call:
-    """The call, and then a wait for the device."""
-    if device.type != "cuda":
-        return call
-
-    def wait() -> Any:
-        result = call()
-        torch.cuda.synchronize(device)
-        return result
-
-    return wait

@@ -1,13 +1,12 @@
 """Where a UNet step's time goes: seconds in each kind of module, its children left out."""
 
-import time
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import nn
 
+from experiments.pipelines.clock import now
 from experiments.pipelines.pipeline import Pipeline
 from litefocus.sites import find_sites
 
@@ -33,17 +32,12 @@ def module_shares(pipeline: Pipeline, step: Callable[[], Any]) -> dict[str, floa
     seconds: dict[str, float] = defaultdict(float)
     running: list[tuple[float, float]] = []  # (start, seconds in children) of the modules that are running
 
-    def now() -> float:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        return time.perf_counter()
-
     def enter(*_: Any) -> None:
-        running.append((now(), 0.0))
+        running.append((now(device), 0.0))
 
     def leave(module: nn.Module, *_: Any) -> None:
         start, children = running.pop()
-        elapsed = now() - start
+        elapsed = now(device) - start
         seconds[_kind(module, sites)] += elapsed - children
         if running:
             running[-1] = (running[-1][0], running[-1][1] + elapsed)

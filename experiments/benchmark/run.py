@@ -7,41 +7,31 @@ soon as it is complete: a killed run loses one round, and the same command goes 
 the records alone: `python -m experiments.benchmark.report results/benchmark_cpu`.
 """
 
-import logging
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import DictConfig
 
-from experiments.benchmark.arms import (
-    GUIDED_LEVELS,
-    Arm,
-    Call,
-    level_call,
-    method_of,
-    op_error,
-    open_arm,
-    relative_error,
-)
+from experiments.benchmark.arms import GUIDED_LEVELS, Call, level_call, method_of, op_error, relative_error
 from experiments.benchmark.cells import Cell, cell_steps, check_cell, check_same_settings, identity, rounds_missing
 from experiments.benchmark.module_profile import module_shares
 from experiments.benchmark.report import benchmark_report
 from experiments.matrix.conditions import Method
+from experiments.pipelines.clock import now
 from experiments.pipelines.pipeline import Pipeline
 from experiments.records import AA_SUFFIX, CellRecord, RoundRecord, append_record
 from experiments.records.folder import locked
+from experiments.stages.arms import Arm, open_arms, unet_step
 from experiments.stages.setup import harness_program, load_pipeline, resolved, start_record
-from experiments.stages.timing import does_not_fit, time_round, unet_step
+from experiments.stages.timing import interleave
 from experiments.system.memory import working_memory_gib
-from experiments.system.progress import progress
 from litefocus import TokenGrid
 from litefocus.cost import SiteCost, site_cost, unet_step_cost
-
-logger = logging.getLogger(__name__)
 
 PROBE = "_probe"
 PROBE_SIZE = {"cpu": 1024, "cuda": 8192}
@@ -79,19 +69,8 @@ def run_cell(
     # The pipeline makes one clip with guidance, whatever the batch of the other levels.
     batch = 2 if level in GUIDED_LEVELS else int(config.batch)
     with ExitStack() as stack:
-        skipped = {
-            name: reason
-            for name in cell["arms"]
-            if (reason := does_not_fit(pipeline, methods[name][0], duration_s, batch))
-        }
-        arms: dict[str, Arm] = {}
-        for name in cell["arms"]:
-            if name not in skipped:
-                try:
-                    arms[name] = open_arm(stack, methods[name][0], pipeline, regime)
-                except ImportError as error:
-                    logger.warning("%s at %s %g s: %s", name, level, duration_s, error)
-                    skipped[name] = str(error)
+        wanted = {name: methods[name][0] for name in cell["arms"]}
+        arms, skipped = open_arms(stack, wanted, pipeline, duration_s, batch, regime)
         calls: dict[str, Call] = {}
         for name, arm in arms.items():
             call = level_call(arm, level, duration_s, steps, batch)
@@ -112,7 +91,7 @@ def run_cell(
             baseline=baseline,
             limit=str(cell["limit"]),
             labels={name: arm.method.label for name, arm in arms.items()}
-            | {name: methods[name][0].label for name in skipped}
+            | {name: wanted[name].label for name in skipped}
             | {baseline + AA_SUFFIX: f"{arms[baseline].method.label} again (A/A)"},
             approximate=[name for name, arm in arms.items() if arm.method.approximate],
             **costs(arms, level, duration_s, batch, steps),
@@ -144,38 +123,21 @@ def time_rounds(
 
     probe, operations = matrix_product(device, dtype)
     timed = {**{name: measured(name) for name in calls}, PROBE: probe}
-    warmup = int(cell["warmup"])
-    with progress((rounds + warmup) * len(timed), f"{level} {duration_s:g} s {regime}", "call") as bar:
-        for index in range(-warmup, rounds):
-            latencies = time_round(timed, index, advance=bar.update)
-            if index < 0:
-                continue
-            probe_s = latencies.pop(PROBE)
-            append_record(
-                run_dir,
-                RoundRecord(
-                    run_id,
-                    level,
-                    duration_s,
-                    regime,
-                    latencies,
-                    dict(memory),
-                    operations / probe_s / 1e9,
-                    os.getloadavg()[0],
-                ),
-            )
+    title, clock = f"{level} {duration_s:g} s {regime}", partial(now, device)
+    for latencies in interleave(timed, rounds, int(cell["warmup"]), clock, title):
+        gflops = operations / latencies.pop(PROBE) / 1e9
+        load = os.getloadavg()[0]
+        append_record(run_dir, RoundRecord(run_id, level, duration_s, regime, latencies, dict(memory), gflops, load))
 
 
 def matrix_product(device: torch.device, dtype: torch.dtype) -> tuple[Call, int]:
-    """A square matrix product on the device, synchronised, and its floating-point operations."""
+    """A square matrix product on the device, and its floating-point operations."""
     size = PROBE_SIZE[device.type]
     left, right = torch.randn(2, size, size, generator=torch.Generator().manual_seed(0)).to(device, dtype)
 
     def call() -> None:
         with torch.inference_mode():
             left @ right
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
 
     call()
     return call, 2 * size**3

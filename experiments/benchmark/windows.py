@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from omegaconf import DictConfig
 from torch.overrides import TorchFunctionMode
 
-from experiments.benchmark.arms import Call, relative_error, synchronised
+from experiments.benchmark.arms import Call, relative_error
 from experiments.benchmark.cells import Cell, check_cell, check_same_settings, identity, rounds_missing
 from experiments.benchmark.report import benchmark_report
 from experiments.benchmark.run import attention_backend, time_rounds
@@ -144,7 +144,7 @@ def op_call(run: Callable[[Any], Any], model: Any) -> Call:
 
 
 def arm_call(windowed: WindowedModel, arm: str, level: str, duration_s: float) -> Call:
-    """A call that does the level's work once in a copy of the model, which shares its weights; synchronised."""
+    """A call that does the level's work once in a copy of the model, which shares its weights."""
     weights = {id(tensor): tensor for tensor in (*windowed.model.parameters(), *windowed.model.buffers())}
     model = copy.deepcopy(windowed.model, weights)
     if arm != "dense":
@@ -157,7 +157,7 @@ def arm_call(windowed: WindowedModel, arm: str, level: str, duration_s: float) -
             call = layer_call(run, model)
         else:
             call = partial(run, model)
-    return synchronised(torch.inference_mode()(call), windowed.device)
+    return torch.inference_mode()(call)
 
 
 def run_cell(config: DictConfig, cell: Cell, windowed: WindowedModel, run_id: str, run_dir: Path, rounds: int) -> None:

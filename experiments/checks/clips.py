@@ -13,7 +13,7 @@ from experiments.checks.lines import FAIL, NOTE, OK, Line
 from experiments.datasets.prompts import Prompt
 from experiments.matrix.conditions import Method
 from experiments.pipelines.pipeline import Pipeline
-from experiments.stages.timing import materialised_gib
+from experiments.stages.arms import materialised_gib
 from experiments.system.memory import available_gib, working_memory_gib
 from litefocus import LiteFocusConfig, lite_focus
 from litefocus.attention import lse_kernel

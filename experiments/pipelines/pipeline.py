@@ -10,7 +10,6 @@ import logging
 import math
 import re
 import textwrap
-import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ import numpy as np
 import torch
 
 from experiments.datasets.prompts import Prompt
+from experiments.pipelines.clock import now
 from experiments.pipelines.revisions import COMMIT, WHAT_TO_SAVE
 from experiments.system.files import sha256_file
 from experiments.system.seeds import noise_generator
@@ -128,10 +128,9 @@ class Pipeline:
         stamps: list[float] = []
 
         def stamp(*_: Any) -> None:
-            self._synchronize()
-            stamps.append(time.perf_counter())
+            stamps.append(now(self.device))
 
-        start = time.perf_counter()
+        start = now(self.device)
         with self._decoding():
             output = self.pipe(
                 prompt=[prompt.text for prompt, _ in pairs],
@@ -143,8 +142,7 @@ class Pipeline:
                 callback=stamp,
                 output_type="np",
             )
-        self._synchronize()
-        end = time.perf_counter()
+        end = now(self.device)
         step_s = float(np.median(np.diff(stamps))) if len(stamps) > 1 else float("nan")
         length = round(duration_s * self.sample_rate)
         return [
@@ -159,10 +157,6 @@ class Pipeline:
 
     def _decoding(self) -> AbstractContextManager[None]:
         return nullcontext() if self.decode_in_chunks is None else decoding_in_chunks(self.pipe, self.decode_in_chunks)
-
-    def _synchronize(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
 
     def describe(self) -> dict[str, Any]:
         """What the records keep about the pipeline."""

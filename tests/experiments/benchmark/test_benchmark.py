@@ -13,14 +13,14 @@ import torch
 from hydra import compose, initialize_config_dir
 
 import experiments.benchmark.run as benchmark
-import experiments.stages.timing as timing
-from experiments.benchmark.arms import level_call, method_of, op_call, op_error, open_arm, relative_error, run_pipeline
+import experiments.stages.arms as arms
+from experiments.benchmark.arms import level_call, method_of, op_call, op_error, relative_error, run_pipeline
 from experiments.benchmark.module_profile import module_shares
 from experiments.benchmark.report import benchmark_report
 from experiments.pipelines.untrained import build_untrained
 from experiments.readme import fill_blocks
 from experiments.records import CellRecord, RoundRecord, RunRecord, of_kind, read_records
-from experiments.stages.timing import unet_step
+from experiments.stages.arms import open_arm, unet_step
 from experiments.system.cli import CONF_DIR
 from experiments.tables.benchmark_tables import arm_rows, benchmark_tables
 from experiments.tables.formats import Estimate, to_markdown
@@ -120,15 +120,15 @@ def test_a_killed_run_loses_one_round_and_goes_on(tmp_path: Path, pipeline: Any,
     monkeypatch.setattr(benchmark, "load_pipeline", lambda config: pipeline)
     cells = "cells=[{level: op, duration_s: 1.28, rounds: 3, warmup: 0, arms: [dense, litefocus, no_attention]}]"
     config = configuration(tmp_path, cells)
-    real, calls = benchmark.time_round, []
+    real, calls = benchmark.working_memory_gib, []
 
-    def dies_in_the_second_round(*args: Any, **kwargs: Any) -> Any:
+    def dies_in_the_second_round(*args: Any) -> Any:
         calls.append(1)
-        if len(calls) == 2:
+        if len(calls) == 6:  # of four arms a round
             raise KeyboardInterrupt
-        return real(*args, **kwargs)
+        return real(*args)
 
-    monkeypatch.setattr(benchmark, "time_round", dies_in_the_second_round)
+    monkeypatch.setattr(benchmark, "working_memory_gib", dies_in_the_second_round)
     with pytest.raises(KeyboardInterrupt):
         benchmark.benchmark(config)
     run_dir = Path(config.out_dir)
@@ -174,7 +174,7 @@ def test_loops_count_the_two_rows_that_they_run_whatever_the_batch(
 ) -> None:
     monkeypatch.setattr(benchmark, "load_pipeline", lambda config: pipeline)
     asked: list[int] = []
-    monkeypatch.setattr(timing, "materialised_gib", lambda pipeline, duration_s, batch: asked.append(batch) or 0.0)
+    monkeypatch.setattr(arms, "materialised_gib", lambda pipeline, duration_s, batch: asked.append(batch) or 0.0)
     cell = f"{{level: {level}, duration_s: 1.28, rounds: 1, warmup: 0, steps: 1, check: false, arms: [dense, naive]}}"
     benchmark.benchmark(configuration(tmp_path, f"cells=[{cell}]", "batch=4"))
     (record,) = of_kind(read_records(tmp_path / "run"), CellRecord)
@@ -244,7 +244,7 @@ def test_a_folder_without_rounds_is_refused(tmp_path: Path) -> None:
 
 def test_shares_are_self_times_by_kind_of_module(pipeline: Any, monkeypatch: Any) -> None:
     ticks = iter(range(10**6))
-    monkeypatch.setattr("experiments.benchmark.module_profile.time.perf_counter", lambda: next(ticks))
+    monkeypatch.setattr("experiments.benchmark.module_profile.now", lambda device: next(ticks))
     runs: list[str] = []
     unet = pipeline.pipe.unet
     handles = [m.register_forward_hook(lambda m, *_: runs.append(type(m).__name__)) for m in unet.modules()]

@@ -33,28 +33,32 @@ class FakeClock:
 def test_every_arm_once_per_round_in_rotating_order():
     clock, log = FakeClock(), []
     arms = {name: clock.arm(cost, log, name) for name, cost in (("a", 1.0), ("b", 2.0), ("c", 3.0))}
-    latencies = interleave(arms, rounds=3, warmup=1, clock=clock)
+    first, *others = interleave(arms, rounds=3, warmup=1, clock=clock)
     rounds = ["".join(log[i : i + 3]) for i in range(0, 12, 3)]
     assert rounds == ["cab", "abc", "bca", "cab"]
-    assert {name: len(values) for name, values in latencies.items()} == {"a": 3, "b": 3, "c": 3}
+    assert [list(each) for each in others] == [["b", "c", "a"], ["c", "a", "b"]]
     # Round one follows the warm-up's three calls: call k of the log costs cost * (k + 1).
-    assert latencies["a"][0] == pytest.approx(1.0 * 5)
-    assert latencies["b"][0] == pytest.approx(2.0 * 6)
-    assert latencies["c"][0] == pytest.approx(3.0 * 7)
+    assert first == pytest.approx({"a": 1.0 * 5, "b": 2.0 * 6, "c": 3.0 * 7})
 
 
 def test_a_round_pairs_all_arms():
     clock, log = FakeClock(), []
-    latencies = interleave(
-        {"a": clock.arm(1.0, log, "a"), "b": clock.arm(1.0, log, "b")}, rounds=4, warmup=0, clock=clock
-    )
-    assert all(abs(a - b) == pytest.approx(1.0) for a, b in zip(latencies["a"], latencies["b"], strict=True))
+    arms = {"a": clock.arm(1.0, log, "a"), "b": clock.arm(1.0, log, "b")}
+    rounds = list(interleave(arms, rounds=4, warmup=0, clock=clock))
+    assert [abs(each["a"] - each["b"]) for each in rounds] == pytest.approx([1.0] * 4)
+
+
+def test_a_round_is_handed_over_as_soon_as_it_is_complete():
+    clock, log = FakeClock(), []
+    rounds = interleave({"a": clock.arm(1.0, log, "a"), "b": clock.arm(1.0, log, "b")}, rounds=9, warmup=1, clock=clock)
+    next(rounds)
+    assert log == ["b", "a", "a", "b"]
 
 
 @pytest.mark.parametrize(("rounds", "warmup"), [(0, 0), (1, -1)])
 def test_bad_rounds(rounds, warmup):
     with pytest.raises(ValueError, match="accepted are rounds >= 1 and warmup >= 0"):
-        interleave({"a": lambda: None}, rounds=rounds, warmup=warmup)
+        list(interleave({"a": lambda: None}, rounds=rounds, warmup=warmup))
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +85,35 @@ def test_an_arm_that_runs_out_of_memory_is_recorded_and_the_others_are_timed(tin
     failure, timing = read_records(tmp_path)
     assert (failure.stage, failure.method, failure.reason) == ("timing", "huge", "out of memory: CUDA out of memory.")
     assert set(timing.latencies_s) == set(timing.peak_memory_gib) == set(timing.labels) == {"dense", "dense_again"}
+
+
+def test_methods_are_put_in_before_the_clock_and_taken_out_after_it(tiny, tmp_path, monkeypatch):
+    """Packing the weights of a fast method takes as long as half a step: it is no part of the step."""
+    seen = []
+
+    @contextmanager
+    def patch(pipe):
+        assert pipe.unet is not tiny.pipe.unet
+        seen.append("in")
+        yield
+        seen.append("out")
+
+    monkeypatch.setattr("experiments.stages.timing.now", lambda device: seen.append("clock") or len(seen))
+    config = SimpleNamespace(rounds=2, warmup=1, baseline="dense", limit="none")
+    time_duration(tiny, {"dense": Method("dense", "Dense", patch)}, 0.32, config, "r", tmp_path)
+    assert seen == ["in", "out", "in", *["clock"] * 12, "out"]  # memory alone, then three rounds of it and its A/A arm
+
+
+def test_a_value_that_is_not_finite_is_an_error(tiny, tmp_path):
+    @contextmanager
+    def patch(pipe):
+        handle = pipe.unet.conv_out.register_forward_hook(lambda module, args, output: output * float("nan"))
+        yield
+        handle.remove()
+
+    config = SimpleNamespace(rounds=1, warmup=0, baseline="dense", limit="none")
+    with pytest.raises(FloatingPointError, match="^dense: the UNet step gave a non-finite value"):
+        time_duration(tiny, {"dense": Method("dense", "Dense", patch)}, 0.32, config, "r", tmp_path)
 
 
 def test_an_arm_that_works_across_steps_is_left_out_with_its_reason(tiny, tmp_path):
