@@ -1,7 +1,9 @@
 """`make gpu` rehearsed at small size on a CPU: the same parts, the same commands."""
 
 import json
+import runpy
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,19 +13,32 @@ from experiments.benchmark.gpu import CHECK, PARTS, Outcome, Part, render, run_p
 SMALL = ["device=cpu", "pipeline.size=tiny", "keep_freed_memory=false"]
 
 
+def in_this_process(command, **_):
+    """`python -m MODULE WORDS` without another start of the interpreter; a mistake leaves with its exit code."""
+    _, _, module, *words = command
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [module, *words])
+        try:
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+        except SystemExit as stop:
+            return SimpleNamespace(returncode=stop.code)
+    return SimpleNamespace(returncode=0)
+
+
 @pytest.mark.slow
-def test_every_part_runs_at_small_size(tmp_path, capfd):
+def test_every_part_runs_at_small_size(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(gpu, "subprocess", SimpleNamespace(run=in_this_process, TimeoutExpired=TimeoutError))
     cells = "cells=[{level: op, duration_s: 2.56}, {level: step, duration_s: 2.56}, {level: loop, duration_s: 2.56}]"
     small = ["durations=[2.56]", f"out_dir={tmp_path / 'check'}"]
-    check = Part("check", (*CHECK, *small, "dtype=float32"), 120)
+    check = Part("check", (*CHECK, *small, "dtype=float32"), 9999)
     short = (cells, "cell.rounds=1", "cell.arms=[dense,litefocus,no_attention]")
     grids = [
-        Part(part.name, (*part.words, *short, f"out_dir={tmp_path / part.name}", "dtype=float32"), 120)
+        Part(part.name, (*part.words, *short, f"out_dir={tmp_path / part.name}", "dtype=float32"), 9999)
         for part in PARTS
         if "+grid=gpu" in part.words
     ]
-    outcomes = run_parts([check, *grids[:1]], SMALL, 240)
-    out, errors = capfd.readouterr()
+    outcomes = run_parts([check, *grids[:1]], SMALL, 9999)
+    out, errors = capsys.readouterr()
     assert [outcome.code for outcome in outcomes] == [0, 0], errors[-2000:]
     assert "0 of" in out
     records = [json.loads(line) for line in (tmp_path / "bfloat16" / "records.jsonl").read_text().splitlines()]

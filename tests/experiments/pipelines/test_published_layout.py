@@ -1,9 +1,9 @@
 """Weights as they are published: loading, the README's lines, and the repair of what newer libraries broke."""
 
 import json
-import subprocess
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ import torch
 from diffusers import AudioLDM2Pipeline
 from published_layout import BUILDERS, CAPTIONS, write_published
 
+from experiments import run as program
 from litefocus import inject_lite_focus, repair_pipeline
 
 
@@ -116,26 +117,30 @@ def test_a_pipeline_that_generates_is_left_alone(family):
 FAMILY = {"audioldm": "AudioLDMPipeline", "musicldm": "MusicLDMPipeline"}
 
 
-def run_command(tmp_path, name, *overrides):
-    """The main command on a published folder, as a user types it; the clip records that it left."""
+@pytest.fixture
+def run_command(tmp_path, monkeypatch, capsys):
+    """`run_command(name, *overrides)`: the main command on a published folder, as typed; returns what it printed."""
+    return partial(_run_command, tmp_path, monkeypatch, capsys)
+
+
+def _run_command(tmp_path, monkeypatch, capsys, name, *overrides):
     size = name.removeprefix("audioldm2_") if name.startswith("audioldm2_") else "base"
     folder = write_published(tmp_path / "weights", FAMILY.get(name, "AudioLDM2Pipeline"), size)
     (tmp_path / "prompts.txt").write_text(f"{CAPTIONS[0]}\n")
-    command = [sys.executable, "-m", "experiments.run", f"pipeline={name}", f"pipeline.path={folder}", "data=captions",
+    command = ["run", f"pipeline={name}", f"pipeline.path={folder}", "data=captions",
                f"data.file={tmp_path / 'prompts.txt'}", "durations=[5.12]", "steps=2", *overrides,
                f"out_dir={tmp_path / 'run'}", f"hydra.run.dir={tmp_path / 'log'}"]  # fmt: skip
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr[-2000:]
+    monkeypatch.setattr(sys, "argv", command)
+    program.main()
     records = [json.loads(line) for line in (tmp_path / "run" / "records.jsonl").read_text().splitlines()]
     clips = [record for record in records if record["kind"] == "clip"]
     assert {record["samples"] for record in clips} == {round(5.12 * 16000)}
     assert len(list((tmp_path / "run" / "audio").rglob("*.wav"))) == len(clips) == 1
-    return result
+    return "".join(capsys.readouterr())
 
 
-def test_the_plain_command_makes_clips_and_a_table_and_says_that_nothing_was_scored(tmp_path):
-    result = run_command(tmp_path, "audioldm2", "timing.rounds=1")
-    assert result.stderr.count("no metrics are chosen") + result.stdout.count("no metrics are chosen") == 1
+def test_the_plain_command_makes_clips_and_a_table_and_says_that_nothing_was_scored(tmp_path, run_command):
+    assert run_command("audioldm2", "timing.rounds=1").count("no metrics are chosen") == 1
     report = (tmp_path / "run" / "report.md").read_text()
     assert "Not scored: no metrics were chosen; the same command with `metrics=strict` scores these clips." in report
     assert "| LiteFocus" in report
@@ -143,8 +148,8 @@ def test_the_plain_command_makes_clips_and_a_table_and_says_that_nothing_was_sco
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["audioldm2_large", "audioldm2_music", "audioldm", "musicldm"])
-def test_the_main_command_runs_on_a_published_folder(tmp_path, name):
-    run_command(tmp_path, name, "stages=[generate,report]")
+def test_the_main_command_runs_on_a_published_folder(run_command, name):
+    run_command(name, "stages=[generate,report]")
 
 
 def test_the_lines_of_the_readme_run_on_a_published_folder(audioldm2, monkeypatch):
