@@ -50,13 +50,9 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 
 # A real SLURM on this machine (Debian, root): a sharded run on a one-node cluster, preempted and killed, against a plain run.
 .PHONY: test-slurm
-test-slurm: $(VENV)/.installed-slurm
+test-slurm: $(VENV)/.installed-dev $(VENV)/.installed-slurm
 	tests/slurm/install.sh
 	timeout 900 $(BIN)/python -m pytest tests/slurm
-
-$(VENV)/.installed-slurm: $(VENV)/.installed-dev
-	$(BIN)/pip install -q -c constraints.txt -e '.[slurm,devices]'
-	touch $@
 
 # One CUDA device, under ten minutes: the check, and the published architecture to 320 s in two precisions. Records land
 # in results/gpu_*. A CUDA build of torch first: make demo TORCH='torch>=2.13'
@@ -74,17 +70,14 @@ mutation: $(VENV)/.installed-dev
 docs: $(VENV)/.installed-docs .cache/docs/.notebooks .cache/docs/samples/listen.html
 	$(BIN)/mkdocs build --strict
 
-$(VENV)/.installed-docs: $(VENV)/.installed
-	$(BIN)/pip install -q -c constraints.txt -e '.[docs]'
-	touch $@
-
 # Every run of results/ as parquet tables with Croissant metadata.
 .PHONY: dataset
 dataset: $(VENV)/.installed-dataset
 	$(BIN)/python -m experiments.dataset dist/dataset
 
-$(VENV)/.installed-dataset: $(VENV)/.installed
-	$(BIN)/pip install -q -c constraints.txt -e '.[dataset]'
+# An extra of pyproject.toml by its name.
+$(VENV)/.installed-%: $(VENV)/.installed
+	$(BIN)/pip install -q -c constraints.txt -e '.[$*]'
 	touch $@
 
 # The library's own tests on other releases of torch, diffusers and transformers, an environment each (docs/versions.md).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,8 +19,9 @@ def frames(run_dir: str | os.PathLike[str]) -> Frames:
         ValueError: the folder holds no records.
     """
     from experiments.dataframes import frames_of  # pandas comes with the first call, not with the package
+    from experiments.records.run import Run
 
-    return frames_of(run_dir)
+    return frames_of(Run.load(Path(run_dir)))
 
 
 def _sleep_between_parallel_regions() -> None:

@@ -169,6 +169,15 @@ def page(config: DictConfig) -> Any:
         links = " · ".join(f"[{name}]({where}/{name})" for name in (RECORDS_FILE, "report.md", PAGE))
         return frame, table(run_dir, config.timing.baseline), f"{WHAT_IT_SAYS} In `{run_dir}`: {links}"
 
+    return _laid_out(config, begin, compare, stop)
+
+
+def _laid_out(
+    config: DictConfig, begin: Callable[..., None], compare: Callable[..., Any], stop: Callable[..., None]
+) -> Any:
+    """The page's elements, and what its two buttons do."""
+    import gradio as gr
+
     labels = [(str(method.label), name) for name, method in config.methods.items()]
     with gr.Blocks(title="LiteFocus", analytics_enabled=False) as blocks:
         gr.Markdown(f"# LiteFocus\nThe same noise, dense and sparse. Pipeline: {config.pipeline.name}.")

@@ -3,7 +3,6 @@
 They hold what the tables show: of each length and method the newest condition, of each value the newest record.
 """
 
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -60,11 +59,10 @@ class Frames(NamedTuple):
     failures: pd.DataFrame
 
 
-def frames_of(run_dir: str | os.PathLike[str]) -> Frames:
-    """As `experiments.frames`."""
-    run = Run.load(Path(run_dir))
+def frames_of(run: Run) -> Frames:
+    """As `experiments.frames`, of a run that is loaded already."""
     if not run.records:
-        raise ValueError(f"{run_dir}: no records; give the folder of a run, the one with its records.jsonl")
+        raise ValueError(f"{run.folder}: no records; give the folder of a run, the one with its records.jsonl")
     if rounds := run.of_kind(RoundRecord):  # a benchmark: its starts ask for no clips
         records = run.records
         labels = {arm: label for cell in run.of_kind(CellRecord) for arm, label in cell.labels.items()}

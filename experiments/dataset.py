@@ -6,17 +6,16 @@ them: the frames of `experiments.frames` with the folder's name in front, and `s
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 import litefocus
-from experiments import frames
-from experiments.dataframes import Frames
-from experiments.records import RECORDS_FILE, StartRecord, of_kind, read_records
+from experiments.dataframes import Frames, frames_of
+from experiments.records import RECORDS_FILE, StartRecord
 from experiments.records.provenance import commit
+from experiments.records.run import Run
 from experiments.system.cli import one_folder, one_line_errors
 from experiments.system.files import sha256_file, write_whole
 
@@ -48,8 +47,8 @@ def tables(results: Path) -> dict[str, pd.DataFrame]:
     """Each frame of every run, the folder's name in column `run`; and the starts."""
     parts: dict[str, list[pd.DataFrame]] = {name: [] for name in ("starts", *Frames._fields)}
     for folder in run_folders(results):
-        name = folder.relative_to(results).as_posix()
-        found = {"starts": pd.DataFrame(_starts(folder)), **frames(folder)._asdict()}
+        name, run = folder.relative_to(results).as_posix(), Run.load(folder)
+        found = {"starts": pd.DataFrame(map(_start, run.of_kind(StartRecord))), **frames_of(run)._asdict()}
         for table, frame in found.items():
             if len(frame):
                 frame.insert(0, "run", name)
@@ -57,22 +56,21 @@ def tables(results: Path) -> dict[str, pd.DataFrame]:
     return {name: _plain(pd.concat(found, ignore_index=True)) for name, found in parts.items() if found}
 
 
-def _starts(folder: Path) -> Iterator[dict[str, Any]]:
-    for start in of_kind(read_records(folder), StartRecord):
-        environment = start.environment
-        yield {
-            "run_id": start.run_id,
-            "kind": str(getattr(start, "kind")),  # noqa: B009
-            "started_at": start.started_at,
-            "commit": commit(start),
-            "pipeline": str(start.pipeline["name"]),
-            "trained": bool(start.pipeline["trained"]),
-            "device": str(environment["device"]),
-            "dtype": str(environment["dtype"]),
-            "threads": int(environment["threads"]),
-            "torch": str(environment["packages"]["torch"]),
-            "config": json.dumps(start.config, sort_keys=True),
-        }
+def _start(start: StartRecord) -> dict[str, Any]:
+    environment = start.environment
+    return {
+        "run_id": start.run_id,
+        "kind": start.kind,
+        "started_at": start.started_at,
+        "commit": commit(start),
+        "pipeline": str(start.pipeline["name"]),
+        "trained": bool(start.pipeline["trained"]),
+        "device": str(environment["device"]),
+        "dtype": str(environment["dtype"]),
+        "threads": int(environment["threads"]),
+        "torch": str(environment["packages"]["torch"]),
+        "config": json.dumps(start.config, sort_keys=True),
+    }
 
 
 def _plain(frame: pd.DataFrame) -> pd.DataFrame:

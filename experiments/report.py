@@ -5,7 +5,8 @@ python -m experiments.report runs/durations
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from experiments.figures.gate_figures import gate_figure
@@ -47,8 +48,22 @@ def report(run_dir: Path) -> str:
         ValueError: the folder holds no records.
         OSError: naming the folder that cannot be written.
     """
+    with _saying_what_is_kept(run_dir):
+        if run_dir.is_dir() and not record_files(run_dir) and (folders := run_folders(run_dir)):
+            return _write_joined(run_dir, folders)
+    return report_of(Run.load(run_dir))
+
+
+def report_of(run: Run) -> str:
+    """As `report`, of one run that is loaded already."""
+    with _saying_what_is_kept(run.folder):
+        return _write_report(run)
+
+
+@contextmanager
+def _saying_what_is_kept(run_dir: Path) -> Iterator[None]:
     try:
-        return _write_report(run_dir)
+        yield
     except OSError as error:
         if error.errno is None:  # ours, and it names its file
             raise
@@ -59,10 +74,8 @@ def report(run_dir: Path) -> str:
         ) from error
 
 
-def _write_report(run_dir: Path) -> str:
-    if run_dir.is_dir() and not record_files(run_dir) and (folders := run_folders(run_dir)):
-        return _write_joined(run_dir, folders)
-    run = Run.load(run_dir)
+def _write_report(run: Run) -> str:
+    run_dir = run.folder
     if not run.starts:
         raise ValueError(f"{run_dir}: no records to report; run the generate or timing stage first")
     tables = all_tables(run)
@@ -74,7 +87,7 @@ def _write_report(run_dir: Path) -> str:
     write_whole(run_dir / "report.md", text)
     _drop_stale(run_dir / "figures", _draw(run, run_dir / "figures"), QUALITY_FIGURES)
     if has_audio(run):
-        write_listening_page(run_dir)
+        write_listening_page(run)
     return text
 
 
@@ -109,7 +122,7 @@ def _draw(run: Run, folder: Path) -> list[Path]:
     written += training_figure(run.folder, folder / "training")
     written += gate_figure(run.folder, folder / "gate")
     if has_audio(run):
-        written += spectrogram_figure(run.folder, folder / "spectrograms")
+        written += spectrogram_figure(run, folder / "spectrograms")
     return written
 
 

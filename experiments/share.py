@@ -26,13 +26,13 @@ from experiments.records import ClipRecord
 from experiments.records.provenance import starts_of
 from experiments.records.run import Run
 from experiments.records.store import record_files
-from experiments.report import DETAIL, report
+from experiments.report import DETAIL, report_of
 from experiments.system.audio_files import check_content
 from experiments.system.cli import one_folder, one_line_errors
 from experiments.system.files import whole_file, write_whole
 from experiments.system.settings import parse_settings
 from experiments.tables.formats import to_html
-from experiments.tables.run_tables import tables_of
+from experiments.tables.run_tables import all_tables
 
 logger = logging.getLogger(__name__)
 
@@ -65,13 +65,13 @@ def share(run_dir: Path, most_mb: float = Options.most_mb, prompts: int = Option
     """
     if not most_mb > 0 or prompts < 0:
         raise ValueError(f"got most_mb={most_mb:g} prompts={prompts}; accepted are above 0, and from 0 (all prompts)")
-    report(run_dir)
     run = Run.load(run_dir)
     if not run.runs:
         raise ValueError(f"{run_dir}: no run to share; give a folder of experiments.run")
+    report_of(run)
     grid = _of_prompts(gather(run), prompts)
     data = page_data(grid, starts_of(list(grid.clips.values()), run.runs) or run.runs, run_dir.name)
-    shown = report_html(run_dir)
+    shown = report_html(run)
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", data["name"])[:64] or "run"
     embedded = _embedded(grid, run_dir, most_mb * MB - len(shown))
     if embedded is not None:
@@ -97,12 +97,12 @@ def _of_prompts(grid: Grid, count: int) -> Grid:
     return replace(grid, captions=kept, clips=clips, gaps=gaps)
 
 
-def report_html(run_dir: Path) -> str:
+def report_html(run: Run) -> str:
     """Tables and figures of a run as html that asks for no other file."""
-    tables = [to_html(table) for name, table in tables_of(run_dir).items() if not name.startswith(DETAIL)]
+    tables = [to_html(table) for name, table in all_tables(run).items() if not name.startswith(DETAIL)]
     figures = [
         f'<figure><img alt="{html.escape(path.stem)}" src="{_data_url("image/png", path.read_bytes())}"></figure>'
-        for path in sorted((run_dir / "figures").glob("*.png"))
+        for path in sorted((run.folder / "figures").glob("*.png"))
     ]
     return f'<details class="report" open><summary>Tables and figures</summary>{"".join(tables + figures)}</details>'
 

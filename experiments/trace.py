@@ -138,7 +138,7 @@ def _told(record: MetricRecord | TimingRecord) -> str:
 def _start_told(start: StartRecord, scored: bool) -> str:
     stages = list(start.config.get("stages", []))
     typed = f", typed {' '.join(start.overrides)}" if start.overrides else ""
-    told = f"{start.run_id} ({start.kind}) {start.started_at}, commit {commit(start)}, stages {'+'.join(stages)}{typed}"  # type: ignore[attr-defined]
+    told = f"{start.run_id} ({start.kind}) {start.started_at}, commit {commit(start)}, stages {'+'.join(stages)}{typed}"
     if scored and "score" not in stages:
         return f"{told}; it did not score: the start that did is older than records of such starts, and unknown"
     return told

@@ -41,17 +41,17 @@ SCORES = "listen_scores.csv"
 _SCRIPTS = ("player.js", "grid.js", "votes.js", "main.js")
 
 
-def write_listening_page(run_dir: Path) -> Path:
-    """Write listen.html, its spectrograms and the scores of its clips (listen_scores.csv) into a run folder.
+def write_listening_page(run: Run) -> Path:
+    """Write listen.html, its spectrograms and the scores of its clips (listen_scores.csv) into a run's folder.
 
-    Args:
-        run_dir: a run folder; its audio stays where it is and is loaded by the page when played.
+    Its audio stays where it is and is loaded by the page when played.
+
     Returns:
         The page's path.
     Raises:
         ValueError: the folder holds no records, or audio that is not what was recorded.
     """
-    run = Run.load(run_dir)
+    run_dir = run.folder
     if not run.runs:
         raise ValueError(f"{run_dir}: no records to show; run the generate stage first")
     grid = gather(run)
@@ -162,7 +162,7 @@ def json_for_html(data: Any) -> str:
 def main() -> None:
     """The command line: one run folder."""
     with one_line_errors():
-        print(write_listening_page(one_folder(sys.argv[1:], "runs/durations", __doc__)))
+        print(write_listening_page(Run.load(one_folder(sys.argv[1:], "runs/durations", __doc__))))
 
 
 if __name__ == "__main__":

@@ -22,15 +22,15 @@ from experiments.listen.spectrograms import (
 from experiments.records.run import Run
 
 
-def spectrogram_figure(run_dir: Path, path: Path, prompt_id: str | None = None) -> list[Path]:
+def spectrogram_figure(run: Run, path: Path, prompt_id: str | None = None) -> list[Path]:
     """Mel spectrograms of one prompt and seed under each method at the longest length, one scale for all.
 
     Args:
         prompt_id: None takes the first prompt that has the most methods to show.
     Returns:
-        The written files; none where the run folder holds no audio.
+        The written files; none where its folder holds no audio.
     """
-    grid = gather(Run.load(run_dir))
+    grid = gather(run)
     cells = _cells_to_show(grid, prompt_id)
     if not cells:
         return []
@@ -41,7 +41,7 @@ def spectrogram_figure(run_dir: Path, path: Path, prompt_id: str | None = None) 
         )
         axes = [line[0] for line in column]
         for cell, ax in zip(cells, axes, strict=True):
-            samples, sample_rate = read_recorded(run_dir, grid.clips[cell])
+            samples, sample_rate = read_recorded(run.folder, grid.clips[cell])
             picture = plot_spectrogram(samples, sample_rate, ax)
             ax.set_title(grid.labels[cell.arm], loc="left", fontsize=8.5)
         axes[-1].set_xlabel("time (s)")

@@ -48,6 +48,7 @@ class StartRecord:
         overrides: the command line's, without what is private.
     """
 
+    kind: ClassVar[str]
     run_id: Name
     started_at: str
     config: dict[str, Any]

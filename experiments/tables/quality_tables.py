@@ -52,7 +52,8 @@ def _estimate(record: MetricRecord | None, best: bool = False) -> Estimate | Non
 def result_tables(run: Run) -> list[ResultTable]:
     """Every quality table that a run's records can fill, each with the notes that must stand beside it."""
     found = presets(run)
-    tables = []
+    first: list[ResultTable] = []  # what a sweep of the share is for
+    tables: list[ResultTable] = []
     for preset in found:
         rows = quality_rows(run, preset)
         paired = differences(run, preset)
@@ -67,11 +68,11 @@ def result_tables(run: Run) -> list[ResultTable]:
         tables += difference_tables(rows, paired, suffix, notes)
         tables += power_tables(rows, paired, suffix, made, run.baseline)
         forms = [row.mechanisms for row in rows if row.mechanisms]
-        if len({form.sparse_ratio for form in forms if form.cross_frequency}) > 1:  # what such a sweep is for: first
-            tables.insert(0, sparsity_table(rows, paired, f"sparsity{suffix}", bold))
+        if len({form.sparse_ratio for form in forms if form.cross_frequency}) > 1:
+            first.append(sparsity_table(rows, paired, f"sparsity{suffix}", bold))
         elif {(True, True), (True, False), (False, True)} <= {form[:2] for form in forms}:
             tables.append(ablation_table(rows, paired, f"ablation{suffix}", bold))
-    return tables
+    return first + tables
 
 
 def _metric_columns(rows: Sequence[QualityRow]) -> tuple[list[str], list[str]]:

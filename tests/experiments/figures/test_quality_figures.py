@@ -200,21 +200,21 @@ def test_presets_have_their_own_figures(tmp_path):
 def test_spectrograms_show_the_prompt_with_most_methods_at_the_longest_length(tmp_path):
     captions = {"a": "Rain", "b": "Wind $x$ <b>"}
     make_run(tmp_path, captions, [0.1, 0.3], skip=[("a", 0.3, "dense")])
-    svg, *_ = spectrogram_figure(tmp_path, tmp_path / "figures" / "spectrograms")
+    svg, *_ = spectrogram_figure(Run.load(tmp_path), tmp_path / "figures" / "spectrograms")
     text = svg.read_text()
     assert "“Wind $x$ &lt;b&gt;”, seed 0" in text
     assert all(label in text for label in METHODS.values())
-    svg, *_ = spectrogram_figure(tmp_path, tmp_path / "figures" / "other", "a")
+    svg, *_ = spectrogram_figure(Run.load(tmp_path), tmp_path / "figures" / "other", "a")
     assert "Rain" in svg.read_text()
     assert "Dense" not in svg.read_text()
-    assert spectrogram_figure(tmp_path, tmp_path / "none", "absent") == []
+    assert spectrogram_figure(Run.load(tmp_path), tmp_path / "none", "absent") == []
 
 
 def test_spectrograms_of_a_folder_without_audio_are_not_drawn(tmp_path):
     make_run(tmp_path, {"a": "Rain"}, [0.1])
     for path in (tmp_path / "audio").rglob("*.wav"):
         path.unlink()
-    assert spectrogram_figure(tmp_path, tmp_path / "spectrograms") == []
+    assert spectrogram_figure(Run.load(tmp_path), tmp_path / "spectrograms") == []
 
 
 def test_nan_intervals_still_show_the_value(ax):

@@ -147,7 +147,7 @@ def test_scores_of_a_clip_come_from_per_clip_details(tmp_path):
 
 def test_hostile_text_stays_text_and_comes_back_unchanged(tmp_path):
     make_run(tmp_path, HOSTILE, [0.1], {"dense": "<b>Dense</b>"})
-    page = Page(write_listening_page(tmp_path).read_text(encoding="utf-8"))
+    page = Page(write_listening_page(Run.load(tmp_path)).read_text(encoding="utf-8"))
     data = json.loads(page.texts["data"])
     assert {prompt["id"]: prompt["caption"] for prompt in data["prompts"]} == HOSTILE
     tags = [tag for tag, _ in page.tags]
@@ -158,7 +158,7 @@ def test_hostile_text_stays_text_and_comes_back_unchanged(tmp_path):
 
 def test_the_policy_allows_exactly_this_script_and_style_and_no_address(tmp_path):
     make_run(tmp_path, {"a": "Rain"}, [0.1])
-    text = write_listening_page(tmp_path).read_text(encoding="utf-8")
+    text = write_listening_page(Run.load(tmp_path)).read_text(encoding="utf-8")
     page = Page(text)
     for tag in ("script", "style"):
         digest = base64.b64encode(hashlib.sha256(page.texts[tag].encode()).digest()).decode()
@@ -171,10 +171,10 @@ def test_the_policy_allows_exactly_this_script_and_style_and_no_address(tmp_path
 
 def test_writing_again_gives_the_same_bytes_and_draws_nothing(tmp_path):
     make_run(tmp_path, {"a": "Rain"}, [0.1], {"dense": "Dense"})
-    first = write_listening_page(tmp_path).read_bytes()
+    first = write_listening_page(Run.load(tmp_path)).read_bytes()
     (image,) = (tmp_path / "spectrograms").iterdir()
     image.write_bytes(b"kept")
-    assert write_listening_page(tmp_path).read_bytes() == first
+    assert write_listening_page(Run.load(tmp_path)).read_bytes() == first
     assert image.read_bytes() == b"kept"
 
 
@@ -193,7 +193,7 @@ def test_scores_of_clips_stand_in_a_table_by_path_with_the_direction_of_their_me
     append_record(tmp_path, metric(*where, "clap", per_clip={"a_0": 0.25, "b_0": float("nan")}))
     append_record(tmp_path, metric(*where, "kl", per_clip={"a_0": 1.5}, higher_is_better=False))
     append_record(tmp_path, metric(*where, "repetition", per_clip={"b_0": 2.0}, higher_is_better=None))
-    write_listening_page(tmp_path)
+    write_listening_page(Run.load(tmp_path))
     assert (tmp_path / SCORES).read_text() == (
         "clip,metric,higher_is_better,value\n"
         "audio/dense_1s_2steps_g3.5/a_0.wav,kl,false,1.5\n"
@@ -215,7 +215,7 @@ def test_votes_on_other_audio_or_under_other_labels_are_told_apart(tmp_path):
 
 def test_a_folder_without_records_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="no records to show"):
-        write_listening_page(tmp_path)
+        write_listening_page(Run.load(tmp_path))
 
 
 def test_json_for_html_reads_back():

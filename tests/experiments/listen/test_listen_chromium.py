@@ -6,6 +6,7 @@ from listen_material import clip, make_run, run_record, tone_wav
 
 from experiments.listen.page import write_listening_page
 from experiments.records import append_record
+from experiments.records.run import Run
 from experiments.share import share
 
 pytestmark = [pytest.mark.slow, needs_chromium]
@@ -22,7 +23,7 @@ CAPTIONS = {
 def run_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     make_run(folder, CAPTIONS, [2.0, 4.0], skip=[("rtl", 4.0, "focus_only")], fail=[("rain", 4.0, "litefocus")])
-    write_listening_page(folder)
+    write_listening_page(Run.load(folder))
     return folder
 
 
@@ -178,7 +179,7 @@ def test_a_phone_shows_the_page_without_sideways_scrolling(page):
 
 def test_a_lost_file_is_told_in_the_bar(chromium, tmp_path):
     make_run(tmp_path, {"a": "Rain"}, [1.0], {"dense": "Dense"})
-    write_listening_page(tmp_path)
+    write_listening_page(Run.load(tmp_path))
     (tmp_path / "audio/dense_1s_2steps_g3.5/a_0.wav").write_bytes(b"damaged")
     chromium.open(tmp_path / "listen.html")
     chromium.wait("document.querySelectorAll('.cell').length === 1")
@@ -197,7 +198,7 @@ def test_a_thousand_clips_are_laid_out_only_where_they_are_seen(chromium, tmp_pa
         for duration in (10, 20, 40, 80):
             for method in methods:
                 append_record(tmp_path, clip("c", method, duration, prompt, f"Caption {prompt}", 0, "a.wav", wav))
-    write_listening_page(tmp_path)
+    write_listening_page(Run.load(tmp_path))
     chromium.events.clear()
     chromium.open(tmp_path / "listen.html")
     chromium.wait("document.querySelectorAll('.cell').length > 0")

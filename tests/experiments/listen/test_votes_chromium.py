@@ -15,6 +15,7 @@ from evaluation.listening.preference import metric_agreement, win_rates
 from evaluation.listening.scores import read_scores
 from evaluation.listening.votes import read_votes
 from experiments.listen.page import write_listening_page
+from experiments.records.run import Run
 from experiments.share import share
 
 pytestmark = [pytest.mark.slow, needs_chromium]
@@ -25,7 +26,7 @@ CAPTIONS = {f"p{number}": f"Sound {number}" for number in range(4)}
 def run_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     make_run(folder, CAPTIONS, [0.4, 0.6], fail=[("p0", 0.6, "litefocus")])
-    write_listening_page(folder)
+    write_listening_page(Run.load(folder))
     return folder
 
 
@@ -194,7 +195,7 @@ def test_a_panel_of_twenty_listeners_recovers_the_rates_that_it_was_drawn_from(c
     run, votes = tmp_path / "run", tmp_path / "votes"
     run.mkdir()
     make_run(run, {f"p{number}": f"Sound {number}" for number in range(12)}, [0.4, 0.6])
-    write_listening_page(run)
+    write_listening_page(Run.load(run))
     chromium.open(run / "listen.html")
     chromium.run("localStorage.clear()")
     chromium.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(votes))

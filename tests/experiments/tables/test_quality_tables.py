@@ -219,6 +219,12 @@ def test_the_difference_table_says_better_and_worse():
     assert [t.name for t in result_tables(Run(records))][2:] == ["difference_dense", "difference_focus_only", "power"]
 
 
+def test_sweeps_of_several_presets_come_first_and_in_the_order_of_the_presets():
+    records = [sweep_record(), *(value(n, preset=p) for p in ("strict", "tango") for n in (DENSE, LITE, "more"))]
+    names = [found.name for found in result_tables(Run(records))]
+    assert names[:3] == ["sparsity_strict", "sparsity_tango", "quality_strict"]
+
+
 def test_presets_never_share_a_table():
     records = [*THREE, value(DENSE, number=50.0, preset="stable-audio")]
     tables = {t.name: t for t in result_tables(Run(records))}
