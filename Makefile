@@ -4,9 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 # The lock that CI uses; TORCH picks another build of torch, for example: make demo TORCH='torch>=2.13'
 TORCH ?= torch==2.13.0
-# Test processes: make test JOBS=2 runs the tests in two, one thread each; 0 runs them in one.
-JOBS ?= 0
-PYTEST = $(if $(filter-out 0,$(JOBS)),OMP_NUM_THREADS=1) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+# Test processes, a file to one of them at a time, one thread each; make test JOBS=0 runs the tests in one.
+JOBS ?= 2
+PYTEST = $(if $(filter-out 0,$(JOBS)),OMP_NUM_THREADS=1) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test lint unit coverage reliability mutation clean
 
