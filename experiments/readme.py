@@ -5,13 +5,16 @@
 
 RUN is a folder below `results/` and TABLE one of its tables: speed, quality, difference_dense, power, sparsity,
 ablation, denoising_loss, attention, or of a benchmark: op_eager, step_eager, step_compiled, loop_eager, wave_eager,
-profile. `<!-- results:leaderboard -->` is the table over several runs, those submitted by others among them.
+profile. `<!-- results:leaderboard -->` is the table over several runs, those submitted by others among them,
+`<!-- results:claims -->` that of results/claims.yaml and `<!-- results:headlines -->` its claims marked `headline`.
 """
 
 import re
 import sys
 from pathlib import Path
 
+from experiments.claims.claim import load_claims
+from experiments.claims.table import claims_table
 from experiments.leaderboard import leaderboard
 from experiments.system.cli import one_line_errors, print_help_if_asked
 from experiments.system.files import write_whole
@@ -37,6 +40,9 @@ def fill_blocks(text: str, results: Path = RESULTS) -> str:
 def _block(name: str, results: Path) -> str:
     if name == "leaderboard":
         return to_markdown(leaderboard(results))
+    if name in ("claims", "headlines"):
+        claims = load_claims(results / "claims.yaml")
+        return to_markdown(claims_table([claim for claim in claims if claim.headline or name == "claims"]))
     run, _, table = name.rpartition("/")
     tables = tables_of(results / run)
     if table not in tables:

@@ -7,7 +7,8 @@ from experiments.records import AttentionRecord, ProbeLossRecord, ProbeRunRecord
 from experiments.records.provenance import provenance, quality_notes, starts_of
 from experiments.records.site_structure import FAR_S, SiteStructure
 from experiments.tables.formats import Cell, Estimate, ResultTable
-from experiments.tables.probe_rows import Interval, LossRow, loss_rows, probe_labels, structures_by_length
+from experiments.tables.intervals import LEVEL, holm, p_value
+from experiments.tables.probe_rows import LossRow, loss_rows, probe_labels, structures_by_length
 
 
 def probe_tables(records: Sequence[Record]) -> list[ResultTable]:
@@ -35,7 +36,11 @@ def denoising_loss_table(rows: Sequence[LossRow], start: ProbeRunRecord, notes: 
         "Mean squared error of the model's own target on real audio, same clips and noise under every method. "
         "Intervals: 95%, Student's t over clips. Detectable: the difference that these clips show with a power of 80%."
     )
-    body: list[list[Cell]] = [_loss_cells(row) for row in rows]
+    p_values = [difference_p(row) for row in rows]
+    adjusted = holm(p_values)
+    family = sum(not math.isnan(p) for p in p_values)
+    words = f"Better and worse: p under {LEVEL:g} after Holm's adjustment for {family} comparisons, all of this table."
+    body: list[list[Cell]] = [_loss_cells(*row) for row in zip(rows, p_values, adjusted, strict=True)]
     body += _gaps(rows, start)
     ordered = sorted(body, key=lambda cells: (float(str(cells[0])), float(str(cells[1]))))
     return ResultTable(
@@ -44,11 +49,18 @@ def denoising_loss_table(rows: Sequence[LossRow], start: ProbeRunRecord, notes: 
         (*header, "clips", "noise draws", "key draws", "note"),
         (*keys, "clips", "noise_draws", "key_draws", "note"),
         ordered,
-        [reading, *notes],
+        [reading, *([words] if family else []), *notes],
     )
 
 
-def _loss_cells(row: LossRow) -> list[Cell]:
+def difference_p(row: LossRow) -> float:
+    """Two-sided p of no difference to dense, Student's t over clips; nan without a difference or its interval."""
+    if row.difference is None:
+        return math.nan
+    return p_value(row.difference.value, (row.difference.high - row.difference.low) / 2, row.clips - 1)
+
+
+def _loss_cells(row: LossRow, p: float, adjusted: float) -> list[Cell]:
     note = "one clip: no interval" if row.clips == 1 else ""
     if row.key_range is not None:
         note = f"Δ of single key draws from {row.key_range[0]:+.3g} to {row.key_range[1]:+.3g}"
@@ -59,7 +71,7 @@ def _loss_cells(row: LossRow) -> list[Cell]:
         row.t,
         row.label,
         Estimate(*row.loss),
-        None if row.difference is None else Estimate(*row.difference, mark=_mark(row.difference), sign=True),
+        None if row.difference is None else Estimate(*row.difference, mark=_mark(row, adjusted), sign=True, p=p),
         None if math.isnan(row.detectable) else float(f"{row.detectable:.2g}"),
         row.clips,
         row.noise_draws,
@@ -68,10 +80,10 @@ def _loss_cells(row: LossRow) -> list[Cell]:
     ]
 
 
-def _mark(difference: Interval) -> str:
-    if difference.low > 0:
-        return "worse"
-    return "better" if difference.high < 0 else ""
+def _mark(row: LossRow, adjusted: float) -> str:
+    if row.difference is None or not adjusted < LEVEL:
+        return ""
+    return "worse" if row.difference.value > 0 else "better"
 
 
 def _gaps(rows: Sequence[LossRow], start: ProbeRunRecord) -> list[list[Cell]]:

@@ -1,6 +1,7 @@
 """From a cell back to what made it: every record, start and wav, at its line of the file."""
 
 import json
+import statistics
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from listen_material import make_run, metric, timing
 from experiments.records import ClipRecord, ScoreRunRecord, append_record, of_kind, read_records
 from experiments.trace import main, trace
 
+RESULTS = Path(__file__).resolve().parents[2] / "results"
 ENVIRONMENT = {"commit": "c" * 40, "dirty": True, "device": "cpu", "dtype": "float32", "threads": 1, "packages": {}}
 
 
@@ -76,10 +78,10 @@ def test_a_step_time_comes_of_its_timing_and_of_no_wav(scored):
     ("words", "message"),
     [
         (("nowhere", "0.1 dense", "clap"), r"no table 'nowhere' in .*; accepted: all_metrics, difference_dense"),
-        (("quality", "9 dense", "clap"), r"no row 9 dense in quality; accepted: 0.1 "),
-        (("quality", "dense", "clap"), r"row 'dense': give length and method"),
+        (("quality", "9 dense", "clap"), r"no row '9 dense' in quality; accepted: 0.1 "),
+        (("quality", "dense", "clap"), r"no row 'dense' in quality; accepted: 0.1 "),
         (("quality", "0.1 dense", "fad"), r"no column 'fad' in quality; accepted: clap, note"),
-        (("quality", "0.1 dense", "note"), r"note of quality comes of no score or timing"),
+        (("quality", "0.1 dense", "note"), r"note of quality comes of no record of a score, a loss"),
     ],
 )
 def test_what_is_not_there_is_said_with_what_is(scored, words, message):
@@ -93,11 +95,58 @@ def test_the_command_says_how_it_is_used(monkeypatch, capsys):
         main()
     assert (stop.value.code, capsys.readouterr().err.splitlines()) == (
         2,
-        ['error: got 1 arguments; give RUN_FOLDER TABLE "LENGTH METHOD" COLUMN, like results/testbed quality '
-         '"40.96 litefocus" fad'],
+        ["error: got 1 arguments; give RUN_FOLDER TABLE ROW COLUMN, like results/testbed quality '40.96 litefocus' "
+         "fad or results/testbed denoising_loss '40.96 500 litefocus' difference_percent"],
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("run", "words", "kind", "expected"),
+    [
+        (
+            "testbed",
+            ("denoising_loss", "40.96 500 litefocus", "difference_percent"),
+            "probe_loss",
+            {("litefocus", 40.96, 500, draw) for draw in (0, 1, 2)}
+            | {("dense", 40.96, 500, draw) for draw in (0, 1, 2)},
+        ),
+        (
+            "testbed",
+            ("denoising_loss", "5.12 700 Focus only", "loss"),
+            "probe_loss",
+            {("focus_only", 5.12, 700, draw) for draw in (0, 1, 2)},
+        ),
+    ],
+)
+def test_a_loss_comes_of_its_records_and_a_difference_of_those_of_dense_too(run, words, kind, expected):
+    folder = RESULTS / run
+    records = [line(folder, text.split()[0]) for text in lines_of(trace(folder, *words), "record")]
+    assert {record["kind"] for record in records} == {kind}
+    assert {(r["method"], r["duration_s"], r["t"], r["noise_seed"]) for r in records} == expected
+
+
+def test_attention_comes_of_every_site_at_its_length_and_level():
+    found = trace(RESULTS / "testbed", "attention", "20.48 700", "own_bin_over_uniform")
+    records = [line(RESULTS / "testbed", text.split()[0]) for text in lines_of(found, "record")]
+    assert {(r["duration_s"], r["structure"]["t"]) for r in records} == {(20.48, 700)}
+    assert len({r["structure"]["site"] for r in records}) == len(records) == 12
+
+
+@pytest.mark.parametrize(
+    ("table", "row", "column"),
+    [("step_eager_speedup", "LiteFocus", "speedup_40s"), ("step_eager", "40 litefocus", "latency_s")],
+)
+def test_a_benchmarks_ratio_comes_of_its_rounds(table, row, column):
+    folder = RESULTS / "benchmark_cpu"
+    found = trace(folder, table, row, column)
+    records = [line(folder, text.split()[0]) for text in lines_of(found, "record")]
+    assert {(r["kind"], r["level"], r["duration_s"]) for r in records} == {("round", "step", 40.0)}
+    own = [r["latencies_s"] for r in records]
+    told = float(found[0].rpartition(": ")[2].split()[0])
+    expected = [r["dense"] / r["litefocus"] for r in own] if "speedup" in column else [r["litefocus"] for r in own]
+    assert told == pytest.approx(statistics.median(expected), rel=1e-3)
+
+
 def test_a_committed_score_of_before_scoring_starts_were_recorded_says_that_its_start_is_unknown():
-    found = trace(Path(__file__).resolve().parents[2] / "results/peers", "quality", "20.48 dense", "fad")
+    found = trace(RESULTS / "peers", "quality", "20.48 dense", "fad")
     assert any("it did not score: the start that did is older" in text for text in lines_of(found, "start"))

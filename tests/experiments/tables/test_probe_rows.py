@@ -5,6 +5,7 @@ import math
 import pytest
 from matplotlib.figure import Figure
 from probe_material import attention, loss, probe_run, structure
+from scipy.stats import ttest_1samp
 
 from experiments.figures.probe_figures import (
     attention_figure,
@@ -18,7 +19,7 @@ from experiments.figures.probe_figures import (
 )
 from experiments.tables.formats import Estimate, to_markdown
 from experiments.tables.probe_rows import loss_rows, structures_by_length
-from experiments.tables.probe_tables import probe_tables
+from experiments.tables.probe_tables import difference_p, probe_tables
 
 
 @pytest.fixture
@@ -105,6 +106,27 @@ def test_the_table_shows_verdicts_and_what_was_not_read():
     text = to_markdown(table)
     assert "Testbed: evidence" in text
     assert "Gate: no reading" in text
+
+
+def test_a_word_of_the_table_follows_its_adjusted_p():
+    deltas = [0.1, 0.2, 0.15]
+    lite = loss("litefocus", [1 + delta for delta in deltas], clips="abc")
+    records = [probe_run(), loss("dense", [1.0, 1.0, 1.0], clips="abc"), lite]
+    p = ttest_1samp(deltas, 0).pvalue
+    assert p < 0.05 < 2 * p
+    assert difference_p(row(records, "litefocus")) == pytest.approx(p, rel=1e-9)
+
+    def marks(records):
+        (table,) = probe_tables(records)
+        cells = [dict(zip(table.keys, line, strict=True)) for line in table.rows]
+        return {c["method"]: getattr(c["difference_percent"], "mark", "") for c in cells}, table.notes[1]
+
+    alone, note = marks(records)
+    assert alone["LiteFocus"] == "worse"
+    assert "for 1 comparisons, all" in note
+    both, note = marks([*records, loss("deleted", [1.0, 1.3, 0.9], clips="abc")])
+    assert both["LiteFocus"] == both["Sites deleted"] == ""
+    assert "for 2 comparisons, all" in note
 
 
 def test_a_loss_that_is_not_finite_is_a_gap():

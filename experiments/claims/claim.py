@@ -1,0 +1,118 @@
+"""The file of claims, results/claims.yaml: what is claimed, in which cell of which run it shows, and what holds there.
+
+A claim's `measured` part is written by `python -m experiments.claims`; the rest is by hand.
+"""
+
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+STRICT = ConfigDict(extra="forbid")
+HEADER = (
+    "# Claims as data. By hand: all but `measured`, which `python -m experiments.claims` writes from the records.\n"
+)
+
+
+@dataclass(frozen=True, config=STRICT)
+class Endpoint:
+    """A cell: the run's folder below results/, its table, row and column (as `experiments.trace` takes them)."""
+
+    run: str
+    table: str
+    row: str
+    column: str
+
+
+@dataclass(frozen=True, config=STRICT)
+class Measured:
+    """The effect as the records give it.
+
+    Attributes:
+        value, low, high: the effect with its 95% interval. unit: of the three.
+        n: how many of `of` the interval and p rest on. p: two-sided, of an effect equal to the claim's threshold.
+        p_adjusted: by Holm over all claims of the file. verdict: see `verdicts.verdict`.
+        starts: run ids of the records behind it.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    unit: str
+    n: int
+    of: str
+    p: float | None
+    p_adjusted: float | None
+    verdict: str
+    starts: list[str]
+
+
+@dataclass(frozen=True, config=STRICT)
+class Claim:
+    """One claim.
+
+    Attributes:
+        id: short and unique. source: who says it and where. statement: the claim in a sentence.
+        endpoint: where it shows. above, below: what must hold of the effect there, exactly one of them.
+        where: model, data and machine of the endpoint. command: what measures it anew.
+        not_testable: why the claim as stated cannot be tested here; the endpoint is then the nearest that can.
+        headline: shown in README.
+    """
+
+    id: str
+    source: str
+    statement: str
+    endpoint: Endpoint
+    where: str
+    command: str
+    above: float | None = None
+    below: float | None = None
+    not_testable: str = ""
+    headline: bool = False
+    measured: Measured | None = None
+
+    @property
+    def threshold(self) -> float:
+        """The effect at which the claim begins to hold."""
+        found = self.above if self.above is not None else self.below
+        assert found is not None
+        return found
+
+
+CLAIMS = TypeAdapter(list[Claim])
+
+
+def load_claims(path: Path) -> list[Claim]:
+    """The claims of a file.
+
+    Raises:
+        ValueError: a field is missing, unknown or of another type; an id twice; not exactly one of above and below.
+    """
+    try:
+        claims = CLAIMS.validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not a yaml file: {' '.join(str(error).split())}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{path}: claim {place}: {first['msg']}") from None
+    ids = [claim.id for claim in claims]
+    for claim in claims:
+        if ids.count(claim.id) > 1:
+            raise ValueError(f"{path}: two claims are called {claim.id!r}; give each an id of its own")
+        if (claim.above is None) == (claim.below is None):
+            raise ValueError(f"{path}: claim {claim.id}: give exactly one of above and below")
+    return claims
+
+
+def to_yaml(claims: list[Claim]) -> str:
+    """The file of claims; fields that say nothing are left out."""
+    return HEADER + yaml.safe_dump([_plain(claim) for claim in claims], sort_keys=False, allow_unicode=True, width=110)
+
+
+def _plain(claim: Claim) -> dict[str, Any]:
+    given = asdict(claim)
+    return {field.name: given[field.name] for field in fields(Claim) if given[field.name] != field.default}

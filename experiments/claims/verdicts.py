@@ -1,0 +1,147 @@
+"""Effects of claims from records, and what may be said of them.
+
+An effect is a difference of scores (its interval and p as `tables.intervals` makes them), a difference of losses
+(Student's t over clips), a ratio of times (the geometric mean over rounds, Student's t on its logarithm) or a ratio of
+attention mass (the same over sites).
+"""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from scipy.special import stdtrit
+
+from experiments.claims.claim import Claim, Measured
+from experiments.claims.sources import Traced, trace_cell
+from experiments.records import AttentionRecord, CellRecord, MetricRecord, ProbeLossRecord, RoundRecord, TimingRecord
+from experiments.records.run import Run
+from experiments.tables.formats import Estimate
+from experiments.tables.intervals import CONFIDENCE, LEVEL, holm, p_value
+
+SUPPORTED, REFUTED, BOUNDED, NOT_TESTABLE = "supported", "refuted", "bounded", "not testable here"
+DIGITS = 5
+
+
+def measure_claims(claims: Sequence[Claim], results: Path) -> list[Claim]:
+    """The claims with their effects, p adjusted over all of them, and verdicts.
+
+    Args:
+        results: the folder with the runs that the endpoints name.
+    Raises:
+        ValueError: an endpoint that is not there, or whose cell holds no effect.
+    """
+    runs: dict[str, Run] = {}
+    effects = []
+    for claim in claims:
+        run = runs.setdefault(claim.endpoint.run, Run.load(results / claim.endpoint.run))
+        try:
+            effects.append(effect(claim, run))
+        except ValueError as error:
+            raise ValueError(f"claim {claim.id}: {error}") from None
+    # A claim that cannot be tested here adds no comparison.
+    adjusted = holm([math.nan if c.not_testable else _number(e.p) for c, e in zip(claims, effects, strict=True)])
+    return [
+        replace(claim, measured=replace(found, p_adjusted=_rounded(p), verdict=verdict(claim, found, p)))
+        for claim, found, p in zip(claims, effects, adjusted, strict=True)
+    ]
+
+
+def verdict(claim: Claim, found: Measured, p_adjusted: float) -> str:
+    """What may be said.
+
+    Supported: the effect lies on the claimed side of the threshold, with an adjusted p under 0.05. Refuted: on the
+    other side, likewise. Bounded: neither; the interval says how large the effect may be.
+    """
+    if claim.not_testable:
+        return NOT_TESTABLE
+    if not p_adjusted < LEVEL:
+        return BOUNDED
+    claimed = found.value > claim.threshold if claim.above is not None else found.value < claim.threshold
+    return SUPPORTED if claimed else REFUTED
+
+
+def effect(claim: Claim, run: Run) -> Measured:
+    """The effect at a claim's endpoint, without a verdict.
+
+    Raises:
+        ValueError: no such cell, or one that holds no difference and no ratio.
+    """
+    place = claim.endpoint
+    traced = trace_cell(run, place.table, place.row, place.column)
+    starts = sorted({record.run_id for record in traced.records})
+    first = traced.records[0]
+    if isinstance(first, MetricRecord) and first.baseline:
+        return _score(claim, traced, first, starts)
+    if isinstance(first, ProbeLossRecord) and place.column == "difference_percent":
+        cell = _estimate(traced)
+        clips = len(set.intersection(*(set(r.clip_ids) for r in traced.records if isinstance(r, ProbeLossRecord))))
+        p = p_value(cell.value - claim.threshold, (cell.high - cell.low) / 2, clips - 1)
+        return _measured(cell.value, cell.low, cell.high, "% of dense", clips, "clips", p, starts)
+    if isinstance(first, AttentionRecord) and place.column == "own_bin_over_uniform":
+        return _ratio(claim, [_own_bin(r) for r in traced.records if isinstance(r, AttentionRecord)], "sites", starts)
+    if isinstance(first, TimingRecord | RoundRecord) and place.column.startswith("speedup"):
+        return _ratio(claim, _ratios(run, traced), "rounds", starts)
+    raise ValueError(f"{place.column} of {place.table} is no difference of scores or losses and no ratio")
+
+
+def _score(claim: Claim, traced: Traced, record: MetricRecord, starts: list[str]) -> Measured:
+    cell = _estimate(traced)
+    if claim.threshold != 0:
+        raise ValueError(f"a difference of scores has the threshold 0, got {claim.threshold:g}")
+    p = math.nan if cell.p is None else cell.p
+    return _measured(cell.value, cell.low, cell.high, record.metric, record.n_scored, "clips", p, starts)
+
+
+def _own_bin(record: AttentionRecord) -> float:
+    """A site's attention mass on its own frequency bin over what uniform attention would give."""
+    return float(record.structure["same_frequency"] / record.structure["uniform_same_frequency"])
+
+
+def _ratios(run: Run, traced: Traced) -> list[float]:
+    """Baseline over method, round by round."""
+    found: list[float] = []
+    for record in traced.records:
+        if isinstance(record, TimingRecord):
+            pairs = zip(record.latencies_s[record.baseline], record.latencies_s[traced.method], strict=True)
+            found += [one / other for one, other in pairs]
+        elif isinstance(record, RoundRecord):
+            cells = run.of_kind(CellRecord)
+            key = (record.level, record.duration_s, record.regime)
+            baseline = next(c.baseline for c in cells if (c.level, c.duration_s, c.regime) == key)
+            if baseline in record.latencies_s:
+                found.append(record.latencies_s[baseline] / record.latencies_s[traced.method])
+    return found
+
+
+def _ratio(claim: Claim, ratios: Sequence[float], of: str, starts: list[str]) -> Measured:
+    """The geometric mean of ratios (n,) with Student's t interval of its logarithm; no interval of one."""
+    logs = [math.log(ratio) for ratio in ratios]
+    n, mean = len(logs), statistics.fmean(logs)
+    if n < 2:
+        return _measured(math.exp(mean), math.nan, math.nan, "times", n, of, math.nan, starts)
+    half = statistics.stdev(logs) / math.sqrt(n) * float(stdtrit(n - 1, 0.5 + CONFIDENCE / 2))
+    p = p_value(mean - math.log(claim.threshold), half, n - 1)
+    return _measured(math.exp(mean), math.exp(mean - half), math.exp(mean + half), "times", n, of, p, starts)
+
+
+def _estimate(traced: Traced) -> Estimate:
+    if not isinstance(traced.cell, Estimate):
+        raise ValueError("the cell is empty")
+    return traced.cell
+
+
+def _measured(
+    value: float, low: float, high: float, unit: str, n: int, of: str, p: float, starts: list[str]
+) -> Measured:
+    rounded = float(f"{value:.{DIGITS}g}")
+    return Measured(rounded, _rounded(low), _rounded(high), unit, n, of, _rounded(p), None, BOUNDED, starts)
+
+
+def _rounded(value: float) -> float | None:
+    return None if math.isnan(value) else float(f"{value:.{DIGITS}g}")
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value

@@ -1,0 +1,174 @@
+"""Claims: effects from records, p adjusted over the file, verdicts that follow, and the committed file fresh."""
+
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from listen_material import make_run, timing
+from probe_material import attention, loss, probe_run
+from scipy.stats import ttest_1samp
+
+from experiments.claims import __main__ as program
+from experiments.claims.claim import Claim, Endpoint, Measured, load_claims, to_yaml
+from experiments.claims.table import claims_table
+from experiments.claims.verdicts import measure_claims, verdict
+from experiments.records import append_record
+
+RESULTS = Path(__file__).resolve().parents[2] / "results"
+LOSS = Endpoint("probe", "denoising_loss", "5 500 litefocus", "difference_percent")
+
+
+def claim(name="a", endpoint=LOSS, **changes):
+    changes = {"below": 0.0} if not {"above", "below"} & set(changes) else {} | changes
+    return Claim(name, "ours", "a sentence", endpoint, "somewhere", "a command", **changes)
+
+
+def with_probe(results, litefocus, deleted=(2.0, 2.1, 2.2)):
+    folder = results / "probe"
+    folder.mkdir(parents=True)
+    dense = loss("dense", [1.0, 1.0, 1.0], clips="abc")
+    for record in (
+        probe_run(),
+        dense,
+        loss("litefocus", litefocus, clips="abc"),
+        loss("deleted", deleted, clips="abc"),
+    ):
+        append_record(folder, record)
+    return results
+
+
+@pytest.mark.parametrize(
+    ("threshold", "value", "p", "expected"),
+    [
+        ({"below": 0.0}, -1.0, 0.01, "supported"),
+        ({"below": 0.0}, 1.0, 0.01, "refuted"),
+        ({"above": 0.0}, 1.0, 0.01, "supported"),
+        ({"above": 2.0}, 1.9, 0.01, "refuted"),
+        ({"above": 0.0}, 1.0, 0.05, "bounded"),
+        ({"above": 0.0}, 1.0, math.nan, "bounded"),
+        ({"above": 0.0, "not_testable": "no GPU"}, 1.0, 0.01, "not testable here"),
+    ],
+)
+def test_a_verdict_follows_the_side_and_the_adjusted_p(threshold, value, p, expected):
+    found = Measured(value, None, None, "x", 3, "clips", 0.0, None, "", [])
+    assert verdict(claim(**threshold), found, p) == expected
+
+
+def test_a_loss_is_held_against_its_threshold_over_clips(tmp_path):
+    with_probe(tmp_path, [0.9, 0.95, 0.94])
+    (found,) = measure_claims([claim(below=-2.0)], tmp_path)
+    deltas = np.array([-10.0, -5.0, -6.0])
+    assert found.measured.value == pytest.approx(deltas.mean())
+    assert found.measured.p == pytest.approx(ttest_1samp(deltas, -2.0).pvalue, rel=1e-4)
+    low, high = ttest_1samp(deltas, 0).confidence_interval()
+    assert (found.measured.low, found.measured.high) == (pytest.approx(low, rel=1e-4), pytest.approx(high, rel=1e-4))
+    assert (found.measured.n, found.measured.of, found.measured.starts) == (3, "clips", ["p"])
+
+
+def test_p_is_adjusted_over_the_claims_that_can_be_tested(tmp_path):
+    with_probe(tmp_path, [0.9, 0.95, 0.94])
+    other = Endpoint("probe", "denoising_loss", "5 500 deleted", "difference_percent")
+    asked = [claim("a"), claim("b", endpoint=other, above=0.0), claim("c", not_testable="no weights", below=0.0)]
+    first, second, third = (found.measured for found in measure_claims(asked, tmp_path))
+    assert second.p < first.p
+    assert second.p_adjusted == pytest.approx(2 * second.p, rel=1e-4)
+    assert first.p_adjusted == pytest.approx(max(first.p, 2 * second.p), rel=1e-4)
+    assert third.p == first.p
+    assert (third.p_adjusted, third.verdict) == (None, "not testable here")
+
+
+def test_a_speed_up_is_the_geometric_mean_of_its_rounds(tmp_path):
+    (tmp_path / "run").mkdir()
+    make_run(tmp_path / "run", {"a": "Rain"}, [0.1])
+    append_record(tmp_path / "run", timing(0.1, dense=[4.0, 4.0, 4.0], litefocus=[2.0, 1.0, 2.0]))
+    (found,) = measure_claims(
+        [claim(endpoint=Endpoint("run", "speed", "0.1 litefocus", "speedup"), above=1.5)], tmp_path
+    )
+    logs = np.log([2.0, 4.0, 2.0])
+    test = ttest_1samp(logs, math.log(1.5))
+    assert found.measured.value == pytest.approx(16 ** (1 / 3), rel=1e-4)
+    assert found.measured.p == pytest.approx(test.pvalue, rel=1e-4)
+    assert found.measured.low == pytest.approx(math.exp(test.confidence_interval().low), rel=1e-4)
+
+
+def test_attention_is_a_ratio_over_sites(tmp_path):
+    (tmp_path / "probe").mkdir()
+    append_record(tmp_path / "probe", probe_run())
+    for site, share in (("a", 0.8), ("b", 0.9), ("c", 0.7)):
+        append_record(tmp_path / "probe", attention(site=site, frequency=(share, 1 - share)))
+    place = Endpoint("probe", "attention", "5 500", "own_bin_over_uniform")
+    (found,) = measure_claims([claim(endpoint=place, above=1.0)], tmp_path)
+    logs = np.log([1.6, 1.8, 1.4])
+    assert found.measured.value == pytest.approx(math.exp(logs.mean()), rel=1e-4)
+    assert found.measured.p == pytest.approx(ttest_1samp(logs, 0).pvalue, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        (Endpoint("probe", "denoising_loss", "5 500 litefocus", "loss"), "claim a: loss of denoising_loss is no diff"),
+        (Endpoint("probe", "denoising_loss", "9 500 litefocus", "loss"), "claim a: no row '9 500 litefocus'"),
+    ],
+)
+def test_an_endpoint_without_an_effect_is_refused_by_name(tmp_path, place, message):
+    with_probe(tmp_path, [0.9, 0.95, 0.94])
+    with pytest.raises(ValueError, match=message):
+        measure_claims([claim(endpoint=place)], tmp_path)
+
+
+def test_the_file_comes_back_as_it_was_written(tmp_path):
+    with_probe(tmp_path, [0.9, 0.95, 0.94])
+    measured = measure_claims([claim("a", above=0.0), claim("b", headline=True)], tmp_path)
+    (tmp_path / "claims.yaml").write_text(to_yaml(measured))
+    assert load_claims(tmp_path / "claims.yaml") == measured
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"above": 1.0}, "claim a: give exactly one of above and below"),
+        ({"below": None}, "claim a: give exactly one of above and below"),
+        ({"statement": None}, "claim 0.statement: "),
+        ({"verdict": "supported"}, "claim 0.verdict: "),
+        ({"endpoint": {"run": "x"}}, "claim 0.endpoint.table: "),
+    ],
+)
+def test_a_claim_that_says_too_little_or_too_much_is_one_line(tmp_path, changes, message):
+    (entry,) = yaml.safe_load(to_yaml([claim()]))
+    (tmp_path / "claims.yaml").write_text(yaml.safe_dump([{**entry, **changes}]))
+    with pytest.raises(ValueError, match=message) as error:
+        load_claims(tmp_path / "claims.yaml")
+    assert "\n" not in str(error.value)
+
+
+def test_two_claims_of_one_name_and_a_claim_that_was_not_measured_are_refused(tmp_path):
+    (tmp_path / "claims.yaml").write_text(to_yaml([claim(), claim()]))
+    with pytest.raises(ValueError, match="two claims are called 'a'"):
+        load_claims(tmp_path / "claims.yaml")
+    with pytest.raises(ValueError, match="claim a was not measured yet; run python -m experiments.claims"):
+        claims_table([claim()])
+
+
+def test_the_command_writes_the_file_and_says_what_is_stale(tmp_path, monkeypatch, capsys):
+    with_probe(tmp_path, [0.9, 0.95, 0.94])
+    (tmp_path / "claims.yaml").write_text(to_yaml([claim()]))
+    monkeypatch.setattr(program, "RESULTS", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["claims", "check"])
+    with pytest.raises(SystemExit) as stop:
+        program.main()
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'claims.yaml'}: stale: a; run ")
+    monkeypatch.setattr(sys, "argv", ["claims"])
+    program.main()
+    monkeypatch.setattr(sys, "argv", ["claims", "check"])
+    program.main()
+    assert load_claims(tmp_path / "claims.yaml")[0].measured.value == pytest.approx(-7.0)
+
+
+def test_every_committed_effect_and_verdict_follows_from_the_committed_records():
+    claims = load_claims(RESULTS / "claims.yaml")
+    assert len(claims) > 15
+    assert measure_claims(claims, RESULTS) == claims
