@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -61,7 +62,7 @@ from experiments.system.preemption import signals_held_back
 from experiments.tables.formats import to_markdown
 from experiments.tables.speed_rows import speed_rows
 from experiments.tables.speed_table import clip_table
-from experiments.tracking import check_tracker, track
+from experiments.tracking.tracker import Tracker, check_tracker
 
 logger = logging.getLogger(__name__)
 
@@ -76,23 +77,29 @@ def run(config: DictConfig) -> str:
     conditions = expand_conditions(config, methods)
     shard = Shard(config.shard.index, config.shard.count)
     run_dir = Path(config.out_dir)
-    with locked(run_dir, shard.name):
-        return _run_stages(config, conditions, arms, run_dir, shard)
+    check_tracker(config.tracking)
+    tracking = cast(dict[str, Any], OmegaConf.to_container(config.tracking, resolve=True))
+    with locked(run_dir, shard.name), Tracker(tracking, run_dir, shard) as tracker:
+        return _run_stages(config, conditions, arms, run_dir, shard, tracker)
 
 
 def _run_stages(
-    config: DictConfig, conditions: list[Condition], arms: dict[str, Method], run_dir: Path, shard: Shard
+    config: DictConfig,
+    conditions: list[Condition],
+    arms: dict[str, Method],
+    run_dir: Path,
+    shard: Shard,
+    tracker: Tracker,
 ) -> str:
     scored = is_scored(config)
     if scored:
         check_scoring(config, load_prompts(config))
-    if "report" in config.stages and shard.is_whole:
-        check_tracker(config.tracking)
     run_id = None
     if any(stage in NEEDS_PIPELINE for stage in config.stages):
         with signals_held_back() as stop_if_asked:
-            run_id = _run_pipeline(config, conditions, arms, run_dir, shard, stop_if_asked)
+            run_id = _run_pipeline(config, conditions, arms, run_dir, shard, stop_if_asked, tracker)
     if scored:
+        tracker.now("scoring")
         prompts = load_prompts(config)
         if shard.is_whole:
             score_run(config, conditions, prompts, run_dir, run_id)
@@ -106,8 +113,9 @@ def _run_stages(
         return ""
     if run_id is None and not scored:
         score_start_record(config, [], run_dir)
+    tracker.now("reporting")
     text = report(run_dir)
-    track(run_dir, {"tracking": OmegaConf.to_container(config.tracking, resolve=True)})
+    tracker.results()
     return text
 
 
@@ -118,6 +126,7 @@ def _run_pipeline(
     run_dir: Path,
     shard: Shard,
     stop_if_asked: Callable[[], None],
+    tracker: Tracker,
 ) -> str:
     """The stages that need the pipeline, on this shard's share; returns the id of this start."""
     config = with_commit(config)
@@ -132,13 +141,15 @@ def _run_pipeline(
     before = read_records(run_dir)
     check_same_weights(of_kind(before, RunRecord), pipeline.weights)
     run_id = start_record(config, pipeline, prompts, run_dir, shard.records_file)
+    clips = shard.select(plan_clips(conditions, prompts, list(config.seeds)))
+    tracker.begin(clips)
     if "generate" in config.stages:
-        clips = shard.select(plan_clips(conditions, prompts, list(config.seeds)))
+        tracker.now("generating")
         batching = {"batch_size": config.batch_size, "exact_batches": config.exact_batches}
         told = partial(say_so_far, run_dir, conditions, shard)
         file_name = shard.records_file
         generate_clips(pipeline, clips, run_dir, run_id, **batching, file_name=file_name, between_clips=stop_if_asked,
-                       after_length=told)  # fmt: skip
+                       after_length=told, after_clips=tracker.clips)  # fmt: skip
     if "timing" in config.stages:
         for duration in shard.deal(list(config.durations)):
             stop_if_asked()
@@ -146,6 +157,7 @@ def _run_pipeline(
             if is_timed(before, float(duration), arms, resolved(config), here):
                 logger.info("%g s is timed already; other timing.rounds or another out_dir time it again", duration)
                 continue
+            tracker.now(f"timing {duration:g} s")
             time_duration(pipeline, arms, float(duration), config.timing, run_id, run_dir, shard.records_file)
     return run_id
 

@@ -13,7 +13,7 @@ PACKAGES = ("litefocus", "evaluation", "experiments")
 # top of evaluation has a floor of its own.
 FLOORS = {"experiments": [
     {"system"}, {"records"}, {"methods", "datasets", "tables"}, {"figures", "pipelines"}, {"listen", "matrix"},
-    {"stages", "claims"}, {"checks"}, {""}, {"benchmark", "testbed", "coverage"},
+    {"stages", "claims", "tracking"}, {"checks"}, {""}, {"benchmark", "testbed", "coverage"},
 ], "evaluation": [
     {"statistics"}, {"audio"}, {"metrics", "files", "listening"}, {"embedders", "results"}, {"embedding"}, {"presets"},
     {"material"}, {"metric"}, {"scoring"}, {"run"}, {"evaluate"}, {"", "__main__"},

@@ -38,6 +38,7 @@ def generate_clips(
     file_name: str = RECORDS_FILE,
     between_clips: Callable[[], None] = lambda: None,
     after_length: Callable[[float], None] = lambda duration_s: None,
+    after_clips: Callable[[Sequence[ClipRecord], int, float], None] = lambda made, failed, share: None,
 ) -> None:
     """Generate the clips that the run folder does not hold yet, whoever recorded them.
 
@@ -48,6 +49,8 @@ def generate_clips(
         file_name: where records go (a shard has a file of its own).
         between_clips: called before every call of the pipeline; the place to stop at.
         after_length: called with a length once all of its clips that were missing are made.
+        after_clips: called after every call of the pipeline with the records of its clips, how many gave none, and the
+            share of the predicted work that is done.
     Raises:
         OSError: the disk has no room for the remaining audio. Finished clips are kept; a restart resumes.
     """
@@ -57,16 +60,19 @@ def generate_clips(
         logger.info("%d of %d clips are there already", len(clips) - len(pending), len(clips))
     check_disk(pending, pipeline.sample_rate, run_dir)
     cost = cache(predicted_flops)
-    made = 0
-    with progress(sum(cost(clip.condition) for clip in pending), "generating") as bar:
+    total = sum(cost(clip.condition) for clip in pending)
+    made = spent = 0
+    with progress(total, "generating") as bar:
         for duration_s, of_length in groupby(pending, key=lambda clip: clip.condition.duration_s):
             for batch in batches(list(of_length), 1 if exact_batches else batch_size):
                 between_clips()
-                _generate_batch(pipeline, batch, run_dir, run_id, file_name)
+                records = _generate_batch(pipeline, batch, run_dir, run_id, file_name)
                 here, made = batch[0].condition, made + len(batch)
                 last = f"{here.method.name} {duration_s:g} s"
                 bar.set_description(f"generating, {made} of {len(pending)} clips, {last}", refresh=False)
                 bar.update(cost(here) * len(batch))
+                spent += cost(here) * len(batch)
+                after_clips(records, len(batch) - len(records), spent / total)
             after_length(duration_s)
 
 
@@ -102,7 +108,10 @@ def batches(clips: Sequence[Clip], size: int) -> Iterator[list[Clip]]:
     yield from by_condition.values()
 
 
-def _generate_batch(pipeline: Pipeline, batch: list[Clip], run_dir: Path, run_id: str, file_name: str) -> None:
+def _generate_batch(
+    pipeline: Pipeline, batch: list[Clip], run_dir: Path, run_id: str, file_name: str
+) -> list[ClipRecord]:
+    """Make the clips of one condition; returns the records of those that came out."""
     condition = batch[0].condition
     # Entering the method restarts its private stream of sampled keys: no clip depends on the ones before it.
     try:
@@ -118,13 +127,15 @@ def _generate_batch(pipeline: Pipeline, batch: list[Clip], run_dir: Path, run_id
         reason = out_of_memory(error)
         for clip in batch:
             record_failure(clip, reason, run_dir, run_id, file_name)
-        return
+        return []
+    stored = []
     for clip, result in zip(batch, generated, strict=True):
         try:
-            store_clip(clip, result, pipeline.sample_rate, run_dir, run_id, file_name)
+            stored.append(store_clip(clip, result, pipeline.sample_rate, run_dir, run_id, file_name))
         except OSError as error:
             problem = f"{error.strerror or error} while writing; finished clips are kept, the same command resumes"
             raise OSError(f"{run_dir}: {problem}") from error
+    return [record for record in stored if record is not None]
 
 
 def record_failure(clip: Clip, reason: str, run_dir: Path, run_id: str, file_name: str = RECORDS_FILE) -> None:
@@ -146,37 +157,35 @@ def record_failure(clip: Clip, reason: str, run_dir: Path, run_id: str, file_nam
 
 def store_clip(
     clip: Clip, result: GeneratedClip, sample_rate: int, run_dir: Path, run_id: str, file_name: str = RECORDS_FILE
-) -> None:
-    """Write the wav, then its record; audio with non-finite samples becomes a failure record instead."""
+) -> ClipRecord | None:
+    """Write the wav, then its record; audio with non-finite samples becomes a failure record instead, and None."""
     condition = clip.condition
     if not np.isfinite(result.samples).all():
         reason = f"{np.count_nonzero(~np.isfinite(result.samples))} non-finite samples in the generated audio"
         record_failure(clip, reason, run_dir, run_id, file_name)
-        return
+        return None
     path = run_dir / clip.audio
     write_wav(path, result.samples, sample_rate)
-    append_record(
-        run_dir,
-        ClipRecord(
-            run_id=run_id,
-            condition=condition.id,
-            method=condition.method.name,
-            duration_s=condition.duration_s,
-            steps=condition.steps,
-            guidance=condition.guidance,
-            prompt_id=clip.prompt.id,
-            caption=clip.prompt.text,
-            seed=clip.seed,
-            audio=clip.audio,
-            sha256=sha256_file(path),
-            sample_rate=sample_rate,
-            samples=len(result.samples),
-            latency_s=result.latency_s,
-            step_s=result.step_s,
-            decode_s=result.decode_s,
-        ),
-        file_name,
+    record = ClipRecord(
+        run_id=run_id,
+        condition=condition.id,
+        method=condition.method.name,
+        duration_s=condition.duration_s,
+        steps=condition.steps,
+        guidance=condition.guidance,
+        prompt_id=clip.prompt.id,
+        caption=clip.prompt.text,
+        seed=clip.seed,
+        audio=clip.audio,
+        sha256=sha256_file(path),
+        sample_rate=sample_rate,
+        samples=len(result.samples),
+        latency_s=result.latency_s,
+        step_s=result.step_s,
+        decode_s=result.decode_s,
     )
+    append_record(run_dir, record, file_name)
+    return record
 
 
 def check_disk(clips: Sequence[Clip], sample_rate: int, run_dir: Path) -> None:

@@ -10,18 +10,21 @@ import pytest
 from listen_material import METHODS, make_run, metric, run_record, timing
 from PIL import Image
 from quality_material import HOSTILE, difference, value
-from wandb_material import offline_records
+from wandb_material import options, read_back
 
 from experiments.records import ClipRecord, append_record, of_kind, read_records
 from experiments.records.run import Run
-from experiments.tracking import check_tracker, history, summary, track, tracking_id, typed
+from experiments.tracking.results import history, summary, typed
+from experiments.tracking.tracker import Tracker, check_tracker, tracking_id
 
 CAPTIONS = {f"p{index}": caption for index, caption in enumerate(["Rain", *HOSTILE[:4]])}
 
 
-def config(name="wandb", **changes):
-    options = {"name": name, "project": "litefocus", "entity": None, "group": "sweep", "mode": "offline"}
-    return {"tracking": {**options, "audio_prompts": 2, **changes}}
+def track(run_dir, chosen):
+    """What the report stage does."""
+    check_tracker(chosen)
+    with Tracker(chosen, run_dir) as tracker:
+        tracker.results()
 
 
 @pytest.fixture
@@ -38,24 +41,6 @@ def run_dir(tmp_path, monkeypatch):
     return tmp_path
 
 
-def values(items):
-    return {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
-
-
-def read_back(run_dir):
-    import wandb
-
-    wandb.teardown()
-    records = offline_records(run_dir)
-    runs = [record.run for record in records if record.WhichOneof("record_type") == "run"]
-    rows = [values(record.history.item) for record in records if record.WhichOneof("record_type") == "history"]
-    totals = {}
-    for record in records:
-        if record.WhichOneof("record_type") == "summary":
-            totals |= values(record.summary.update)
-    return runs[0], rows, totals
-
-
 def files(run_dir, folder):
     return sorted(run_dir.glob(f"wandb/offline-run-*/files/media/{folder}/**/*.*"))
 
@@ -68,7 +53,7 @@ def table(run_dir, name):
 @pytest.mark.slow
 def test_what_was_sent_offline_reads_back(run_dir, capsys):
     pytest.importorskip("wandb", reason="needs the extra wandb")
-    track(run_dir, config(tags=["pilot", 7], notes="mine"))
+    track(run_dir, options(tags=["pilot", 7], notes="mine"))
     run, rows, totals = read_back(run_dir)
     assert (run.run_id, run.run_group, run.project, run.display_name) == (
         tracking_id(Run.load(run_dir)),
@@ -79,9 +64,11 @@ def test_what_was_sent_offline_reads_back(run_dir, capsys):
     sent = {item.key: json.loads(item.value_json) for item in run.config.update}
     assert sent["run"]["steps"] == 2
     assert sent["pipeline"]["name"] == "synthetic"
-    assert rows[0]["duration_s"] == 0.1
-    assert rows[0]["step_s/dense"] == 5.0
-    assert rows[0]["speedup/litefocus"] == 2.5
+    assert [row["progress/clips_done"] for row in rows if "progress/clips_done" in row] == [*range(1, 10)]
+    (curve,) = [row for row in rows if "duration_s" in row]
+    assert curve["duration_s"] == 0.1
+    assert curve["step_s/dense"] == 5.0
+    assert curve["speedup/litefocus"] == 2.5
     assert totals["clap/litefocus-dense/0.1s"] == 0.02
     assert totals["clap/litefocus/0.1s"] == pytest.approx(0.3)
     assert "clap/litefocus/0.1s.low" not in totals  # of five prompts no table prints an interval
@@ -113,11 +100,11 @@ def test_what_was_sent_offline_reads_back(run_dir, capsys):
 @pytest.mark.slow
 def test_tracking_again_replaces_and_doubles_nothing(run_dir):
     pytest.importorskip("wandb", reason="needs the extra wandb")
-    track(run_dir, config())
+    track(run_dir, options())
     _, once, _ = read_back(run_dir)
     append_record(run_dir, run_record(CAPTIONS, [0.1]))
-    track(run_dir, config())
-    track(run_dir, config())
+    track(run_dir, options())
+    track(run_dir, options())
     run, again, _ = read_back(run_dir)
     (folder,) = run_dir.glob("wandb/offline-run-*")
     assert folder.name.endswith(tracking_id(Run.load(run_dir)))
@@ -179,30 +166,33 @@ def test_several_presets_keep_their_values_apart():
 
 def test_tracking_off_imports_nothing_and_touches_nothing(tmp_path):
     program = (
-        "import sys; from pathlib import Path; from experiments.tracking import track;"
-        "track(Path('absent'), {'tracking': {'name': 'none'}}); print('wandb' in sys.modules)"
+        "import sys; from pathlib import Path; from experiments.tracking.tracker import Tracker, check_tracker\n"
+        "options = {'name': 'none'}; check_tracker(options)\n"
+        "with Tracker(options, Path('absent')) as tracker:\n"
+        "    tracker.begin([]); tracker.now('x'); tracker.clips([], 0, 0.5); tracker.results()\n"
+        "print('wandb' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("changes", "message"),
     [
         ({"name": "mlflow"}, r"tracking.name 'mlflow': accepted are none, wandb"),
         ({"mode": "shared"}, r"tracking.mode 'shared': accepted are online, offline"),
         ({}, r"no records to track"),
     ],
 )
-def test_mistakes_are_said(tmp_path, options, message):
+def test_mistakes_are_said(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
-        track(tmp_path, config(**options))
+        track(tmp_path, options(**changes))
 
 
 def test_a_missing_library_names_the_extra(run_dir, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(ImportError, match=r"pip install -e '.\[wandb\]'"):
-        track(run_dir, config())
+        track(run_dir, options())
 
 
 class Refused(Exception):
@@ -219,8 +209,8 @@ def fake_wandb(logged_in):
 def test_without_a_key_online_is_refused_before_anything_is_made(monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", fake_wandb(logged_in=False))
     with pytest.raises(ValueError, match=r"no W&B API key here; run wandb login, or use tracking.mode=offline"):
-        check_tracker(config(mode="online")["tracking"])
-    check_tracker(config()["tracking"])
+        check_tracker(options(mode="online"))
+    check_tracker(options())
     check_tracker({"name": "none"})
 
 
@@ -228,4 +218,4 @@ def test_what_wandb_refuses_is_one_line_that_says_the_report_is_there(run_dir, m
     monkeypatch.setitem(sys.modules, "wandb", fake_wandb(logged_in=True))
     expected = r"not tracked \(permission denied\); the report is written, stages=\[report\] tracks it"
     with pytest.raises(ConnectionError, match=expected):
-        track(run_dir, config(mode="online"))
+        track(run_dir, options(mode="online"))

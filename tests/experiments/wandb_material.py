@@ -1,6 +1,31 @@
 """What an offline run of the tracker wrote, read back from its own files."""
 
+import json
 import struct
+
+
+def options(name="wandb", **changes):
+    found = {"name": name, "project": "litefocus", "entity": None, "group": "sweep", "mode": "offline"}
+    return {**found, "audio_prompts": 2, **changes}
+
+
+def values(items):
+    return {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
+
+
+def read_back(run_dir):
+    """The newest offline run: what it is, its rows, its summary."""
+    import wandb
+
+    wandb.teardown()
+    records = offline_records(run_dir)
+    runs = [record.run for record in records if record.WhichOneof("record_type") == "run"]
+    rows = [values(record.history.item) for record in records if record.WhichOneof("record_type") == "history"]
+    totals = {}
+    for record in records:
+        if record.WhichOneof("record_type") == "summary":
+            totals |= values(record.summary.update)
+    return runs[0], rows, totals
 
 
 def offline_records(run_dir):
