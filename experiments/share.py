@@ -20,9 +20,8 @@ from pathlib import Path
 import soundfile
 
 from experiments.listen.data import Grid, gather
-from experiments.listen.page import PAGE, page_data, render_page
-from experiments.listen.spectrograms import image_name
-from experiments.records import ClipRecord
+from experiments.listen.page import PAGE, page_data, render_page, sounds
+from experiments.listen.spectrograms import Sound, image_name
 from experiments.records.provenance import starts_of
 from experiments.records.run import Run
 from experiments.records.store import record_files
@@ -83,7 +82,7 @@ def share(run_dir: Path, most_mb: float = Options.most_mb, prompts: int = Option
             write_whole(path, page)
             return path
     path = run_dir / f"{name}.zip"
-    _write_zip(path, name, render_page(data, shown), list(grid.clips.values()), run_dir)
+    _write_zip(path, name, render_page(data, shown), sounds(grid), run_dir)
     return path
 
 
@@ -93,8 +92,9 @@ def _of_prompts(grid: Grid, count: int) -> Grid:
         return grid
     kept = dict(list(grid.captions.items())[:count])
     clips = {cell: clip for cell, clip in grid.clips.items() if cell.prompt_id in kept}
+    references = {place: found for place, found in grid.references.items() if place[0] in kept}
     gaps = {cell: reason for cell, reason in grid.gaps.items() if cell.prompt_id in kept}
-    return replace(grid, captions=kept, clips=clips, gaps=gaps)
+    return replace(grid, captions=kept, clips=clips, gaps=gaps, references=references)
 
 
 def report_html(run: Run) -> str:
@@ -110,7 +110,7 @@ def report_html(run: Run) -> str:
 def _embedded(grid: Grid, run_dir: Path, room: float) -> list[dict[str, str]] | None:
     """Audio and picture of every clip as addresses that hold them; None once they take more than `room` characters."""
     found, taken = [], 0
-    for clip in grid.clips.values():
+    for clip in [*grid.clips.values(), *grid.references.values()]:  # in the order of the page's entries
         flac = io.BytesIO()
         check_content(run_dir, clip.audio, clip.sha256)
         samples, rate = soundfile.read(run_dir / clip.audio, dtype="int16")
@@ -128,7 +128,7 @@ def _data_url(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _write_zip(path: Path, name: str, page: str, clips: Sequence[ClipRecord], run_dir: Path) -> None:
+def _write_zip(path: Path, name: str, page: str, clips: Sequence[Sound], run_dir: Path) -> None:
     """A folder of the given name: page, report, tables, figures, records, and what the page plays and shows."""
     with whole_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(f"{name}/READ_ME.txt", READ_ME)
@@ -137,7 +137,7 @@ def _write_zip(path: Path, name: str, page: str, clips: Sequence[ClipRecord], ru
             archive.write(source, f"{name}/{source.relative_to(run_dir).as_posix()}")
 
 
-def _files(clips: Sequence[ClipRecord], run_dir: Path) -> Iterator[Path]:
+def _files(clips: Sequence[Sound], run_dir: Path) -> Iterator[Path]:
     yield run_dir / "report.md"
     yield from record_files(run_dir)
     for folder in ("tables", "figures"):

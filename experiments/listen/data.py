@@ -1,11 +1,12 @@
 """What the listening page shows, gathered from records: prompts x durations x arms x seeds, with every gap's reason."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from experiments.listen.references import Reference, find_reference
 from experiments.records import ClipRecord, FailureRecord, MetricRecord, RunRecord, of_kind
 from experiments.records.current import without_other_scorings
 from experiments.records.provenance import methods_of
@@ -40,6 +41,7 @@ class Grid:
         labels: arm -> text for readers. captions: prompt id -> caption (the id where no clip tells the caption).
         gaps: cell -> why there is nothing to hear.
         scores: cell -> metric -> value of this clip. metrics: metric -> one of its records.
+        references: (prompt id, length) -> its true audio, where the run folder holds some.
     """
 
     labels: dict[Arm, str]
@@ -50,6 +52,7 @@ class Grid:
     gaps: dict[Cell, str]
     scores: dict[Cell, dict[str, float]]
     metrics: dict[str, MetricRecord]
+    references: dict[tuple[str, float], Reference] = field(default_factory=dict)
 
 
 def gather(run: Run) -> Grid:
@@ -62,6 +65,8 @@ def gather(run: Run) -> Grid:
     failures = run.of_kind(FailureRecord)
     gaps = {cell: unheard.get(cell) or gap_reason(cell, failures) for cell in asked if cell not in playable}
     scores, metrics = clip_scores(run, playable)
+    heard = dict.fromkeys((cell.prompt_id, cell.duration_s) for cell in asked)
+    references = {place: found for place in heard if (found := find_reference(run.folder, *place))}
     return Grid(
         labels=_labels(run.labels, [cell.arm for cell in asked]),
         captions={cell.prompt_id: captions.get(cell.prompt_id, cell.prompt_id) for cell in asked},
@@ -71,6 +76,7 @@ def gather(run: Run) -> Grid:
         gaps=gaps,
         scores=scores,
         metrics=metrics,
+        references=references,
     )
 
 

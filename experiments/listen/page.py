@@ -26,7 +26,7 @@ from urllib.parse import quote
 
 from experiments.figures.style import style_of
 from experiments.listen.data import Grid, gather
-from experiments.listen.spectrograms import image_name, write_spectrograms
+from experiments.listen.spectrograms import Sound, image_name, write_spectrograms
 from experiments.records import ClipRecord, RunRecord
 from experiments.records.provenance import provenance, quality_notes, settings_line, starts_of
 from experiments.records.run import Run
@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 
 PAGE = "listen.html"
 SCORES = "listen_scores.csv"
+REFERENCE_COLOUR = "#808080"
 _SCRIPTS = ("player.js", "grid.js", "votes.js", "main.js")
 
 
@@ -55,7 +56,7 @@ def write_listening_page(run: Run) -> Path:
     if not run.runs:
         raise ValueError(f"{run_dir}: no records to show; run the generate stage first")
     grid = gather(run)
-    write_spectrograms(run_dir, list(grid.clips.values()))
+    write_spectrograms(run_dir, sounds(grid))
     path = run_dir / PAGE
     write_whole(path, render_page(page_data(grid, starts_of(run.of_kind(ClipRecord), run.runs), run_dir.name)))
     write_whole(run_dir / SCORES, scores_csv(grid))
@@ -63,9 +64,19 @@ def write_listening_page(run: Run) -> Path:
     return path
 
 
+def sounds(grid: Grid) -> list[Sound]:
+    """All that the page plays: clips, then references, each file once."""
+    return [*grid.clips.values(), *dict.fromkeys(grid.references.values())]
+
+
 def page_data(grid: Grid, runs: Sequence[RunRecord], name: str) -> dict[str, Any]:
     """The grid as plain data for the page's script; positions in lists instead of names keep it small."""
     methods = list(dict.fromkeys(arm.method for arm in grid.labels))
+    arms: list[dict[str, Any]] = [
+        {"label": label, "colour": style_of(arm.method, methods)[0]} for arm, label in grid.labels.items()
+    ]
+    if grid.references:
+        arms.append({"label": "Reference", "colour": REFERENCE_COLOUR, "reference": True})
     return {
         "name": str(runs[-1].config.get("name", name)),
         "material": material(grid),
@@ -76,7 +87,7 @@ def page_data(grid: Grid, runs: Sequence[RunRecord], name: str) -> dict[str, Any
         ],
         "prompts": [{"id": prompt_id, "caption": caption} for prompt_id, caption in grid.captions.items()],
         "durations": grid.durations_s,
-        "arms": [{"label": label, "colour": style_of(arm.method, methods)[0]} for arm, label in grid.labels.items()],
+        "arms": arms,
         "seeds": grid.seeds,
         "metrics": [
             {"name": metric_label(metric, record), "higher": record.higher_is_better}
@@ -93,20 +104,28 @@ def material(grid: Grid) -> str:
 
 
 def _clips(grid: Grid) -> list[dict[str, Any]]:
-    """One entry per cell: its place, then what to play and show, or the gap's reason."""
+    """One entry per cell: its place, then what to play and show, or the gap's reason; then one per reference."""
     axes = (grid.captions, grid.durations_s, grid.labels, grid.seeds)
     places = [{value: index for index, value in enumerate(axis)} for axis in axes]
     entries = []
     for cell in [*grid.clips, *grid.gaps]:
         entry: dict[str, Any] = {"at": [place[value] for place, value in zip(places, cell, strict=True)]}
         if clip := grid.clips.get(cell):
-            entry |= {"audio": quote(clip.audio), "image": image_name(clip)}
+            entry |= _to_play(clip)
             if scores := grid.scores.get(cell):
                 entry["scores"] = [_finite(scores.get(metric)) for metric in grid.metrics]
         else:
             entry["gap"] = grid.gaps[cell]
         entries.append(entry)
+    # Of every seed: the script shows it under each.
+    for (prompt_id, duration_s), found in grid.references.items():
+        place = [places[0][prompt_id], places[1][duration_s], len(grid.labels), None]
+        entries.append({"at": place, **_to_play(found), "seconds": round(found.seconds, 3)})
     return entries
+
+
+def _to_play(sound: Sound) -> dict[str, Any]:
+    return {"audio": quote(sound.audio), "image": image_name(sound)}
 
 
 def scores_csv(grid: Grid) -> str:

@@ -9,6 +9,7 @@ import hashlib
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import matplotlib
 import numpy as np
@@ -17,8 +18,17 @@ from PIL import Image
 from scipy import fft
 from tqdm import tqdm
 
-from experiments.records import ClipRecord
 from experiments.system.files import whole_file
+
+
+class Sound(Protocol):
+    """A file in a run folder and its sha256: a clip's record, or a reference."""
+
+    @property
+    def audio(self) -> str: ...
+    @property
+    def sha256(self) -> str: ...
+
 
 FOLDER = "spectrograms"
 WIDTH, MEL_ROWS = 640, 80
@@ -28,13 +38,13 @@ COLORMAP, QUALITY = "magma", 70
 SETTINGS = (WIDTH, MEL_ROWS, WINDOW, FRAMES_PER_COLUMN, FLOOR_DB, CEILING_DB, COLORMAP, QUALITY)
 
 
-def image_name(clip: ClipRecord) -> str:
+def image_name(clip: Sound) -> str:
     """Path of a clip's image relative to the run folder: new audio or new settings give a new name."""
     digest = hashlib.sha256(f"{clip.sha256} {SETTINGS}".encode()).hexdigest()
     return f"{FOLDER}/{digest[:20]}.webp"
 
 
-def write_spectrograms(run_dir: Path, clips: Sequence[ClipRecord]) -> None:
+def write_spectrograms(run_dir: Path, clips: Sequence[Sound]) -> None:
     """Draw the images that are not there yet.
 
     Raises:
@@ -50,7 +60,7 @@ def write_spectrograms(run_dir: Path, clips: Sequence[ClipRecord]) -> None:
             image.save(file, format="WEBP", quality=QUALITY, method=2)
 
 
-def read_recorded(run_dir: Path, clip: ClipRecord) -> tuple[np.ndarray, int]:
+def read_recorded(run_dir: Path, clip: Sound) -> tuple[np.ndarray, int]:
     """Samples float32 (S,) and rate of a clip whose file is the one that was recorded."""
     content = (run_dir / clip.audio).read_bytes()
     if hashlib.sha256(content).hexdigest() != clip.sha256:

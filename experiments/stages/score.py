@@ -15,6 +15,7 @@ from evaluation.files.pairing import Clip
 from evaluation.run.scorer import Scorer, embed_folder, make_scorer, score_folder
 from evaluation.scoring.intervals import FolderScore, compare
 from experiments.datasets.prompts import Prompt
+from experiments.listen.references import keep_references
 from experiments.matrix.clips import Clip as PlannedClip
 from experiments.matrix.conditions import Condition
 from experiments.records import ClipRecord, FailureRecord, append_record, of_kind, read_records
@@ -102,6 +103,7 @@ def score_run(
     asked_for = material_of(prompts, list(config.seeds))
     for duration in dict.fromkeys(condition.duration_s for condition in conditions):
         files, aligned = references(prompts, duration)
+        keep_references(files, run_dir)
         for preset in presets_of(config):
             scorer = build_scorer(config, preset, duration, aligned)
             at = _at(conditions, duration)

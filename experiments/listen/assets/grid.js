@@ -29,10 +29,14 @@ function armDot(arm) {
 function readClips(data) {
   const clips = new Map();
   for (const entry of data.clips) {
-    const [prompt, duration, arm, seed] = entry.at;
-    const clip = { ...entry, prompt, arm, seed, durationIndex: duration, duration: data.durations[duration] };
-    clip.group = `${prompt}/${duration}/${seed}`;
-    clips.set(`${clip.group}/${arm}`, clip);
+    const [prompt, duration, arm, own] = entry.at;
+    // A reference belongs to every seed, and need not be as long as the clips.
+    for (const seed of own === null ? data.seeds.keys() : [own]) {
+      const length = entry.seconds === undefined ? data.durations[duration] : entry.seconds;
+      const clip = { ...entry, prompt, arm, seed, durationIndex: duration, duration: length };
+      clip.group = `${prompt}/${duration}/${seed}`;
+      clips.set(`${clip.group}/${arm}`, clip);
+    }
   }
   return clips;
 }

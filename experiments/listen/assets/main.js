@@ -213,7 +213,7 @@ const BALLOT_KEYS = {
 };
 
 function fillBallot() {
-  byId("vote").hidden = data.arms.length < 2;
+  byId("vote").hidden = methodsOf(data).length < 2;
   byId("vote").addEventListener("click", () => ballot.show(true));
   byId("ballot-start").addEventListener("submit", (event) => {
     event.preventDefault();
@@ -250,10 +250,11 @@ document.addEventListener("click", (event) => {
 document.title = `${data.name} · listening page`;
 byId("title").textContent = data.name;
 const gaps = data.clips.filter((clip) => clip.gap !== undefined).length;
+const made = data.clips.filter((clip) => clip.at[3] !== null).length;
 const count = (number, word) => `${number.toLocaleString("en")} ${word}${number === 1 ? "" : "s"}`;
 byId("summary").textContent = [
-  count(data.prompts.length, "prompt"), count(data.durations.length, "length"), count(data.arms.length, "method"),
-  count(data.seeds.length, "seed"), count(data.clips.length - gaps, "clip"), ...(gaps ? [count(gaps, "gap")] : []),
+  count(data.prompts.length, "prompt"), count(data.durations.length, "length"), count(methodsOf(data).length, "method"),
+  count(data.seeds.length, "seed"), count(made - gaps, "clip"), ...(gaps ? [count(gaps, "gap")] : []),
 ].join(" · ");
 byId("summary").hidden = document.querySelector(".tools").hidden = data.clips.length === 0;
 byId("notes").append(...data.notes.map((note) => element("p", "", note)));

@@ -21,6 +21,7 @@ class Player {
     const sameGroup = this.clip !== null && this.clip.group === clip.group;
     let start = position;
     if (start === undefined) start = sameGroup && !this.audio.ended ? this.position : 0;
+    if (start >= clip.duration) start = 0;
     if (this.audio !== null) this.audio.pause();
     if (!sameGroup) this.forget();
     this.clip = clip;

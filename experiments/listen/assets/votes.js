@@ -21,12 +21,16 @@ function shuffled(items, random) {
   return mixed;
 }
 
+// The arms that are voted on: a reference is none.
+function methodsOf(data) { return [...data.arms.keys()].filter((arm) => !data.arms[arm].reference); }
+
 // Every two methods at every length, each with its pairs of clips in random order.
 function strataOf(data, clips, random) {
   const strata = [];
+  const methods = methodsOf(data);
   for (const duration of data.durations.keys()) {
-    for (const first of data.arms.keys()) {
-      for (let second = first + 1; second < data.arms.length; second++) {
+    for (const first of methods) {
+      for (const second of methods.filter((arm) => arm > first)) {
         const pairs = [];
         for (const prompt of data.prompts.keys()) {
           for (const seed of data.seeds.keys()) {
