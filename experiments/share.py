@@ -110,7 +110,8 @@ def report_html(run: Run) -> str:
 def _embedded(grid: Grid, run_dir: Path, room: float) -> list[dict[str, str]] | None:
     """Audio and picture of every clip as addresses that hold them; None once they take more than `room` characters."""
     found, taken = [], 0
-    for clip in [*grid.clips.values(), *grid.references.values()]:  # in the order of the page's entries
+    heard: list[Sound] = [*grid.clips.values(), *grid.references.values()]  # in the order of the page's entries
+    for clip in heard:
         flac = io.BytesIO()
         check_content(run_dir, clip.audio, clip.sha256)
         samples, rate = soundfile.read(run_dir / clip.audio, dtype="int16")
