@@ -42,7 +42,7 @@ def run_dir(tmp_path_factory):
     outside.write_bytes(tone_wav(330, 1.0, 0))
     (kept / "c.wav").symlink_to(outside)
     (kept / "c.flac").write_text("no audio")
-    write_listening_page(folder)
+    write_listening_page(Run.load(folder))
     return folder
 
 
