@@ -38,8 +38,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from evaluation.files.pipe import until_the_reader_leaves
+
 USAGE_ERROR = 2
-READER_GONE = 141  # what a shell gives for a program that SIGPIPE ended
 _FOLDERS = ("reference", "generated", "captions", "baseline")
 _OPTIONS = (
     "preset", "metrics", "extra", "weights", "embedders", "labels", "window_s", "duration_s", "aligned_references",
@@ -183,17 +184,6 @@ def _run(config: DictConfig) -> str:
     return text
 
 
-def _program() -> int:
-    """`main` on the command line; silent where whoever read the output has gone, as `| head` does."""
-    try:
-        try:
-            return main()
-        finally:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return READER_GONE
-
-
 if __name__ == "__main__":
-    sys.exit(_program())
+    with until_the_reader_leaves():
+        sys.exit(main())

@@ -15,11 +15,12 @@ from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from evaluation.files.pipe import until_the_reader_leaves
+
 logger = logging.getLogger(__name__)
 
 CONF_DIR = Path(__file__).resolve().parents[2] / "conf"
 USAGE_ERROR = 2
-READER_GONE = 141  # what a shell gives for a program that SIGPIPE ended
 # ImportError: an extra that is not installed. FloatingPointError: a precision that the model cannot take.
 USER_ERRORS = (
     *(ValueError, TypeError, OSError, ImportError, FloatingPointError),
@@ -31,14 +32,8 @@ USER_ERRORS = (
 def one_line_errors() -> Iterator[None]:
     """Turn an error about input into one line on stderr and exit code 2; the traceback goes to the run's log."""
     try:
-        try:
+        with until_the_reader_leaves():
             yield
-        finally:
-            sys.stdout.flush()  # here, where an error of it can be told, not as Python ends
-    except BrokenPipeError:
-        # Whoever read the output has gone, as `| head` does; that is no error of anybody's.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(READER_GONE)
     except KeyboardInterrupt:
         fail("interrupted; finished clips are kept, the same command resumes", 130)
     except SystemExit as stop:

@@ -1,0 +1,27 @@
+"""Standard output of a program whose reader may leave early, as `| head` does."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+READER_GONE = 141  # what a shell gives for a program that SIGPIPE ended
+
+
+@contextmanager
+def until_the_reader_leaves() -> Iterator[None]:
+    """Flush what was printed; end without a word where nobody reads it any more, which is no error of anybody's.
+
+    Raises:
+        SystemExit: with code 141, in place of BrokenPipeError.
+    """
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()  # here, where an error of it can be told, not as Python ends
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(READER_GONE)
