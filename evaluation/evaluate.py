@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from evaluation.embedders.protocol import Embedder
 from evaluation.embedding.embed import EmbeddedSet, embed_files
@@ -64,49 +64,68 @@ def evaluate(
     """
     check_options({"strict": strict, "paired": paired, "floors": floors, **options})
     scorer = make_scorer(preset, paired=paired, **options)
-    folder = Path(generated)
     source = Path(captions) if isinstance(captions, str) else captions
-    reference_dir = None if reference is None else Path(reference)
-    other_folder = None if baseline is None else Path(baseline)
-    several = scorer.preset.several_captions is not None
-    pair = partial(pair_folders, id_pattern=id_pattern, strict=strict, paired=paired, several_captions=several)
-    pairing = pair(reference_dir, folder, source)
-    other = None if other_folder is None else pair(reference_dir, other_folder, source)
-    if other is not None and not strict:
-        pairing, other = common_clips(pairing, other)
-    for problem in pairing.report.problems():
-        logger.warning("%s: %s", folder, problem)
-    name = title_of(folder, other_folder)
+    given = _Given(Path(generated), _path(reference), _path(baseline), source)
+    pairing, other = _pair(scorer, given, id_pattern, strict)
+    name = title_of(given.generated, given.baseline)
     asked = pairing.clips, pairing.references, pairing.left_out
     score, material, not_computed = score_with_material(scorer, name, *asked)
-    differences: list[MetricResult] = []
-    if other_folder is not None and other is not None:
-        differences = _differences(scorer, other, title_of(other_folder, folder), score)
     found = _floors(scorer, material, pairing, score) if floors and pairing.references else []
     return Evaluation(
         name=name,
         results=score.results,
         floors=tuple(stamped(found, scorer.preset.version)),
-        differences=tuple(differences),
+        differences=tuple(_differences(scorer, other, given, score)),
         per_clip=score.per_clip(),
         failures=score.failures,
         failed_references=score.failed_references,
         not_computed=not_computed,
         pairing=asdict(pairing.report),
-        folders=_folders(generated=folder, reference=reference_dir, baseline=other_folder, captions=source),
+        folders=given.folders(),
         provenance=score.provenance,
     )
 
 
-def _differences(scorer: Scorer, baseline: Pairing, name: str, score: FolderScore) -> list[MetricResult]:
-    """Paired differences of a scored folder against a baseline's clips."""
-    before = score_folder(scorer, name, baseline.clips, baseline.references, baseline.left_out)
+class _Given(NamedTuple):
+    """What was asked to be scored, as paths where it is one."""
+
+    generated: Path
+    reference: Path | None
+    baseline: Path | None
+    captions: Path | Mapping[str, str | Sequence[str]] | None
+
+    def folders(self) -> dict[str, str | None]:
+        """Absolute paths; None for what was not given as one."""
+        return {what: os.path.abspath(p) if isinstance(p, Path) else None for what, p in self._asdict().items()}
+
+
+def _path(folder: Path | str | None) -> Path | None:
+    return None if folder is None else Path(folder)
+
+
+def _pair(scorer: Scorer, given: _Given, id_pattern: str | None, strict: bool) -> tuple[Pairing, Pairing | None]:
+    """The folder's pairing and its baseline's, on their common clips where they need not be the same."""
+    several = scorer.preset.several_captions is not None
+    pair = partial(
+        pair_folders, given.reference, captions=given.captions,
+        id_pattern=id_pattern, strict=strict, paired=scorer.preset.paired, several_captions=several,
+    )  # fmt: skip
+    pairing, other = pair(given.generated), None
+    if given.baseline is not None:
+        other = pair(given.baseline)
+        pairing, other = (pairing, other) if strict else common_clips(pairing, other)
+    for problem in pairing.report.problems():
+        logger.warning("%s: %s", given.generated, problem)
+    return pairing, other
+
+
+def _differences(scorer: Scorer, pairing: Pairing | None, given: _Given, score: FolderScore) -> list[MetricResult]:
+    """Paired differences of a scored folder against its baseline's clips."""
+    if pairing is None or given.baseline is None:
+        return []
+    name = title_of(given.baseline, given.generated)
+    before = score_folder(scorer, name, pairing.clips, pairing.references, pairing.left_out)
     return compare(before, score, seed=scorer.seed)
-
-
-def _folders(**paths: object) -> dict[str, str | None]:
-    """Absolute paths; None for what was not given as one."""
-    return {what: os.path.abspath(path) if isinstance(path, Path) else None for what, path in paths.items()}
 
 
 def _floors(scorer: Scorer, material: Material, pairing: Pairing, score: FolderScore) -> list[MetricResult]:
