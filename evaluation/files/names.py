@@ -66,6 +66,11 @@ def some(names: list[str]) -> str:
     return shown + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 
+def counted(number: int, what: str) -> str:
+    """The number with its noun: "1 clip", "2 clips"."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def _visible(name: str) -> str:
     plain = name.isprintable() and name == name.strip() and unicodedata.normalize("NFKC", name) == name
     return name if plain else ascii(name)

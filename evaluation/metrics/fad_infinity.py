@@ -156,7 +156,8 @@ def check_enough(sets: list[list[Array]], dimension: int, points: int = _POINTS)
     largest = min(map(len, sets))
     sizes = _sizes(largest, points)
     if len(np.unique(sizes)) < points:
-        raise ValueError(f"{largest} clips do not give {points} different sizes; add clips or lower points")
+        clips = "1 clip does" if largest == 1 else f"{largest} clips do"
+        raise ValueError(f"{clips} not give {points} different sizes; add clips or lower points")
     for members in sets:
         frames = int(np.sort([len(rows) for rows in members])[: sizes[0]].sum())
         needed = _FRAMES_PER_DIMENSION * dimension

@@ -11,6 +11,7 @@ import numpy as np
 
 from evaluation.audio.windows import pooled_rows
 from evaluation.embedders.protocol import Output
+from evaluation.files.names import counted
 from evaluation.material import Material, boxed, with_column
 from evaluation.metric import SetValues
 from evaluation.metrics.clap_score import SeveralCaptions, over_captions, window_clap_scores
@@ -119,7 +120,7 @@ def inception(material: Material) -> SetValues:
 def without_splits(material: Material) -> str | None:
     """Why there are too few clips for the inception score's splits, or None."""
     count, splits = len(material.clips), material.preset.is_splits
-    return f"{count} clips for {splits} splits" if count <= splits else None
+    return f"{counted(count, 'clip')} for {counted(splits, 'split')}" if count <= splits else None
 
 
 def kl(material: Material) -> Array:

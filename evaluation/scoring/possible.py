@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from evaluation.files.names import counted
 from evaluation.files.pairing import Clip
 from evaluation.material import Material
 from evaluation.metric import Metric
@@ -50,12 +51,12 @@ def lacking_material(metrics: Sequence[str], material: Material) -> dict[str, st
 
 def _too_few(metric: Metric, material: Material) -> str | None:
     """Why there are not enough clips or references, or None."""
-    counts = [(len(material.clips), "clips")]
+    counts = [(len(material.clips), "clip")]
     if "reference" in metric.needs:
-        counts.append((len(material.reference[metric.role].clip_ids), "references"))
+        counts.append((len(material.reference[metric.role].clip_ids), "reference"))
     for count, what in counts:
         if count < metric.fewest:
-            return f"{count} {what if count > 1 else what[:-1]}; it takes at least {metric.fewest}"
+            return f"{counted(count, what)}; it takes at least {metric.fewest}"
     return None
 
 

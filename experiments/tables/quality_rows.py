@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from evaluation.files.names import counted
 from evaluation.metric import Need
 from evaluation.presets import PRESETS
 from evaluation.results.interval_floors import FEWEST, kind_of
@@ -181,17 +182,18 @@ def _note(key: tuple[float, str], found: Mapping[str, MetricRecord], wanted: Ite
     if missing := [metric_label(metric) for metric in absent if not (one_window and needs_windows(metric))]:
         notes.append(f"no {', '.join(missing)}: {_why_missing(key, failures, run)}")
     if undefined := [metric_label(m) for m, record in found.items() if math.isnan(record.value)]:
-        notes.append(f"{', '.join(undefined)} undefined from {min(r.n_scored for r in found.values())} clips")
+        fewest = min(r.n_scored for r in found.values())
+        notes.append(f"{', '.join(undefined)} undefined from {counted(fewest, 'clip')}")
     # Some metrics never have an interval, so a missing one alone says nothing about the number of clips.
     bare = [r for r in found.values() if math.isnan(r.low) and not math.isnan(r.value)]
     if few := [r.n_scored for r in bare if r.n_scored < FEWEST[kind_of(r.metric)]]:
-        notes.append(f"{min(few)} clips are too few for {'some ' if len(bare) < len(found) else ''}intervals")
-    if ungenerated := _not_generated(key, run):
-        notes.append(ungenerated)
+        some = "some " if len(bare) < len(found) else ""
+        notes.append(f"{counted(min(few), 'clip')} {'is' if min(few) == 1 else 'are'} too few for {some}intervals")
+    notes += filter(None, [_not_generated(key, run)])
     made = len(_recorded(key, run))
-    counted = min((_clips_behind(r) for metric, r in found.items() if metric in wanted), default=made)
-    if counted < made:
-        notes.append(f"{made - counted} of {made} clips not scored yet: run stages=[score]")
+    scored = min((_clips_behind(r) for metric, r in found.items() if metric in wanted), default=made)
+    if scored < made:
+        notes.append(f"{made - scored} of {made} clips not scored yet: run stages=[score]")
     if failed := max((record.n_failed for record in found.values()), default=0):
         total = failed + max(record.n_scored for record in found.values())
         notes.append(f"{failed} of {total} clips not scored{f': {failures[-1].reason}' if failures else ''}")
@@ -223,7 +225,7 @@ def _why_missing(key: tuple[float, str], failures: Sequence[FailureRecord], run:
     if failures:
         return f"{failures[-1].stage}: {failures[-1].reason}"
     clips = sum((clip.duration_s, clip.method) == key for clip in run.current_of(ClipRecord))
-    return f"{clips} clips generated, not scored" if clips else "no clips generated"
+    return f"{counted(clips, 'clip')} generated, not scored" if clips else "no clips generated"
 
 
 def differences(run: Run, preset: str) -> Differences:

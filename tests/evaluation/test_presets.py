@@ -169,7 +169,7 @@ def test_what_takes_more_clips_than_there_are_is_left_out_or_refused(tmp_path):
     assert {row.metric for row in found.results} == {"kl"}
     assert found.not_computed["fad"] == found.not_computed["kad"] == "1 clip; it takes at least 2"
     assert found.not_computed["coverage"] == "1 clip; it takes at least 6"
-    assert found.not_computed["fad_infinity"].startswith("1 clips do not give 15 different sizes")
+    assert found.not_computed["fad_infinity"].startswith("1 clip does not give 15 different sizes")
     with pytest.raises(ValueError, match=r"cannot be computed \(fd: 1 clip; it takes at least 2\)"):
         evaluate(tmp_path / "ref", tmp_path / "gen", preset="testbed", metrics=("fd",), **options)
 

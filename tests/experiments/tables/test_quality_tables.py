@@ -113,8 +113,8 @@ def test_every_gap_says_why():
     ]
     notes = {row["method"]: row["note"] for row in cells(records)}
     assert notes == {
-        "Dense (SDPA)": "KL undefined from 1 clips",
-        "LiteFocus": "no FAD, KL: 1 clips generated, not scored",
+        "Dense (SDPA)": "KL undefined from 1 clip",
+        "LiteFocus": "no FAD, KL: 1 clip generated, not scored",
         "Focus only": "no FAD, KL: generate: out of memory",
     }
     assert cells(records)[0]["kl"] is None
