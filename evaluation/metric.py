@@ -5,6 +5,7 @@ Shapes: n clips, W windows, r rows, d embedding size.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -86,6 +87,7 @@ class Metric:
         fewest: clips, and references where it needs some, that it takes at least.
         lacking: why the features do not allow it, or None.
         floor: the same number on references alone.
+        within: least and greatest value that it can have, where its intervals end; those of differences do not.
         finished: in place of ``measure``, from the features and the number of failed clips: for a metric with an
             interval of its own, which has no paired form.
     """
@@ -103,6 +105,7 @@ class Metric:
     lacking: Callable[[Material], str | None] | None = None
     floor: Callable[[Material], Floor] | None = None
     finished: Callable[[Material, int], MetricResult] | None = None
+    within: tuple[float, float] = (-math.inf, math.inf)
 
     def __post_init__(self) -> None:
         name = self.name
@@ -117,5 +120,7 @@ class Metric:
         object.__setattr__(self, "needs", frozenset(self.needs))
         if unknown := sorted(self.needs - set(get_args(Need))):
             raise ValueError(f"metric {name}: needs {unknown[0]!r}; accepted are {', '.join(get_args(Need))}")
+        if not self.within[0] < self.within[1]:
+            raise ValueError(f"metric {name}: within is {self.within}; give the least and the greatest value")
         if not self.label:
             object.__setattr__(self, "label", name.replace("_", " "))

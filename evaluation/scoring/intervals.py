@@ -25,6 +25,7 @@ from evaluation.statistics.bootstrap import (
     jackknife_bounds,
     n_groups,
     rows_by_clip,
+    within_range,
 )
 from evaluation.statistics.permutation import paired_permutation_p_value
 from evaluation.statistics.student import influence_bounds, student_interval
@@ -49,6 +50,7 @@ class Measured:
         statistic_to: the statistic against the references of these prompts only; None where no reference is in it.
         uneven: clips differ in their number of windows, so that there is no curve.
         paired: whether a clip's reference leaves with it; otherwise the references are the same set for any clips.
+        within: least and greatest value of the metric.
     """
 
     metric: str
@@ -63,6 +65,7 @@ class Measured:
     statistic_to: Callable[[Collection[str]], PositionStatistic] | None = None
     uneven: bool = False
     paired: bool = True
+    within: tuple[float, float] = (-np.inf, np.inf)
 
     @property
     def unit(self) -> str:
@@ -128,7 +131,8 @@ class FolderScore:
 def summarise(measured: Measured, preset: str, n_failed: int, seed: int) -> list[MetricResult]:
     """Headline, drift, slope and curve of one metric, each with its interval by prompt.
 
-    References stay while prompts are left out: the interval of a distance between sets is conditional on them.
+    References stay while prompts are left out: the interval of a distance between sets is conditional on them. Bounds
+    of the headline and of the curve end where the metric does.
     """
     names, values = _numbers(measured, measured.curve(measured.rows))
     if measured.statistic is None:
@@ -136,6 +140,8 @@ def summarise(measured: Measured, preset: str, n_failed: int, seed: int) -> list
         bounds = [student_interval(column, clips=measured.units, confidence=CONFIDENCE)[1:3] for column in per_clip.T]
     else:
         bounds = _jackknife(measured, values, seed)
+    cut = [within_range(*pair, value, measured.within) for value, pair in zip(values, bounds, strict=True)]
+    bounds = [pair if suffix else ended for (suffix, _), pair, ended in zip(names, bounds, cut, strict=True)]
     details = {**measured.details, "interval": "jackknife" if measured.statistic else "student t"}
     details["units"] = len(set(measured.units))
     if not measured.positions and measured.rows.shape[1] > 1:

@@ -6,6 +6,7 @@ Metrics of a user's own join by ``extra=[my_package.my_metric]``, a module with 
 from __future__ import annotations
 
 import importlib
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import replace
@@ -27,6 +28,7 @@ from evaluation.statistics.bootstrap import Array
 _PAIRS: frozenset[Need] = frozenset({"reference", "pairs"})
 _REFERENCE: frozenset[Need] = frozenset({"reference"})
 _BOTH = ("", DRIFT)
+_SHARE, _COSINE, _DISTANCE = (0.0, 1.0), (-1.0, 1.0), (0.0, math.inf)
 _ON = re.compile(f"(fad|kad|clap|{'|'.join(NEIGHBOURHOODS)})_on_([a-z][a-z0-9_]*)")
 _ON_ANY = "fad, kad, clap, precision, recall, density, coverage on any network, like kad_on_ast"
 
@@ -35,6 +37,7 @@ def _neighbourhood(name: str, what: Neighbourhood, role: Role) -> Metric:
     return Metric(
         name, distances.neighbourhood(what, role), role, True, _REFERENCE, uneven="first", shown=(),
         fewest=NEAREST + 1, floor=floors.neighbour_halves(what, role),
+        within=_DISTANCE if what == "density" else _SHARE,
     )  # fmt: skip
 
 
@@ -52,7 +55,7 @@ def _on(kind: str, role: Role) -> Metric:
     if kind == "fad":
         return Metric(
             name, distances.frechet_on(role), role, False, _REFERENCE, f"FAD on {role}",
-            uneven="first", shown=(), fewest=2, floor=floors.halves(role),
+            uneven="first", shown=(), fewest=2, floor=floors.halves(role), within=_DISTANCE,
         )  # fmt: skip
     if kind == "kad":
         return Metric(
@@ -61,18 +64,21 @@ def _on(kind: str, role: Role) -> Metric:
             floor=floors.kernel_halves(role),
         )  # fmt: skip
     if kind == "clap":
-        return Metric(name, measure.clap_on(role), role, True, frozenset({"captions"}), f"CLAP on {role}", shown=())
+        return Metric(
+            name, measure.clap_on(role), role, True, frozenset({"captions"}), f"CLAP on {role}", shown=(),
+            within=_COSINE,
+        )  # fmt: skip
     return next(_neighbourhood(name, what, role) for what in NEIGHBOURHOODS if what == kind)
 
 
 _TABLE = (
     Metric(
         "fad", measure.fad, "frames", False, _REFERENCE, "FAD",
-        uneven="first", shown=_BOTH, fewest=2, floor=floors.halves("frames"),
+        uneven="first", shown=_BOTH, fewest=2, floor=floors.halves("frames"), within=_DISTANCE,
     ),
     Metric(
         "fad_pooled", measure.fad_pooled, "frames", False, _REFERENCE | {"windows"}, "FAD pooled",
-        uneven="all", shown=(), fewest=2,
+        uneven="all", shown=(), fewest=2, within=_DISTANCE,
     ),
     Metric(
         "fad_infinity", None, "frames", False, _REFERENCE, "FAD infinity",
@@ -80,7 +86,7 @@ _TABLE = (
     ),
     Metric(
         "fd", measure.fd, "classifier", False, _REFERENCE, "FD",
-        uneven="first", fewest=2, floor=floors.halves("classifier"),
+        uneven="first", fewest=2, floor=floors.halves("classifier"), within=_DISTANCE,
     ),
     Metric(
         "kad", measure.kad, "classifier", False, _REFERENCE, "KAD",
@@ -88,47 +94,52 @@ _TABLE = (
         floor=floors.kernel_halves("classifier"),
     ),
     *(_neighbourhood(what, what, "classifier") for what in NEIGHBOURHOODS),
-    Metric("kl", measure.kl, "classifier", False, _PAIRS, "KL", floor=floors.others(kl_per_clip, with_eps=True)),
+    Metric(
+        "kl", measure.kl, "classifier", False, _PAIRS, "KL",
+        floor=floors.others(kl_per_clip, with_eps=True), within=_DISTANCE,
+    ),
     Metric(
         "kl_bernoulli", measure.kl_bernoulli, "classifier", False, _PAIRS, "KL Bernoulli",
-        floor=floors.others(bernoulli_kl_per_clip),
+        floor=floors.others(bernoulli_kl_per_clip), within=_DISTANCE,
     ),
     Metric(
         "is", measure.inception, "classifier", True, label="IS",
-        uneven="first", shown=(), lacking=measure.without_splits,
+        uneven="first", shown=(), lacking=measure.without_splits, within=(1.0, math.inf),
     ),
-    Metric("clap", measure.clap, "text", True, frozenset({"captions"}), "CLAP", shown=_BOTH),
+    Metric("clap", measure.clap, "text", True, frozenset({"captions"}), "CLAP", shown=_BOTH, within=_COSINE),
     Metric(
         "clap_worst_window", measure.clap_worst_window, "text", True,
         frozenset({"captions", "windows", "windows_of_each"}), "CLAP worst window", shown=(),
+        within=_COSINE,
     ),
     Metric(
         "clap_mean_embedding", measure.clap_mean_embedding, "text", True, frozenset({"captions"}),
-        "CLAP mean embedding", shown=(),
+        "CLAP mean embedding", shown=(), within=_COSINE,
     ),
     Metric(
         "hit_rate", measure.heard("hit_rate", hit_rate_per_window), "classifier", True, frozenset({"labels"}),
-        floor=floors.labelled(hit_rate_per_window),
+        floor=floors.labelled(hit_rate_per_window), within=_SHARE,
     ),
     Metric(
         "exact_set_rate", measure.heard("exact_set_rate", exact_set_per_window), "classifier", True,
-        frozenset({"labels"}), floor=floors.labelled(exact_set_per_window),
+        frozenset({"labels"}), floor=floors.labelled(exact_set_per_window), within=_SHARE,
     ),
     Metric(
         "event_order", measure.event_order, "classifier", True, frozenset({"labels", "windows"}), "Event order",
-        uneven="first", shown=(), lacking=measure.without_order,
+        uneven="first", shown=(), lacking=measure.without_order, within=_SHARE,
     ),
     Metric(
-        "consistency", measure.consistency_of_windows, "text", None, frozenset({"windows", "equal_windows"})
+        "consistency", measure.consistency_of_windows, "text", None, frozenset({"windows", "equal_windows"}),
+        within=_DISTANCE,
     ),
     Metric(
         "repetition", measure.repetition_of_windows, "text", None, frozenset({"windows", "windows_of_each"}),
-        shown=(),
+        shown=(), within=_COSINE,
     ),
     Metric("level", measure.read_off(None, 0), None, None, unit="dBFS", shown=()),
-    Metric("silence", measure.read_off(None, 1), None, None, shown=()),
+    Metric("silence", measure.read_off(None, 1), None, None, shown=(), within=_SHARE),
     Metric("loudness", measure.read_off("loudness", 0), "loudness", None, unit="LUFS", shown=()),
-    Metric("clipping", measure.read_off("loudness", 1), "loudness", False, shown=()),
+    Metric("clipping", measure.read_off("loudness", 1), "loudness", False, shown=(), within=_SHARE),
     *(_aesthetics(*axis) for axis in enumerate(AESTHETICS_AXES)),
 )  # fmt: skip
 
@@ -243,6 +254,7 @@ def _as_measured(metric: Metric, material: Material, values: SetValues | Array) 
         n_references=len(material.reference[metric.role].clip_ids) if "reference" in metric.needs else None,
         statistic_to=of_set.statistic_to if of_set and paired else None,
         paired=paired,
+        within=metric.within,
     )
 
 

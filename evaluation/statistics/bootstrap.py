@@ -179,6 +179,11 @@ def jackknife_bounds(value: float, replicates: ArrayLike, confidence: float) -> 
     return value - half, value + half
 
 
+def within_range(low: float, high: float, value: float, ends: tuple[float, float]) -> tuple[float, float]:
+    """Bounds cut where the quantity ends. nan stays; rounding that takes ``value`` past an end leaves it inside."""
+    return float(np.maximum(low, min(ends[0], value))), float(np.minimum(high, max(ends[1], value)))
+
+
 def _replicates(statistic: Statistic, rows: Array, members: list[Array], picks: Array) -> Array:
     """(resamples,) the statistic of every sample, whose (resamples, clips) numbers of clips are ``picks``."""
     if statistic is np.mean:

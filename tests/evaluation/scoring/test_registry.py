@@ -12,6 +12,7 @@ from evaluation.evaluate import evaluate
 from evaluation.metric import Metric, SetValues
 from evaluation.metrics.fad import frechet_distance
 from evaluation.scoring.registry import METRICS, OWN, find_metric, load_extra, register
+from evaluation.statistics.bootstrap import within_range
 
 NAMES = ("a", "b", "c", "d", "e", "f")
 BRIGHTNESS = """
@@ -89,6 +90,36 @@ def test_a_metric_from_outside_has_value_interval_curve_difference_and_clips(mod
     assert "spread" not in found.per_clip["c"]
 
 
+def test_an_interval_ends_where_its_metric_does_and_that_of_a_difference_does_not(folders):
+    # Four of six clips hold the sound in the first window, five in the second; one of the baseline's in the second.
+    held, lost = np.ones((6, 2)), np.zeros((6, 2))
+    held[5], held[4, 0], lost[0, 1] = 0, 0, 1
+
+    def in_turn():
+        values = iter((held, lost))
+        return lambda features: next(values)
+
+    metrics = [Metric("share", in_turn(), None, True, within=(0, 1)), Metric("number", in_turn(), None, True)]
+    generated, baseline = folders
+    found = evaluate(None, generated, **options(baseline=baseline, metrics=metrics))
+    bounds = {(r.metric, r.window, r.baseline): (r.low, r.high) for r in (*found.results, *found.differences)}
+    half = 2.570582 * np.sqrt(5 / 36 / 5)  # Student's t with 5 degrees of freedom
+    assert bounds["number", 1, ""] == pytest.approx((5 / 6 - half, 5 / 6 + half), rel=1e-6)
+    assert bounds["share", 1, ""] == pytest.approx((5 / 6 - half, 1), rel=1e-6)
+    assert bounds["share_drift", -1, ""] == bounds["number_drift", -1, ""]
+    assert bounds["share_drift", -1, ""][0] < 0
+    (name,) = {r.baseline for r in found.differences}
+    for window in (-1, 0, 1):
+        assert bounds["share", window, name] == bounds["number", window, name]
+    assert bounds["share", 0, name][1] > 1
+    assert bounds["share_drift", -1, name] == bounds["number_drift", -1, name]
+
+
+def test_rounding_leaves_a_value_inside_its_bounds():
+    assert within_range(-0.2, 0.1, -1e-9, (0, np.inf)) == (-1e-9, 0.1)
+    assert np.isnan(within_range(np.nan, np.nan, 0.5, (0, 1))).all()
+
+
 def test_extra_metrics_join_those_of_the_preset_and_the_command_line_takes_them(module, folders, capsys):
     found = evaluate(None, folders[0], **options(extra=[module(BRIGHTNESS)], embedders={
         role: BandEmbedder() for role in ("frames", "classifier", "text")
@@ -137,6 +168,7 @@ def test_clips_of_different_lengths_take_the_form_that_the_metric_names(tmp_path
         ("M = Metric('clap', print, 'text', True)", ValueError, "'clap' is this package's own"),
         ("M = Metric('My Metric', print, 'text', True)", ValueError, "accepted are small letters"),
         ("M = Metric('mine_drift', print, 'text', True)", ValueError, "of derived numbers"),
+        ("M = Metric('mine', print, 'text', True, within=(1, 0))", ValueError, "the least and the greatest value"),
         ("M = Metric('mine', None, 'text', True)", ValueError, "measure is None; give a function"),
         ("M = Metric('mine', print, 'text', 'up')", ValueError, "give True, False or None"),
         ("M = Metric('mine', print, 'text', True, {'money'})", ValueError, "needs 'money'; accepted are reference"),
