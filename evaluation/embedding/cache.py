@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,64 @@ logger = logging.getLogger(__name__)
 FORMAT = 1
 
 
+class KeptEmbeddings:
+    """The embeddings behind a study's scores, in one file: they are computed again from it without the audio.
+
+    Args:
+        contents: audio file -> sha256 of what it held; a file that is gone is looked up by it.
+        entries: what is known already, by the keys of :class:`EmbeddingCache`.
+
+    Threads may share one: files are looked up in several.
+    """
+
+    def __init__(self, contents: Mapping[Path, str], entries: Mapping[str, Features] | None = None) -> None:
+        self.contents = contents
+        self.entries: dict[str, Features] = dict(entries or {})
+
+    @classmethod
+    def read(cls, path: Path, contents: Mapping[Path, str]) -> KeptEmbeddings:
+        """What :meth:`write` wrote. ValueError, naming the file, for anything else."""
+        entries: dict[str, Features] = {}
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                for member in archive.files:
+                    key, _, name = member.partition("/")
+                    entries.setdefault(key, {})[name] = archive[member]
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{path}: no file of embeddings ({' '.join(str(error).split())})") from None
+        return cls(contents, entries)
+
+    def add(self, key: str, features: Features) -> None:
+        """Keep what another place gave."""
+        self.entries.setdefault(key, dict(features))
+
+    def write(self, path: Path) -> int:
+        """Write all entries, compressed, whole or not at all; the same entries give the same bytes.
+
+        Returns:
+            How many entries.
+        """
+        members = {
+            f"{key}/{name}": array
+            for key, features in sorted(self.entries.items())
+            for name, array in sorted(features.items())
+        }
+        with whole_file(path) as file:
+            np.savez_compressed(file, **members)  # type: ignore[arg-type]  # its stub takes names as options
+        return len(self.entries)
+
+
 class EmbeddingCache:
     """A folder of embeddings.
 
     Args:
         folder: created on the first write; None turns the cache off (every look-up misses, nothing is written).
+        kept: embeddings that travel with a study: looked up before the folder, and told of all that is found or made.
     """
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, kept: KeptEmbeddings | None = None) -> None:
         self.folder = folder
+        self.kept = kept
         self.hits = 0
         self.misses = 0
         self._counting = threading.Lock()
@@ -42,6 +92,9 @@ class EmbeddingCache:
 
     def get(self, key: str) -> Features | None:
         """The arrays stored under ``key``, or None. An entry that cannot be read is reported and counts as absent."""
+        if self.kept is not None and key in self.kept.entries:
+            self._count(hit=True)
+            return dict(self.kept.entries[key])
         path = self._path(key)
         if path is None or not path.exists():
             self._count(hit=False)
@@ -54,7 +107,13 @@ class EmbeddingCache:
             self._count(hit=False)
             return None
         self._count(hit=True)
+        if self.kept is not None:
+            self.kept.add(key, features)
         return features
+
+    def content_of(self, path: Path) -> str | None:
+        """sha256 of what an audio file held that is gone, where it is known; None otherwise."""
+        return None if self.kept is None else self.kept.contents.get(path)
 
     def _count(self, hit: bool) -> None:
         with self._counting:  # Files are looked up in several threads.
@@ -63,10 +122,12 @@ class EmbeddingCache:
 
     def put(self, key: str, features: Features) -> None:
         """Store arrays as float32. A reader sees the whole entry or none. OSError names the folder (a full disk)."""
+        arrays: dict[str, Any] = {name: np.asarray(array, np.float32) for name, array in features.items()}
+        if self.kept is not None:
+            self.kept.add(key, arrays)
         path = self._path(key)
         if path is None:
             return
-        arrays: dict[str, Any] = {name: np.asarray(array, np.float32) for name, array in features.items()}
         try:
             with whole_file(path, shared=True) as file:
                 np.savez(file, **arrays)

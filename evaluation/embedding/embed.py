@@ -167,10 +167,12 @@ def _find(
     """What the cache holds of a file, or its windows, or why there are none."""
     crop = crops.get(clip_id, clip_id)
     try:
-        key = cache.key(_content(path), embedder.identity, preprocessing.describe(crop))
+        key = cache.key(_content(path, cache), embedder.identity, preprocessing.describe(crop))
         features = cache.get(key)
         if features is not None:
             return {clip_id: features}
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such audio file, and no embedding of it by {embedder.name} was kept")
         return _Pending(clip_id, key, prepare(path, crop, embedder, preprocessing))
     except (AudioError, FileNotFoundError) as error:
         return Failure(clip_id, str(error))
@@ -196,8 +198,10 @@ def _is_finite(features: Features) -> bool:
     return all(np.isfinite(array).all() for array in features.values())
 
 
-def _content(path: Path) -> str:
+def _content(path: Path, cache: EmbeddingCache) -> str:
     if not path.is_file():
+        if (known := cache.content_of(path)) is not None:
+            return known
         raise FileNotFoundError(f"{path}: no such audio file")
     try:
         return sha256_file(path)

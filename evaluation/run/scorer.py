@@ -17,7 +17,7 @@ from typing import Any
 from evaluation.audio.io import AudioError
 from evaluation.embedders.levels import LevelEmbedder
 from evaluation.embedders.protocol import Embedder, as_text_embedder
-from evaluation.embedding.cache import EmbeddingCache
+from evaluation.embedding.cache import EmbeddingCache, KeptEmbeddings
 from evaluation.embedding.embed import EmbeddedSet, embed_several_captions
 from evaluation.files.pairing import Clip
 from evaluation.material import Material, check_aligned
@@ -89,6 +89,7 @@ def make_scorer(
     several_captions: SeveralCaptions | None = None,
     labels: LabelSource | None = None,
     seed: int = 0,
+    kept: KeptEmbeddings | None = None,
     **options: Any,
 ) -> Scorer:
     """A :class:`Scorer` from names.
@@ -110,6 +111,7 @@ def make_scorer(
         labels: prompt id to the classes that its clips should hold, for the hit rate; see
             ``evaluation.metrics.hit_rate``.
         seed: of everything that is drawn.
+        kept: embeddings that stand in for audio that is gone, and collect what was used.
         options: device, batch_size, half: see ``evaluation.embedders.network.NetworkEmbedder``.
 
     Raises:
@@ -129,7 +131,7 @@ def make_scorer(
     given = {option: value for option, value in (weights or {}).items() if value is not None}
     built = build_embedders(protocol, chosen, given, embedders or {}, **options)
     folder = None if cache_dir is None else Path(cache_dir).expanduser()
-    return Scorer(protocol, chosen, built, EmbeddingCache(folder), metrics is not None, labels, seed)
+    return Scorer(protocol, chosen, built, EmbeddingCache(folder, kept), metrics is not None, labels, seed)
 
 
 def score_folder(

@@ -278,7 +278,23 @@ class AttentionRecord:
     structure: dict[str, Any]
 
 
+@dataclass(frozen=True, config=CHECKED)
+class EmbeddingsRecord:
+    """The file of embeddings behind a start's scores: with it they are computed again without the audio.
+
+    Attributes:
+        file: relative to the run folder. sha256, size_bytes: of it. entries: clips, references and captions in it.
+    """
+
+    kind: ClassVar[str] = "embeddings"
+    run_id: Name
+    file: Inside
+    sha256: str
+    size_bytes: int
+    entries: int
+
+
 Benchmark = CellRecord | RoundRecord
 Measurement = ClipRecord | FailureRecord | TimingRecord | Benchmark | MetricRecord | ProbeLossRecord | AttentionRecord
-Record = RunRecord | ProbeRunRecord | ScoreRunRecord | Measurement
+Record = RunRecord | ProbeRunRecord | ScoreRunRecord | Measurement | EmbeddingsRecord
 RECORD_TYPES: dict[str, type[Record]] = {cls.kind: cls for cls in get_args(Record)}

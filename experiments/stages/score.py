@@ -11,6 +11,7 @@ from pathlib import Path
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from evaluation.embedding.cache import KeptEmbeddings
 from evaluation.files.pairing import Clip
 from evaluation.run.scorer import Scorer, embed_folder, make_scorer, score_folder
 from evaluation.scoring.intervals import FolderScore, compare
@@ -20,6 +21,7 @@ from experiments.matrix.clips import Clip as PlannedClip
 from experiments.matrix.conditions import Condition
 from experiments.records import ClipRecord, FailureRecord, append_record, of_kind, read_records
 from experiments.records.current import scored_otherwise
+from experiments.stages.kept import keep_embeddings, kept_embeddings
 from experiments.stages.score_records import material_of, to_record, with_provenance
 from experiments.stages.setup import score_start_record
 from experiments.system.audio_files import check_content
@@ -91,13 +93,15 @@ def score_run(
     Args:
         run_id: of this start; None for one that has no record yet and gets it once the clips are known to be right.
     Raises:
-        ValueError: an untrained pipeline, or a wav that is not the one that was recorded; no record is written then.
+        ValueError: an untrained pipeline, or a wav or embeddings that are not those that were recorded; no record is
+            written then.
     """
     check_scorable(config)
     wanted = {(prompt.id, seed) for prompt in prompts for seed in config.seeds}
     clips = [c for c in of_kind(read_records(run_dir), ClipRecord) if (c.prompt_id, c.seed) in wanted]
     asked = {condition.id for condition in conditions if not condition.method.timing_only}
     check_wavs([clip for clip in clips if clip.condition in asked], run_dir)
+    kept = kept_embeddings(config, clips, run_dir)
     references = build_references(config)
     run_id = run_id or score_start_record(config, prompts, run_dir)
     asked_for = material_of(prompts, list(config.seeds))
@@ -105,9 +109,10 @@ def score_run(
         files, aligned = references(prompts, duration)
         keep_references(files, run_dir)
         for preset in presets_of(config):
-            scorer = build_scorer(config, preset, duration, aligned)
+            scorer = build_scorer(config, preset, duration, aligned, kept)
             at = _at(conditions, duration)
             score_duration(scorer, at, clips, files, config.timing.baseline, run_dir, run_id, asked_for)
+    keep_embeddings(config, kept, run_dir, run_id)
     if apart := len(scored_otherwise(read_records(run_dir))):
         logger.warning("%d earlier values, by other judges or of other prompts, are kept and not shown", apart)
 
@@ -173,7 +178,9 @@ def folder_references(folder: Path, prompts: Sequence[Prompt]) -> dict[str, Path
     return {prompt.id: found[prompt.id] for prompt in prompts}
 
 
-def build_scorer(config: DictConfig, preset: str, duration_s: float, aligned: bool) -> Scorer:
+def build_scorer(
+    config: DictConfig, preset: str, duration_s: float, aligned: bool, kept: KeptEmbeddings | None = None
+) -> Scorer:
     """A scorer of one preset for clips of one duration; windows follow the model's training length."""
     metrics = config.metrics
     window_s = min(float(metrics.window_s or config.pipeline.training_length_s), duration_s)
@@ -191,6 +198,7 @@ def build_scorer(config: DictConfig, preset: str, duration_s: float, aligned: bo
         device=metrics.device,
         batch_size=metrics.batch_size,
         half=metrics.half,
+        kept=kept,
     )
 
 

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from evaluation.embedding.cache import EmbeddingCache
+from evaluation.embedding.cache import EmbeddingCache, KeptEmbeddings
 from evaluation.files.whole import sha256_file
 
 
@@ -78,3 +78,36 @@ def test_entries_have_the_mode_that_the_umask_gives(tmp_path):
 def test_hash_of_a_file_is_its_sha256(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     assert sha256_file(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_kept_embeddings_come_back_with_what_was_kept_before(tmp_path):
+    wav = tmp_path / "gone.wav"
+    kept = KeptEmbeddings({wav: "content"}, {"old": {"embedding": np.ones((1, 2), np.float32)}})
+    cache = EmbeddingCache(tmp_path / "cache", kept)
+    cache.put("new", {"embedding": np.full((1, 2), 2.0)})
+    assert cache.get("absent") is None
+    EmbeddingCache(tmp_path / "cache").put("on disk", {"embedding": np.zeros((1, 2))})
+    assert cache.get("on disk") is not None
+    assert kept.write(tmp_path / "kept.npz") == 3
+    again = EmbeddingCache(None, KeptEmbeddings.read(tmp_path / "kept.npz", {wav: "content"}))
+    assert again.get("old")["embedding"].tolist() == [[1.0, 1.0]]
+    found = again.get("new")
+    assert found["embedding"].tolist() == [[2.0, 2.0]]
+    assert found["embedding"].dtype == np.float32
+    assert (again.content_of(wav), again.content_of(tmp_path / "other.wav")) == ("content", None)
+    first = (tmp_path / "kept.npz").read_bytes()
+    again.kept.write(tmp_path / "kept.npz")
+    assert (tmp_path / "kept.npz").read_bytes() == first
+
+
+@pytest.mark.parametrize("content", [b"", b"no zip"])
+def test_a_file_that_holds_no_embeddings_is_named(tmp_path, content):
+    (tmp_path / "kept.npz").write_bytes(content)
+    with pytest.raises(ValueError, match="kept.npz: no file of embeddings"):
+        KeptEmbeddings.read(tmp_path / "kept.npz", {})
+
+
+def test_kept_embeddings_are_never_unpickled(tmp_path):
+    np.savez(tmp_path / "kept.npz", **{"key/embedding": np.array([{}], dtype=object)})
+    with pytest.raises(ValueError, match="kept.npz: no file of embeddings"):
+        KeptEmbeddings.read(tmp_path / "kept.npz", {})

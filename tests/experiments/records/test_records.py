@@ -55,7 +55,7 @@ def test_records_come_back_as_written_one_line_each(tmp_path, caplog):
 def test_records_are_not_changed_after_the_fact_and_a_value_is_the_headline_unless_said_otherwise():
     assert RECORD_TYPES.keys() == {
         "run", "probe_run", "score_run", "clip", "failure", "timing", "cell", "round", "metric", "probe_loss",
-        "attention",
+        "attention", "embeddings",
     }  # fmt: skip
     for cls in RECORD_TYPES.values():
         assert cls.__dataclass_params__.frozen, cls
@@ -156,7 +156,10 @@ def test_damage_inside_the_file_is_named_with_its_line(tmp_path):
     [
         ({"schema": 99}, "got schema version 99, this program reads 1"),
         ({"schema": None}, "got schema version None"),
-        ({"kind": "rumour"}, "got kind 'rumour', accepted: attention, cell, clip, failure, metric, probe_loss"),
+        (
+            {"kind": "rumour"},
+            "got kind 'rumour', accepted: attention, cell, clip, embeddings, failure, metric",
+        ),
         ({"extra": 1}, r"unknown fields \['extra'\]"),
         ({"reason": ...}, "incomplete failure record"),
     ],

@@ -1,6 +1,8 @@
 """The score stage: values by hand on known audio, paired with the baseline, refused for untrained pipelines."""
 
 import math
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +13,15 @@ from evaluation.run.scorer import embed_folder, make_scorer
 from experiments.datasets.prompts import Prompt
 from experiments.matrix.clips import plan_clips
 from experiments.matrix.conditions import Condition, Method
-from experiments.records import ClipRecord, FailureRecord, MetricRecord, append_record, of_kind, read_records
+from experiments.records import (
+    ClipRecord,
+    EmbeddingsRecord,
+    FailureRecord,
+    MetricRecord,
+    append_record,
+    of_kind,
+    read_records,
+)
 from experiments.stages.score import (
     check_scorable,
     embed_clips,
@@ -249,3 +259,82 @@ def test_a_shard_without_a_cache_to_share_is_refused(tmp_path):
     config = OmegaConf.merge(asked(["score"], "strict"), {"metrics": {"cache_dir": None}})
     with pytest.raises(ValueError, match=r"set metrics.cache_dir to a folder that the shards share, got null"):
         embed_clips(config, [], tmp_path)
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """A run of two methods, scored with its embeddings kept, and its audio gone."""
+    dense, lite = condition("dense"), condition("litefocus")
+    for number, prompt in enumerate(PROMPTS):
+        add_clip(tmp_path, dense, prompt, 0.1 + 0.01 * number)
+        add_clip(tmp_path, lite, prompt, 0.2 + 0.03 * number)
+    config = level_config()
+    config.metrics.keep_embeddings = True
+    score_run(config, [dense, lite], PROMPTS, tmp_path, "first")
+    shutil.rmtree(tmp_path / "audio")
+    return config, [dense, lite], tmp_path
+
+
+def scores(run_dir, run_id):
+    records = [r for r in of_kind(read_records(run_dir), MetricRecord) if r.run_id == run_id]
+    return [replace(r, run_id="") for r in records]
+
+
+def test_scores_are_the_same_bits_from_kept_embeddings_without_the_audio(kept):
+    config, conditions, run_dir = kept
+    score_run(config, conditions, PROMPTS, run_dir, "second")
+    first = scores(run_dir, "first")
+    assert len(first) > 2
+    assert repr(scores(run_dir, "second")) == repr(first)
+    one, two = of_kind(read_records(run_dir), EmbeddingsRecord)
+    assert (one.sha256, one.entries, one.size_bytes) == (two.sha256, 16, two.size_bytes)
+    assert one.size_bytes == (run_dir / one.file).stat().st_size
+
+
+def test_a_clip_whose_embedding_was_not_kept_fails_with_its_reason(kept):
+    config, conditions, run_dir = kept
+    late = add_clip(run_dir, conditions[0], Prompt("late", "late"), 0.3)
+    (run_dir / late.audio).unlink()
+    score_run(config, conditions, [*PROMPTS, Prompt("late", "late")], run_dir, "second")
+    found = metric(scores(run_dir, "second"), "dense")
+    assert (found.n_scored, found.n_failed) == (8, 1)
+
+
+def forget(path, word):
+    path.write_text("".join(line for line in path.read_text().splitlines(keepends=True) if word not in line))
+
+
+def test_scoring_a_part_again_loses_no_embedding(kept):
+    config, conditions, run_dir = kept
+    score_run(config, conditions, PROMPTS[:2], run_dir, "part")
+    score_run(config, conditions, PROMPTS, run_dir, "whole")
+    assert metric(scores(run_dir, "whole"), "dense").n_scored == 8
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda run_dir: (run_dir / "embeddings.npz").write_bytes(b"no zip"), "its content is not what was recorded"),
+        (
+            lambda run_dir: (run_dir / "records.jsonl").write_text(
+                "".join(
+                    line + "\n" for line in (run_dir / "records.jsonl").read_text().splitlines() if "npz" not in line
+                )
+            ),
+            "no record names this file",
+        ),
+    ],
+)
+def test_embeddings_that_were_not_recorded_are_refused_before_anything_is_written(kept, damage, message):
+    config, conditions, run_dir = kept
+    damage(run_dir)
+    before = (run_dir / "records.jsonl").read_bytes()
+    with pytest.raises(ValueError, match=f"embeddings.npz: {message}"):
+        score_run(config, conditions, PROMPTS, run_dir, "second")
+    assert (run_dir / "records.jsonl").read_bytes() == before
+
+
+def test_nothing_is_kept_where_it_was_not_asked_for(tmp_path):
+    add_clip(tmp_path, condition("dense"), PROMPTS[0], 0.1)
+    score_run(level_config(), [condition("dense")], PROMPTS[:1], tmp_path, "run")
+    assert not (tmp_path / "embeddings.npz").exists()
