@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from experiments.benchmark.arms import GUIDED_LEVELS, Call, level_call, method_of, op_error, relative_error
+from experiments.benchmark.arms import GUIDED_LEVELS, Call, level_call, method_of, op_error, relative_error, site_grid
 from experiments.benchmark.cells import Cell, cell_steps, check_cell, check_same_settings, identity, rounds_missing
 from experiments.benchmark.module_profile import module_shares
 from experiments.benchmark.report import benchmark_report
@@ -157,12 +157,11 @@ def costs(
 
 def arm_cost(arm: Arm, level: str, duration_s: float, batch: int) -> SiteCost:
     """Scores at the sites, and FLOPs of the op or of the whole step."""
-    time_frames, freq_bins = arm.pipeline.latent_grid(duration_s)
     if level == "op":
-        grid = TokenGrid(-(-time_frames // 2), freq_bins // 2)
-        heads = arm.site.heads
+        grid, heads = site_grid(arm.pipeline, duration_s), arm.site.heads
         return site_cost(grid, batch, heads, arm.site.inner_dim // heads, arm.cost_method)
-    step = unet_step_cost(arm.pipeline.pipe, TokenGrid(time_frames, freq_bins), batch, arm.cost_method)
+    grid = TokenGrid(*arm.pipeline.latent_grid(duration_s))
+    step = unet_step_cost(arm.pipeline.pipe, grid, batch, arm.cost_method)
     return SiteCost(step.site_scores, step.total)
 
 

@@ -5,11 +5,9 @@ output, projections included, serves the next steps as well, as it was or contin
 two (B, N, C) tensors per site are kept.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
-
-import torch
 
 from experiments.methods.step_clock import Kept, StepClock
 from litefocus.context import replaced
@@ -31,17 +29,7 @@ def attention_reuse(
     try:
         with ExitStack() as stack:
             for site in find_sites(clock.unet, tuple(levels)):
-                stack.enter_context(replaced(site.attention, "forward", _kept(clock, Kept(clock, order))))
+                stack.enter_context(replaced(site.attention, "forward", Kept(clock, order).wrap))
             yield
     finally:
         clock.remove()
-
-
-def _kept(clock: StepClock, kept: Kept) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    def wrap(forward: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*args: Any, **kwargs: Any) -> torch.Tensor:
-            return kept.recall() if clock.reuse else kept.keep(forward(*args, **kwargs))
-
-        return run
-
-    return wrap

@@ -24,7 +24,7 @@ def feature_reuse(pipe_or_unet: Any, every: int = 2, order: int = 0) -> Iterator
     """
     clock = StepClock(pipe_or_unet, every)
     try:
-        kept = Kept(clock, order)
+        kept = Kept(clock, order)  # of the last deep block
         with ExitStack() as stack:
             unet = clock.unet
             outer = attention_free_blocks(unet)
@@ -33,7 +33,7 @@ def feature_reuse(pipe_or_unet: Any, every: int = 2, order: int = 0) -> Iterator
             inner = [unet.mid_block] if unet.mid_block is not None else []
             for block in [*inner, *unet.up_blocks[: -outer - 1]]:
                 stack.enter_context(replaced(block, "forward", _skipped(clock)))
-            stack.enter_context(replaced(unet.up_blocks[-outer - 1], "forward", _kept(clock, kept)))
+            stack.enter_context(replaced(unet.up_blocks[-outer - 1], "forward", kept.wrap))
             yield
     finally:
         clock.remove()
@@ -88,18 +88,6 @@ def _skipped(clock: StepClock) -> Wrap:
     def wrap(forward: Callable[..., Any]) -> Callable[..., Any]:
         def run(*args: Any, **kwargs: Any) -> Any:
             return _hidden(args, kwargs) if clock.reuse else forward(*args, **kwargs)
-
-        return run
-
-    return wrap
-
-
-def _kept(clock: StepClock, kept: Kept) -> Wrap:
-    """The last deep block: its output is kept, or what was kept is its output."""
-
-    def wrap(forward: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*args: Any, **kwargs: Any) -> torch.Tensor:
-            return kept.recall() if clock.reuse else kept.keep(forward(*args, **kwargs))
 
         return run
 

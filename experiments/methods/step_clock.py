@@ -3,6 +3,7 @@
 Shapes: B rows of the UNet's batch; with guidance the first half is unconditional.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -82,6 +83,14 @@ class Kept:
         self._clock = clock
         self._order = order
         self._computed: list[tuple[float, torch.Tensor]] = []
+
+    def wrap(self, forward: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+        """The module's forward in which what is kept stands in where the clock reuses."""
+
+        def run(*args: Any, **kwargs: Any) -> torch.Tensor:
+            return self.recall() if self._clock.reuse else self.keep(forward(*args, **kwargs))
+
+        return run
 
     def keep(self, output: torch.Tensor) -> torch.Tensor:
         """The output, kept for the steps that reuse it. A timestep that did not fall begins a new loop."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from experiments.records import AA_SUFFIX, CellRecord, Record, RoundRecord, RunRecord, of_kind
 from experiments.records.provenance import provenance, starts_of
-from experiments.tables.formats import Cell, ResultTable, range_notes, spread
+from experiments.tables.formats import Cell, ResultTable, range_notes, rounded, spread
 from experiments.tables.speed_rows import NAIVE, Ratio, paired_ratio, share_of_limit
 
 LEVEL_TITLES = {
@@ -142,15 +142,15 @@ def _level_table(level: str, regime: str, rows: Sequence[ArmRow], notes: Sequenc
         [
             row.cell.duration_s,
             row.label,
-            _rounded(row.latency_s),
+            rounded(row.latency_s),
             spread(row.speedup),
             spread(row.speedup_naive),
             spread(row.share_of_limit),
             _scaled(row.cell.flops.get(row.arm), 1e9),
             _scaled(row.cell.scores.get(row.arm), 1e9),
-            _rounded(row.gflops_per_s),
-            _rounded(row.probe_share),
-            _rounded(row.working_memory_gib),
+            rounded(row.gflops_per_s),
+            rounded(row.probe_share),
+            rounded(row.working_memory_gib),
             _scaled(row.cell.error.get(row.arm), 1),
             float(row.rounds),
             row.note,
@@ -181,7 +181,7 @@ def _speedup_table(level: str, regime: str, rows: Sequence[ArmRow], notes: Seque
 def _profile_table(cells: Sequence[CellRecord], notes: Sequence[str]) -> ResultTable:
     kinds = list(dict.fromkeys(kind for cell in cells for shares in cell.profile.values() for kind in shares))
     body: list[list[Cell]] = [
-        [cell.duration_s, cell.regime, cell.labels[arm], *(_rounded(shares.get(kind)) for kind in kinds)]
+        [cell.duration_s, cell.regime, cell.labels[arm], *(rounded(shares.get(kind)) for kind in kinds)]
         for cell in cells
         for arm, shares in cell.profile.items()
     ]
@@ -203,10 +203,6 @@ def _notes(records: list[Record]) -> list[str]:
             f"{str(runs[-1].config['keep_freed_memory']).lower()}."
         )
     return notes
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.4g}")
 
 
 def _scaled(value: float | None, unit: float) -> float | None:

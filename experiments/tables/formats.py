@@ -41,6 +41,11 @@ def spread(ratio: tuple[float, float, float] | None) -> Estimate | None:
     return Estimate(median, math.nan, math.nan) if low == high else Estimate(median, low, high)
 
 
+def rounded(value: float | None) -> float | None:
+    """To four digits; what is missing stays so."""
+    return None if value is None else float(f"{value:.4g}")
+
+
 def range_notes(rows: Iterable[Sequence[Cell]], column: int) -> list[str]:
     """What a column of ratios needs said under its table where some have no range."""
     cells = [row[column] for row in rows]

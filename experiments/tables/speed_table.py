@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from experiments.records import RunRecord
-from experiments.tables.formats import Cell, ResultTable, range_notes, spread
+from experiments.tables.formats import Cell, ResultTable, range_notes, rounded, spread
 from experiments.tables.speed_rows import SpeedRow
 
 # Tan et al., 2024 (arXiv 2407.10468), abstract: AudioLDM2, 80 s. Their baseline materialises the attention scores.
@@ -27,10 +27,10 @@ def speed_table(rows: Sequence[SpeedRow], run: RunRecord, notes: Sequence[str]) 
         [
             row.duration_s,
             row.label,
-            _rounded(row.step_s),
-            _rounded(row.clip_s),
-            _rounded(row.real_time_factor),
-            _rounded(row.peak_memory_gib),
+            rounded(row.step_s),
+            rounded(row.clip_s),
+            rounded(row.real_time_factor),
+            rounded(row.peak_memory_gib),
             spread(row.speedup),
             spread(row.speedup_naive),
             spread(row.share_of_limit),
@@ -48,7 +48,7 @@ def clip_table(rows: Sequence[SpeedRow], duration_s: float, notes: Sequence[str]
     """What the clips of one length took, before anything is timed or scored."""
     header = ("method", "s/clip ↓", "real-time factor ↓", "note")
     body: list[list[Cell]] = [
-        [row.label, _rounded(row.clip_s), _rounded(row.real_time_factor), row.note]
+        [row.label, rounded(row.clip_s), rounded(row.real_time_factor), row.note]
         for row in rows
         if row.duration_s == duration_s
     ]
@@ -56,7 +56,3 @@ def clip_table(rows: Sequence[SpeedRow], duration_s: float, notes: Sequence[str]
         "clips", f"The clips of {duration_s:g} s are made", header, ("method", "clip_s", "real_time_factor", "note"),
         body, notes,
     )  # fmt: skip
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.4g}")
