@@ -40,6 +40,17 @@ def audioldm2_unet() -> Any:
 
 
 @pytest.fixture
+def two_level_unet() -> Any:
+    """The same with two resolutions, that of the sites among them: compiling takes its time for every layer."""
+    two: dict[str, Any] = COMMON | {
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+        "block_out_channels": (8, 16),
+    }
+    return seeded(lambda: AudioLDM2UNet2DConditionModel(**two, cross_attention_dim=[[None, *TEXT_WIDTHS]] * 2))
+
+
+@pytest.fixture
 def audioldm_unet() -> Any:
     """AudioLDM and MusicLDM: no text context, a class embedding instead, "cross" attentions as wide as their layer."""
     options = {"class_embed_type": "simple_projection", "projection_class_embeddings_input_dim": 10}

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import COMMON, TEXT_WIDTHS, Run, latents, seeded
-from diffusers import AudioLDM2UNet2DConditionModel
+from conftest import Run, latents
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.distributed.fsdp.wrap import ModuleWrapPolicy
@@ -126,15 +125,9 @@ def test_what_only_forwards_attributes_is_refused(audioldm2_unet: Any) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("in_place", [False, True])
-def test_a_replaced_processor_is_seen_when_compiled(run: Run, in_place: bool) -> None:
+def test_a_replaced_processor_is_seen_when_compiled(two_level_unet: Any, run: Run, in_place: bool) -> None:
     torch._dynamo.reset()
-    # Two resolutions only: compiling is what takes the time.
-    small: dict[str, Any] = COMMON | {
-        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
-        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
-        "block_out_channels": (8, 16),
-    }
-    unet: Any = seeded(lambda: AudioLDM2UNet2DConditionModel(**small, cross_attention_dim=[[None, *TEXT_WIDTHS]] * 2))
+    unet = two_level_unet
     inject_lite_focus(unet, CONFIG)
     with torch.no_grad():
         expected = run(unet)
