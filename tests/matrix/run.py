@@ -1,10 +1,11 @@
-"""The library's own tests on other versions of torch, diffusers and transformers.
+"""The library's own tests on other versions of Python, torch, diffusers and transformers.
 
-    python tests/matrix/run.py                         # every combination below, one after another
-    python tests/matrix/run.py 2.13.0 0.41.0 5.22.2    # one: torch, diffusers, transformers
+    python tests/matrix/run.py                              # every combination below, one after another
+    python tests/matrix/run.py 3.11 2.13.0 0.41.0 5.22.2    # one: Python, torch, diffusers, transformers
 
-Each combination gets an environment of its own in .cache/matrix, removed when its tests are done; packages come by pip
-as anyone's do. Prints a table of counts, and leaves each run's output in .cache/matrix/*.log.
+Each combination gets an environment of its own in .cache/matrix, removed when its tests are done: made by the python3.N
+on the PATH, packages come by pip as anyone's do. Prints a table of counts, and leaves each run's output in
+.cache/matrix/*.log. An interpreter that is not there is a row that says so, and the exit code 1.
 """
 
 import os
@@ -18,9 +19,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / ".cache" / "matrix"
-NAMES = ("torch", "diffusers", "transformers")
-# The minor release of diffusers and of transformers before the lock's, then the next release of torch and transformers.
-COMBINATIONS = (("2.13.0", "0.41.0", "5.22.2"), ("2.14.1", "0.42.1", "5.24.0"))
+NAMES = ("Python", "torch", "diffusers", "transformers")
+# The lowest release of each that pyproject.toml allows, the releases since, and every Python that it names.
+COMBINATIONS = (
+    ("3.11", "2.13.0", "0.41.0", "5.22.2"),
+    ("3.11", "2.14.1", "0.42.1", "5.24.0"),
+    ("3.12", "2.14.1", "0.42.1", "5.23.0"),
+    ("3.13", "2.15.0", "0.42.1", "5.24.0"),
+)
 # Pinned by the lock to suit its own diffusers and transformers: here each release takes what it asks for.
 FREE = ("diffusers", "transformers", "tokenizers", "huggingface_hub", "accelerate", "safetensors")
 
@@ -47,7 +53,17 @@ def counts(report: Path) -> dict[str, int]:
     return {"passed": found["tests"] - failed - found["skipped"], "failed": failed, "skipped": found["skipped"]}
 
 
-def run(versions: tuple[str, ...]) -> dict[str, int]:
+def interpreter(version: str) -> str | None:
+    """`python3.N` of the PATH, the first that starts and is that version; None without one."""
+    for folder in os.get_exec_path():
+        path = shutil.which(f"python{version}", path=folder)
+        check = f"import sys; sys.exit(sys.version_info[:2] != ({version.replace('.', ', ')}))"
+        if path and not subprocess.run([path, "-c", check], capture_output=True).returncode:
+            return path
+    return None
+
+
+def run(python_path: str, versions: tuple[str, ...]) -> dict[str, int]:
     """Install one combination, run tests/litefocus on it, and count.
 
     Raises:
@@ -59,10 +75,10 @@ def run(versions: tuple[str, ...]) -> dict[str, int]:
     (FOLDER / "constraints.txt").write_text(constraints(), encoding="utf-8")
     report.unlink(missing_ok=True)
     python = environment / "bin" / "python"
-    wanted = [f"{package}=={version}" for package, version in zip(NAMES, versions, strict=True)]
+    wanted = [f"{package}=={version}" for package, version in zip(NAMES[1:], versions[1:], strict=True)]
     needed = [*wanted, *harness(), "accelerate", "pytest", "hypothesis"]
     commands = [
-        [sys.executable, "-m", "venv", str(environment)],
+        [python_path, "-m", "venv", str(environment)],
         [str(python), "-m", "pip", "install", "-q", "-c", str(FOLDER / "constraints.txt"), *needed],
         [str(python), "-m", "pytest", "tests/litefocus", f"--junit-xml={report}", "-p", "no:cacheprovider"],
     ]
@@ -79,17 +95,20 @@ def run(versions: tuple[str, ...]) -> dict[str, int]:
 
 
 def main() -> None:
-    """One combination from the command line, or all; the exit code is 1 if any test failed."""
+    """One combination from the command line, or all; the exit code is 1 if a test failed or a row was not run."""
     given = tuple(sys.argv[1:])
-    if given and (len(given) != len(NAMES) or not all(re.fullmatch(r"[\d.]+", version) for version in given)):
-        sys.exit(f"got {' '.join(given)}; give versions of {', '.join(NAMES)}, or nothing for all combinations")
-    failed = 0
-    print(f"| {' | '.join(NAMES)} | passed | failed | skipped |\n|---|---|---|---|---|---|", flush=True)
+    if given and (len(given) != len(NAMES) or not all(re.fullmatch(r"\d[\d.]*", version) for version in given)):
+        print(f"got {' '.join(given)}; give versions of {', '.join(NAMES)}, or nothing for all", file=sys.stderr)
+        sys.exit(2)
+    complete = True
+    print(f"| {' | '.join(NAMES)} | passed | failed | skipped |\n|{'---|' * (len(NAMES) + 3)}", flush=True)
     for versions in [given] if given else COMBINATIONS:
-        found = run(versions)
-        failed += found["failed"]
-        print(f"| {' | '.join([*versions, *map(str, found.values())])} |", flush=True)
-    sys.exit(1 if failed else 0)
+        python_path = interpreter(versions[0])
+        found = run(python_path, versions) if python_path else None
+        complete &= found is not None and not found["failed"]
+        cells = map(str, found.values()) if found else ("not run: no such Python on the PATH", "", "")
+        print(f"| {' | '.join([*versions, *cells])} |", flush=True)
+    sys.exit(0 if complete else 1)
 
 
 if __name__ == "__main__":
