@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from pathlib import Path
 
@@ -23,12 +24,17 @@ def build(*commands):
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """The wheel's file names and its metadata."""
+def wheel_file(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
     build("egg_info", "--egg-base", folder, "build", "--build-base", folder / "build", "bdist_wheel", "-d", folder)
     (path,) = folder.glob("*.whl")
-    with zipfile.ZipFile(path) as archive:
+    return path
+
+
+@pytest.fixture(scope="module")
+def wheel(wheel_file):
+    """The wheel's file names and its metadata."""
+    with zipfile.ZipFile(wheel_file) as archive:
         names = archive.namelist()
         (metadata,) = [name for name in names if name.endswith("/METADATA")]
         return names, archive.read(metadata).decode()
@@ -49,6 +55,42 @@ def test_the_wheel_asks_for_torch_and_says_how_to_get_the_harness(wheel):
     ]
     assert f"Version: {litefocus.__version__}" in lines
     assert "The harness is in the clone, not in the wheel" in metadata
+
+
+def test_the_wheel_runs_the_readmes_code_in_a_project_that_has_its_own_evaluation_and_experiments(wheel_file, tmp_path):
+    """The clone is not on the path: -S leaves out what an editable install put there."""
+    zipfile.ZipFile(wheel_file).extractall(tmp_path / "site")
+    for name in ("evaluation", "experiments"):
+        (tmp_path / "project" / name).mkdir(parents=True)
+        (tmp_path / "project" / name / "__init__.py").write_text(f"OWNER = 'the {name} of the user'", encoding="utf-8")
+    code = re.findall(r"```python\n(.*?)```", text("README.md"), re.DOTALL)[0]
+    smaller = {
+        "cvssp/audioldm2": str(ROOT / "experiments" / "testbed" / "weights"),
+        "float16": "float32",
+        '"cuda"': '"cpu"',
+        "audio_length_in_s=80.0": "audio_length_in_s=5.12, num_inference_steps=2",
+    }
+    for published, tiny in smaller.items():
+        assert published in code
+        code = code.replace(published, tiny)
+    code += """
+import evaluation, experiments, litefocus
+sites = litefocus.lite_focus_state(pipe).sites
+for found in (litefocus.__file__, evaluation.OWNER, experiments.OWNER, audio.shape, sites):
+    print(found)
+"""
+    paths = os.pathsep.join([str(tmp_path / "site"), sysconfig.get_path("purelib")])
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code],
+        cwd=tmp_path / "project",
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    library, *rest = done.stdout.splitlines()
+    assert Path(library) == tmp_path / "site" / "litefocus" / "__init__.py"
+    assert rest == ["the evaluation of the user", "the experiments of the user", "(81920,)", "12"]
 
 
 def test_an_editable_install_puts_the_whole_clone_on_the_path(tmp_path):
