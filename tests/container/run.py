@@ -49,7 +49,8 @@ class Container:
     def base(self) -> None:
         """An empty Debian with Python, and the files that pip's settings name."""
         packages = "--include=ca-certificates,python3,python3-venv"
-        subprocess.run(["debootstrap", "--variant=minbase", packages, "bookworm", self.root], check=True)
+        command = ["debootstrap", "--variant=minbase", packages, "bookworm", self.root]
+        subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
         for named in {Path(text) for text in self.settings.values() if text.startswith("/")}:
             target = self.inside(named)
             if named.is_dir() and not target.exists():
@@ -66,7 +67,8 @@ class Container:
         root = shlex.quote(str(self.root))
         mounts = f"mount -t proc proc {root}/proc; mkdir -p {root}/dev/shm; mount -t tmpfs tmpfs {root}/dev/shm"
         script = f"{mounts}; exec {shlex.join(start)}"
-        subprocess.run(["unshare", "--mount", "--pid", "--fork", "bash", "-ec", script], check=True)
+        command = ["unshare", "--mount", "--pid", "--fork", "bash", "-ec", script]
+        subprocess.run(command, stdout=sys.stderr, check=True)
 
     def copy(self, text: str) -> None:
         """COPY FILE... FOLDER, from the clone."""
