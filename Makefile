@@ -85,6 +85,12 @@ $(VENV)/.installed-%: $(VENV)/.installed
 matrix: $(BIN)/python
 	$(BIN)/python tests/matrix/run.py
 
+# Does constraints.txt still resolve, for every Python that pyproject.toml allows, and pin everything? Metadata alone.
+.PHONY: lock
+lock: $(BIN)/python
+	$(BIN)/pip install -q 'uv>=0.13'
+	$(BIN)/python tests/matrix/lock.py
+
 .cache/docs/.notebooks: $(wildcard notebooks/*.ipynb) | $(VENV)/.installed-docs
 	mkdir -p .cache/docs/notebooks && cp notebooks/*.ipynb .cache/docs/notebooks
 	$(BIN)/jupyter-execute --inplace .cache/docs/notebooks/*.ipynb
