@@ -96,8 +96,10 @@ def memory_lines(by_length: Mapping[float, Footprint], overrides: Sequence[str],
             for in_chunks in (False, True)
         )
         found += [(whole, False, dtype)] + [(chunked, True, dtype)] * (chunked > whole)
+    for part in ("step", "decode"):  # the larger of the two stands beside the weights
+        rows.append([f"its {part}", "", *(f"{getattr(footprint, part):.2f}" for footprint in by_length.values())])
     lines = [
-        "memory of one clip (GiB): tensors of dense attention with guidance, counted, not measured",
+        "memory of one clip (GiB): tensors of dense attention with guidance, counted, not measured; its parts: float32",
         *_columns(rows),
     ]
     said = [f"{dtype}{', decoded in chunks,' * chunks} batches of {batch}" for batch, chunks, dtype in found if batch]

@@ -137,15 +137,19 @@ def test_a_footprint_gives_the_largest_batch_of_a_card():
     assert [whole.largest_batch("float32", 24.0, chunks) for chunks in (False, True)] == [8, 32]
     assert whole.largest_batch("float32", 5.0) == 0
     lines = memory_lines({10.0: whole, 80.0: Footprint(4.0, 4.0, 12.0, 0.5)}, ["+sweep=paper", "dtype=float32"], 24.0)
-    assert lines[1:4] == [
-        "dtype    weights  at 10 s  at 80 s", "float32  4.00     5.50     16.00", "float16  2.00     2.75     8.00",
-    ]  # fmt: skip
-    assert "float32 batches of 1; float32, decoded in chunks, batches of 4; float16 batches of 2" in lines[4]
-    assert lines[5] == (
+    assert lines[1:6] == [
+        "dtype       weights  at 10 s  at 80 s",
+        "float32     4.00     5.50     16.00",
+        "float16     2.00     2.75     8.00",
+        "its step             0.40     4.00",
+        "its decode           1.50     12.00",
+    ]
+    assert "float32 batches of 1; float32, decoded in chunks, batches of 4; float16 batches of 2" in lines[6]
+    assert lines[7] == (
         "most at once: python -m experiments.run +sweep=paper dtype=float16 batch_size=8 exact_batches=false "
         "decode_in_chunks.beyond_frames=512"
     )
-    assert "in chunks" not in memory_lines({10.0: whole._replace(in_chunks=1.5)}, [], 24.0)[4]
+    assert "in chunks" not in memory_lines({10.0: whole._replace(in_chunks=1.5)}, [], 24.0)[6]
     assert "not every length fits" in memory_lines({10.0: whole}, [], 2.0)[-1]
 
 
