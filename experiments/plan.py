@@ -96,8 +96,10 @@ def memory_lines(by_length: Mapping[float, Footprint], overrides: Sequence[str],
             for in_chunks in (False, True)
         )
         found += [(whole, False, dtype)] + [(chunked, True, dtype)] * (chunked > whole)
-    for part in ("step", "decode"):  # the larger of the two stands beside the weights
-        rows.append([f"its {part}", "", *(f"{getattr(footprint, part):.2f}" for footprint in by_length.values())])
+    rows += [
+        [f"its {part}", "", *(f"{getattr(footprint, part):.2f}" for footprint in by_length.values())]
+        for part in ("step", "decode")  # the larger of the two stands beside the weights
+    ]
     lines = [
         "memory of one clip (GiB): tensors of dense attention with guidance, counted, not measured; its parts: float32",
         *_columns(rows),
@@ -116,12 +118,12 @@ def memory_lines(by_length: Mapping[float, Footprint], overrides: Sequence[str],
 
 
 def command_lines(overrides: Sequence[str], count: int, launcher: str, stages: Sequence[str]) -> str:
-    """The commands that run the plan: shards, then the later `stages` on what all of them left."""
-    own = " ".join(map(shlex.quote, overrides))
+    """The commands that run the plan: shards, then the later `stages`, if any, on what all of them left."""
+    own = " ".join(shlex.quote(word) for word in overrides if not word.startswith("stages="))
     last = f"[{','.join(stages)}]"
     shards = f"hydra/launcher={launcher} shard.count={count} 'shard.index=range({count})' " if count > 1 else ""
     first = f"python -m experiments.run {'-m ' if count > 1 else ''}{own} {shards}'stages=[generate]'"
-    return f"{first}\npython -m experiments.run {own} 'stages={last}'"
+    return f"{first}\npython -m experiments.run {own} 'stages={last}'" if stages else first
 
 
 def main() -> None:

@@ -50,7 +50,7 @@ class Options:
         prompts: the clips of the first so many; 0 for all.
     """
 
-    most_mb: float = 25.0
+    most_mb: float = 32.0
     prompts: int = 0
 
 

@@ -3,6 +3,7 @@
 python -m experiments.trace results/testbed difference_dense "40.96 litefocus" fad
 """
 
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,7 +66,8 @@ def _clips(run: Run, traced: Traced) -> list[ClipRecord]:
 
 def _shown(cell: Cell) -> str:
     if isinstance(cell, Estimate):
-        return f"{cell.value:.6g} [{cell.low:.6g}, {cell.high:.6g}]"
+        interval = "without an interval" if math.isnan(cell.low) else f"[{cell.low:.6g}, {cell.high:.6g}]"
+        return f"{cell.value:.6g} {interval}"
     return "nothing" if cell is None else f"{cell}"
 
 

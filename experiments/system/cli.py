@@ -81,7 +81,8 @@ def describe_error(error: BaseException) -> str:
     """One line for an error. Hydra's own wrapper around a constructor's error is left out."""
     if isinstance(error, InstantiationException) and error.__cause__ is not None:
         error = error.__cause__
-    text = " ".join(str(error).split())
+    # Where Hydra searched is folders of this machine; a name that is missing is said before it.
+    text = " ".join(str(error).partition("Config search path:")[0].split())
     return text or type(error).__name__
 
 

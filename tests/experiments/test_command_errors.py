@@ -50,6 +50,12 @@ def test_unknown_settings(word, message, monkeypatch, capsys):
     assert message in line
 
 
+def test_an_error_of_hydra_names_no_folder_of_this_machine(capsys):
+    with pytest.raises(SystemExit), one_line_errors():
+        raise ValueError("Could not find 'method/x'\nAvailable: y\nConfig search path:\n\tpath=file:///home/ann/conf")
+    assert capsys.readouterr().err == "error: Could not find 'method/x' Available: y\n"
+
+
 @pytest.mark.parametrize("name", ["takes #2", "a: b", "[x]", "@x", "${oc.env:HOME}", "~", "null", "x=y", "'"])
 def test_a_typed_value_is_text_and_nothing_else(name, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["program", f"folder={name}", "clips=4"])

@@ -108,6 +108,8 @@ def test_the_printed_command_quotes_what_a_shell_would_change():
         "'shard.index=range(8)' 'stages=[generate]'"
     )
     assert last == "python -m experiments.run +sweep=paper 'seeds=[0,1]' 'stages=[timing,score,report]'"
+    asked = ["+sweep=paper", "stages=[generate]"]
+    assert command_lines(asked, 1, "slurm_gpu", []) == "python -m experiments.run +sweep=paper 'stages=[generate]'"
     assert "-m +" not in command_lines(["+sweep=paper"], 1, "slurm_gpu", ["report"])
     words = ["~methods.naive", 'data.file=it\'s; rm -r `x` & "y" > z', "name=my run"]
     first, last = command_lines(words, 1, "slurm_gpu", ["report"]).splitlines()

@@ -43,7 +43,7 @@ def lines_of(found, what):
 
 def test_a_score_comes_of_its_newest_record_its_start_and_the_wavs_of_its_condition(scored):
     found = trace(scored, "quality", "0.1 litefocus", "clap")
-    assert found[0].startswith("cell: quality, 0.1 litefocus, clap: 0.4")
+    assert found[0] == "cell: quality, 0.1 litefocus, clap: 0.4 without an interval"
     (record,) = lines_of(found, "record")
     assert line(scored, record.split()[0])["value"] == 0.4
     assert "preset strict version 3" in record
