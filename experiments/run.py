@@ -70,7 +70,7 @@ NEEDS_PIPELINE = ("generate", "timing")
 
 
 def run(config: DictConfig) -> str:
-    """Run the configured stages and return the report's markdown (empty without the report stage)."""
+    """Run the configured stages; returns the report's markdown and the tracker's last word, empty without a report."""
     config = with_composed_methods(config)
     methods = build_methods(config)
     arms = build_timing_arms(config)
@@ -115,8 +115,7 @@ def _run_stages(
         score_start_record(config, [], run_dir)
     tracker.now("reporting")
     text = report(run_dir)
-    tracker.results()
-    return text
+    return "\n".join(filter(None, [text, tracker.results()]))
 
 
 def _run_pipeline(

@@ -7,7 +7,7 @@ Scandinavian Journal of Statistics 6, 1979).
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from statistics import NormalDist
 from typing import Any
@@ -102,16 +102,22 @@ class Intervals:
         return record.n_scored
 
 
-def interval_notes(run: Run, preset: str) -> list[str]:
-    """How intervals were made; nothing where no metric of the preset has one."""
-    scored = [record for record in run.current_of(MetricRecord) if record.preset == preset]
+def interval_notes(run: Run, preset: str, metrics: Collection[str] | None = None) -> list[str]:
+    """How intervals were made; nothing where no metric has one.
+
+    Args:
+        metrics: those that the table shows; None for all of the preset.
+    """
+    of_preset = [record for record in run.current_of(MetricRecord) if record.preset == preset]
+    scored = [record for record in of_preset if metrics is None or record.metric in metrics]
     if all(math.isnan(record.high - record.low) for record in scored):
         return []
     intervals = Intervals(run.current, preset)
     headlines = [record for record in scored if record.window < 0]
     shown = [intervals.of(record) for record in headlines]
     lost = [r for r, s in zip(headlines, shown, strict=True) if math.isnan(s.low) and not math.isnan(r.low)]
-    drifts = [r for r in lost if r.metric.endswith((DRIFT, SLOPE)) and kind_of(r.metric) != "distance"]
+    over_time = [r for r in lost if r.metric.endswith((DRIFT, SLOPE)) and kind_of(r.metric) != "distance"]
+    drifts = [r for r in over_time if r.details.get("interval") != STUDENT]
     kinds = {kind_of(record.metric) for record in shown if not math.isnan(record.low)}
     texts = {"mean": MEANS, "rate": MEANS, "distance": DISTANCES}
     made = list(dict.fromkeys(texts[kind] for kind in texts if kind in kinds))

@@ -55,7 +55,7 @@ def lever_table(run: Run) -> ResultTable:
     header = ["length (s)", "method", "steps", "text to latents (s)", "speed-up ↑ [min, max]", "product of parts"]
     keys = ["duration_s", "method", "steps", "loop_s", "speedup", "product"]
     found = presets(run)[:1]
-    made = [note for preset in found for note in interval_notes(run, preset)] + run.quality_notes(*found)
+    made = [note for preset in found for note in interval_notes(run, preset, metrics)] + run.quality_notes(*found)
     headings = [f"Δ {metric_label(m)} {ARROWS[better[m]]}" for m in metrics]
     return ResultTable(
         "levers",

@@ -59,12 +59,13 @@ def result_tables(run: Run) -> list[ResultTable]:
         paired = differences(run, preset)
         suffix = f"_{preset.replace('-', '_')}" if len(found) > 1 else ""
         made = run.quality_notes(preset)
-        resampled = interval_notes(run, preset) + left_out_notes(run, preset) + language_notes(run, preset)
-        notes = [*resampled, *made]
+        missing = left_out_notes(run, preset) + language_notes(run, preset)
+        resampled = interval_notes(run, preset, _metric_columns(rows)[0]) + missing
+        notes, of_all = [*resampled, *made], [*interval_notes(run, preset), *missing, *made]
         tested = any(math.isfinite(d.details.get("p_holm", math.nan)) for d in paired.values())
         bold = [*resampled, *([BOLD] if tested else []), *made]
         tables += [quality_table(rows, paired, f"quality{suffix}", f"Quality, preset {preset}", bold)]
-        tables.append(all_metrics_table(rows, f"all_metrics{suffix}", f"Every metric, preset {preset}", notes))
+        tables.append(all_metrics_table(rows, f"all_metrics{suffix}", f"Every metric, preset {preset}", of_all))
         tables += difference_tables(rows, paired, suffix, notes)
         tables += power_tables(rows, paired, suffix, made, run.baseline)
         forms = [row.mechanisms for row in rows if row.mechanisms]

@@ -88,7 +88,7 @@ class Tracker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._quietly(lambda: self._close(exit_code=int(kind is not None)))
+        self._quietly(lambda: print(self._close(exit_code=int(kind is not None)), end=""))
 
     def begin(self, planned: Sequence[Clip]) -> None:
         """Open the W&B run with the clips that are there already; call it once this start has its record."""
@@ -117,20 +117,22 @@ class Tracker:
         self._done += len(made)
         self._quietly(lambda: self._log([*earlier, last | pace.row()]))
 
-    def results(self) -> None:
+    def results(self) -> str:
         """Send what the run folder has to show; the report stage calls it after rendering.
 
+        Returns:
+            What is left to do: offline, the line that uploads it; else nothing.
         Raises:
             ValueError: a folder without a run's records.
             ConnectionError: W&B refused or was not reached.
         """
         if not self._is_on:
-            return
+            return ""
         try:
             if self._run is None:
                 self._open()
             self._send_results()
-            self._close(exit_code=0)
+            return self._close(exit_code=0)
         except _troubles() as error:
             self._run = None
             raise ConnectionError(
@@ -197,13 +199,14 @@ class Tracker:
         run.log(media(recorded, int(self._options["audio_prompts"]), _wandb()))
         logger.info("%s: tracked as W&B run %s", self._run_dir, run.id)
 
-    def _close(self, exit_code: int) -> None:
+    def _close(self, exit_code: int) -> str:
+        """End the W&B run; returns as `results`."""
         if self._run is None:
-            return
+            return ""
         run, self._run = self._run, None
         run.finish(exit_code=exit_code)
-        if self._options["mode"] == "offline":
-            print(f"to upload it: wandb sync {shlex.quote(str(Path(run.settings.sync_dir)))}")
+        folder = shlex.quote(str(Path(run.settings.sync_dir)))
+        return f"to upload it: wandb sync {folder}\n" if self._options["mode"] == "offline" else ""
 
     def _quietly(self, work: Callable[[], object]) -> None:
         if not self._is_on:

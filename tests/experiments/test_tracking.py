@@ -24,7 +24,7 @@ def track(run_dir, chosen):
     """What the report stage does."""
     check_tracker(chosen)
     with Tracker(chosen, run_dir) as tracker:
-        tracker.results()
+        return tracker.results()
 
 
 @pytest.fixture
@@ -51,9 +51,9 @@ def table(run_dir, name):
 
 
 @pytest.mark.slow
-def test_what_was_sent_offline_reads_back(run_dir, capsys):
+def test_what_was_sent_offline_reads_back(run_dir):
     pytest.importorskip("wandb", reason="needs the extra wandb")
-    track(run_dir, options(tags=["pilot", 7], notes="mine"))
+    told = track(run_dir, options(tags=["pilot", 7], notes="mine"))
     run, rows, totals = read_back(run_dir)
     assert (run.run_id, run.run_group, run.project, run.display_name) == (
         tracking_id(Run.load(run_dir)),
@@ -79,7 +79,7 @@ def test_what_was_sent_offline_reads_back(run_dir, capsys):
     assert run.notes.splitlines()[0] == "mine"
     assert "commit 0123456789ab" in run.notes
     (folder,) = run_dir.glob("wandb/offline-run-*")
-    assert f"wandb sync {folder}" in capsys.readouterr().out
+    assert told == f"to upload it: wandb sync {folder}\n"
 
     clips = table(run_dir, "clips")
     columns = clips["columns"]

@@ -5,11 +5,24 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from listen_material import run_record
 from quality_material import DENSE, LITE, difference, value
 from scipy import stats
 
-from evaluation.results.interval_floors import FEWEST
-from experiments.tables.intervals import ALL_EQUAL, STUDENT, Intervals, holm, p_value, prompt_of, with_family
+from evaluation.results.interval_floors import FEWEST, REFUSED
+from experiments.records.run import Run
+from experiments.tables.intervals import (
+    ALL_EQUAL,
+    PERCENTILE,
+    SAME_PROMPTS,
+    STUDENT,
+    Intervals,
+    holm,
+    p_value,
+    prompt_of,
+    with_family,
+)
+from experiments.tables.quality_tables import result_tables
 
 PROMPTS = [f"p{number}" for number in range(FEWEST["rate"])]
 
@@ -61,6 +74,23 @@ def test_a_percentile_bootstrap_of_before_is_not_printed_and_what_is_recorded_as
     assert math.isnan(Intervals([before], "strict").of(before).low)
     now = difference(LITE, DENSE, 1.0, name="clap_drift", n_scored=64, details={"interval": STUDENT})
     assert Intervals([now], "strict").of(now).low == pytest.approx(0.9)
+
+
+def notes_of(*records):
+    run = Run([run_record(["a"], [10.0]), *records])
+    return {table.name: " ".join(table.notes) for table in result_tables(run)}
+
+
+def test_a_note_stands_where_its_metric_stands():
+    """Of KAD under tables of FAD and CLAP, and of old bootstraps under a fresh run of two clips: neither applies."""
+    notes = notes_of(*(value(method, name) for method in (DENSE, LITE) for name in ("fad", "clap", "kad")))
+    assert SAME_PROMPTS in notes["all_metrics"]
+    assert SAME_PROMPTS not in notes["quality"]
+    few = notes_of(value(DENSE, "clap"), value(DENSE, "clap_drift", n_scored=2))
+    assert REFUSED in few["quality"]
+    assert PERCENTILE not in few["quality"]
+    before = notes_of(value(DENSE, "clap"), value(DENSE, "clap_drift", details={}))
+    assert PERCENTILE in before["quality"]
 
 
 def test_the_p_value_of_a_jackknife_has_its_degrees_of_freedom():
