@@ -86,7 +86,7 @@ def test_a_shard_has_a_run_of_its_own_in_the_group(tmp_path):
     assert len(set(ids)) == 3
     folders = sorted(path.name.rpartition("-")[2] for path in tmp_path.glob("wandb/offline-run-*"))
     assert folders == sorted(ids[1:])
-    run, _, totals = read_back(tmp_path)
+    run, _, totals = read_back(tmp_path, ids[1])
     assert (run.run_group, run.job_type, run.display_name) == ("sweep", "shard", "synthetic shard-00-of-02")
     own = len(shards[0].select(PLAN))
     assert (totals["progress/clips_done"], totals["progress/clips_planned"]) == (own, own)

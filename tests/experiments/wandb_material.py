@@ -13,12 +13,12 @@ def values(items):
     return {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
 
 
-def read_back(run_dir):
-    """The newest offline run: what it is, its rows, its summary."""
+def read_back(run_dir, run_id=""):
+    """The offline run of an id, or the newest: what it is, its rows, its summary."""
     import wandb
 
     wandb.teardown()
-    records = offline_records(run_dir)
+    records = offline_records(run_dir, run_id)
     runs = [record.run for record in records if record.WhichOneof("record_type") == "run"]
     rows = [values(record.history.item) for record in records if record.WhichOneof("record_type") == "history"]
     totals = {}
@@ -28,11 +28,11 @@ def read_back(run_dir):
     return runs[0], rows, totals
 
 
-def offline_records(run_dir):
+def offline_records(run_dir, run_id=""):
     """The protobuf records of the newest offline run; the file is a LevelDB log after a seven-byte header."""
     from wandb.proto import wandb_internal_pb2
 
-    (path,) = sorted(run_dir.glob("wandb/offline-run-*/*.wandb"))[-1:]
+    (path,) = sorted(run_dir.glob(f"wandb/offline-run-*{run_id}/*.wandb"))[-1:]
     content, position, parts, found = path.read_bytes(), 7, [], []
     while position + 7 <= len(content):
         left = 32768 - position % 32768
