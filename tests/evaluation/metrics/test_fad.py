@@ -163,6 +163,11 @@ def test_interval_counts_clips_and_not_frames():
     assert by_clip.high - by_clip.low > 2 * (by_frame.high - by_frame.low)
 
 
+def test_two_rows_have_one():
+    """Means 1 and 2, variances 2 and 8: one, and the square of the difference of their roots."""
+    assert frechet_distance(np.array([[0.0], [2.0]]), np.array([[0.0], [4.0]])) == pytest.approx(1 + 2, rel=1e-12)
+
+
 def test_one_row_has_no_distance():
     rows = np.random.default_rng(10).standard_normal((20, 3))
     for reference in (rows, gaussian_moments(rows)):

@@ -19,6 +19,7 @@ from experiments.records import (
     parse_record,
     read_records,
 )
+from experiments.records.store import shown
 
 CLIP = ClipRecord(
     run_id="r",
@@ -162,6 +163,8 @@ def test_damage_inside_the_file_is_named_with_its_line(tmp_path):
         ),
         ({"extra": 1}, r"unknown fields \['extra'\]"),
         ({"reason": ...}, "incomplete failure record"),
+        ({"duration_s": "x"}, "duration_s is 'x' in a failure record, accepted is a valid number"),
+        ({"method": ".."}, r"method is '\.\.' in a failure record, which is no safe name"),
     ],
 )
 def test_unknown_records_are_refused(tmp_path, change, message):
@@ -178,6 +181,10 @@ def test_a_value_of_any_size_gives_a_short_message(change):
     with pytest.raises(RecordError) as caught:
         parse_record({"schema": 1, "kind": "failure", **change})
     assert len(str(caught.value)) < 500
+
+
+def test_a_value_of_eighty_characters_is_shown_whole():
+    assert [shown("x" * 78), shown("x" * 79)] == [f"'{'x' * 78}'", f"'{'x' * 76}..."]
 
 
 @pytest.mark.parametrize("data", [[], "text", 3, None])
