@@ -32,7 +32,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = {
-    "litefocus/attention.py": "tests/litefocus/test_attention.py",
+    "litefocus/attention.py": "tests/litefocus/test_attention.py tests/litefocus/test_kernels.py",
     "evaluation/metrics/fad.py": "tests/evaluation/metrics/test_fad.py",
     "evaluation/metrics/kl.py": "tests/evaluation/metrics/test_kl.py",
     "experiments/records/store.py": "tests/experiments/records/test_records.py",
@@ -165,7 +165,7 @@ def _run_tests(module: str, tree: ast.Module, cpu_s: int, modules: Path | None) 
             contextlib.redirect_stderr(nowhere),
         ):
             options = ["-x", "-q", "-m", "not slow", "-p", "no:cacheprovider", f"--basetemp={folder}/t"]
-            code = int(pytest.main([*options, str(ROOT / TESTS[module])]))
+            code = int(pytest.main([*options, *(str(ROOT / path) for path in TESTS[module].split())]))
         if modules is not None:
             others = [
                 name for name, found in sys.modules.items() if "site-packages" in str(found.__dict__.get("__file__"))
