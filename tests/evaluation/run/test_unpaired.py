@@ -9,6 +9,7 @@ from evaluation.audio.io import AudioError
 from evaluation.evaluate import evaluate
 from evaluation.metrics.fad import frechet_distance
 from evaluation.metrics.kad import kernel_audio_distance
+from evaluation.presets import find_preset
 
 BACKGROUND = {f"b{i:02}": noise_clip(i, 1, colour=i / 20) for i in range(15)}
 GENERATED = {f"take {i:02}": noise_clip(50 + i, 1, colour=i / 30) for i in range(11)}
@@ -44,6 +45,15 @@ def test_distances_are_those_of_the_two_sets_with_the_n_of_both(root):
     assert found.provenance["protocol"]["paired"] is False
     row = next(line for line in found.table().splitlines() if line.startswith("fad "))
     assert row.split()[-3:] == ["11", "0", "15"]
+
+
+def test_a_preset_without_pairs_needs_no_second_word(root):
+    judges = dict.fromkeys(("frames", "classifier", "text"), BandEmbedder())
+    preset = find_preset("testbed").without_pairs()
+    options = {"embedders": judges, "window_s": 1.0, "cache_dir": None, "metrics": DISTANCES}
+    found = evaluate(root / "background", root / "gen", preset=preset, **options)
+    assert {(r.n_scored, r.n_references) for r in found.results} == {(11, 15)}
+    assert found.value("fad") == run(root).value("fad")
 
 
 def test_the_names_of_the_background_play_no_part(root):
