@@ -125,6 +125,19 @@ def test_the_version_stands_in_one_place_and_the_changelog_begins_with_it():
     assert re.search(r"^version\s*=\s*\"", text("pyproject.toml"), re.MULTILINE) is None
 
 
+def test_each_python_and_torch_that_is_claimed_has_a_row_of_counts_in_the_matrix():
+    """docs/versions.md says what tests/matrix/run.py runs, and pyproject.toml claims no more."""
+    listed = re.findall(r"^    \((\"3[^)]*)\),$", text("tests/matrix/run.py"), re.MULTILINE)
+    combinations = [re.findall(r"[\d.]+", line) for line in listed]
+    rows = [re.findall(r"[\d.]+", line) for line in text("docs/versions.md").splitlines() if line.startswith("| 3")]
+    assert [row[:4] for row in rows] == combinations
+    assert all(int(passed) > 700 and failed == "0" for *_, passed, failed, _ in rows)
+    claimed = re.findall(r"Python :: (3\.\d+)", text("pyproject.toml"))
+    assert claimed == sorted({row[0] for row in rows})
+    floors = re.findall(r"(?:torch|diffusers|transformers)>=([\d.]+)", text("pyproject.toml"))[:3]
+    assert [lowest.removesuffix(".0") for lowest in combinations[0][1:]] == floors
+
+
 def test_the_citation_names_the_pages():
     paper = yaml.safe_load(text("CITATION.cff"))["preferred-citation"]
     assert (paper["collection-title"], paper["year"]) == ("Interspeech 2024", 2024)
