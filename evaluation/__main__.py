@@ -48,7 +48,7 @@ _OPTIONS = (
 )  # fmt: skip
 _PATHS = (*_FOLDERS, "out", "config", "cache_dir")
 _ACCEPTED = (*_FOLDERS, *_OPTIONS, "out", "config")
-_OF_OTHERS = ("margins",)  # keys of conf/metrics that tables read, not metrics
+_OF_OTHERS = ("margins", "keep_embeddings")  # keys of conf/metrics for tables and run folders
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

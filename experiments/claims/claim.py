@@ -7,9 +7,11 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
+from yaml import YAMLError
 
 STRICT = ConfigDict(extra="forbid")
 HEADER = (
@@ -33,7 +35,7 @@ class Measured:
 
     Attributes:
         value, low, high: the effect with its 95% interval. unit: of the three.
-        n: how many of `of` the interval and p rest on. p: two-sided, of an effect equal to the claim's threshold.
+        count: how many of `of` the interval and p rest on. p: two-sided, of an effect equal to the claim's threshold.
         p_adjusted: by Holm over all claims of the file. verdict: see `verdicts.verdict`.
         starts: run ids of the records behind it.
     """
@@ -42,7 +44,7 @@ class Measured:
     low: float | None
     high: float | None
     unit: str
-    n: int
+    count: int
     of: str
     p: float | None
     p_adjusted: float | None
@@ -92,8 +94,8 @@ def load_claims(path: Path) -> list[Claim]:
         ValueError: a field is missing, unknown or of another type; an id twice; not exactly one of above and below.
     """
     try:
-        claims = CLAIMS.validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except yaml.YAMLError as error:
+        claims = CLAIMS.validate_python(OmegaConf.to_container(OmegaConf.load(path)))  # nothing in it is resolved
+    except (YAMLError, OmegaConfBaseException) as error:
         raise ValueError(f"{path}: not a yaml file: {' '.join(str(error).split())}") from None
     except ValidationError as error:
         first = error.errors()[0]
@@ -110,7 +112,7 @@ def load_claims(path: Path) -> list[Claim]:
 
 def to_yaml(claims: list[Claim]) -> str:
     """The file of claims; fields that say nothing are left out."""
-    return HEADER + yaml.safe_dump([_plain(claim) for claim in claims], sort_keys=False, allow_unicode=True, width=110)
+    return HEADER + OmegaConf.to_yaml(OmegaConf.create([_plain(claim) for claim in claims]))
 
 
 def _plain(claim: Claim) -> dict[str, Any]:

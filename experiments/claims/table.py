@@ -35,4 +35,4 @@ def _row(claim: Claim) -> list[Cell]:
     p = "" if found.p_adjusted is None else f"{found.p_adjusted:.2g}"
     told = f"{claim.statement} ({claim.id})" if claim.not_testable else claim.statement
     effect = Estimate(found.value, low, high, sign=found.unit != "times")
-    return [told, claim.source, found.verdict, effect, found.unit, f"{found.n} {found.of}", p, claim.where]
+    return [told, claim.source, found.verdict, effect, found.unit, f"{found.count} {found.of}", p, claim.where]

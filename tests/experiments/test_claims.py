@@ -65,7 +65,7 @@ def test_a_loss_is_held_against_its_threshold_over_clips(tmp_path):
     assert found.measured.p == pytest.approx(ttest_1samp(deltas, -2.0).pvalue, rel=1e-4)
     low, high = ttest_1samp(deltas, 0).confidence_interval()
     assert (found.measured.low, found.measured.high) == (pytest.approx(low, rel=1e-4), pytest.approx(high, rel=1e-4))
-    assert (found.measured.n, found.measured.of, found.measured.starts) == (3, "clips", ["p"])
+    assert (found.measured.count, found.measured.of, found.measured.starts) == (3, "clips", ["p"])
 
 
 def test_p_is_adjusted_over_the_claims_that_can_be_tested(tmp_path):
@@ -140,6 +140,14 @@ def test_a_claim_that_says_too_little_or_too_much_is_one_line(tmp_path, changes,
     (entry,) = yaml.safe_load(to_yaml([claim()]))
     (tmp_path / "claims.yaml").write_text(yaml.safe_dump([{**entry, **changes}]))
     with pytest.raises(ValueError, match=message) as error:
+        load_claims(tmp_path / "claims.yaml")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["- [", "- id: ${unclosed", "!!python/object/apply:os.system ['true']"])
+def test_a_file_that_is_no_yaml_is_one_line(tmp_path, text):
+    (tmp_path / "claims.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"claims.yaml: ") as error:
         load_claims(tmp_path / "claims.yaml")
     assert "\n" not in str(error.value)
 
