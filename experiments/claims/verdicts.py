@@ -6,19 +6,19 @@ attention mass (the same over sites).
 """
 
 import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from scipy.special import stdtrit
+import numpy as np
 
 from experiments.claims.claim import Claim, Measured
 from experiments.claims.sources import Traced, trace_cell
 from experiments.records import AttentionRecord, CellRecord, MetricRecord, ProbeLossRecord, RoundRecord, TimingRecord
 from experiments.records.run import Run
 from experiments.tables.formats import Estimate
-from experiments.tables.intervals import CONFIDENCE, LEVEL, holm, p_value
+from experiments.tables.intervals import LEVEL, holm, p_value
+from experiments.tables.probe_rows import Interval, mean_interval
 
 SUPPORTED, REFUTED, BOUNDED, NOT_TESTABLE = "supported", "refuted", "bounded", "not testable here"
 DIGITS = 5
@@ -78,7 +78,7 @@ def effect(claim: Claim, run: Run) -> Measured:
         cell = _estimate(traced)
         clips = len(set.intersection(*(set(r.clip_ids) for r in traced.records if isinstance(r, ProbeLossRecord))))
         p = p_value(cell.value - claim.threshold, (cell.high - cell.low) / 2, clips - 1)
-        return _measured(cell.value, cell.low, cell.high, "% of dense", clips, "clips", p, starts)
+        return _measured(cell, "% of dense", clips, "clips", p, starts)
     if isinstance(first, AttentionRecord) and place.column == "own_bin_over_uniform":
         return _ratio(claim, [_own_bin(r) for r in traced.records if isinstance(r, AttentionRecord)], "sites", starts)
     if isinstance(first, TimingRecord | RoundRecord) and place.column.startswith("speedup"):
@@ -91,7 +91,7 @@ def _score(claim: Claim, traced: Traced, record: MetricRecord, starts: list[str]
     if claim.threshold != 0:
         raise ValueError(f"a difference of scores has the threshold 0, got {claim.threshold:g}")
     p = math.nan if cell.p is None else cell.p
-    return _measured(cell.value, cell.low, cell.high, record.metric, record.n_scored, "clips", p, starts)
+    return _measured(cell, record.metric, record.n_scored, "clips", p, starts)
 
 
 def _own_bin(record: AttentionRecord) -> float:
@@ -117,13 +117,9 @@ def _ratios(run: Run, traced: Traced) -> list[float]:
 
 def _ratio(claim: Claim, ratios: Sequence[float], of: str, starts: list[str]) -> Measured:
     """The geometric mean of ratios (n,) with Student's t interval of its logarithm; no interval of one."""
-    logs = [math.log(ratio) for ratio in ratios]
-    n, mean = len(logs), statistics.fmean(logs)
-    if n < 2:
-        return _measured(math.exp(mean), math.nan, math.nan, "times", n, of, math.nan, starts)
-    half = statistics.stdev(logs) / math.sqrt(n) * float(stdtrit(n - 1, 0.5 + CONFIDENCE / 2))
-    p = p_value(mean - math.log(claim.threshold), half, n - 1)
-    return _measured(math.exp(mean), math.exp(mean - half), math.exp(mean + half), "times", n, of, p, starts)
+    logs = mean_interval(np.log(ratios))
+    p = p_value(logs.value - math.log(claim.threshold), (logs.high - logs.low) / 2, len(ratios) - 1)
+    return _measured(Interval(*map(math.exp, logs)), "times", len(ratios), of, p, starts)
 
 
 def _estimate(traced: Traced) -> Estimate:
@@ -132,11 +128,9 @@ def _estimate(traced: Traced) -> Estimate:
     return traced.cell
 
 
-def _measured(
-    value: float, low: float, high: float, unit: str, n: int, of: str, p: float, starts: list[str]
-) -> Measured:
-    rounded = float(f"{value:.{DIGITS}g}")
-    return Measured(rounded, _rounded(low), _rounded(high), unit, n, of, _rounded(p), None, BOUNDED, starts)
+def _measured(found: Interval | Estimate, unit: str, n: int, of: str, p: float, starts: list[str]) -> Measured:
+    value = float(f"{found.value:.{DIGITS}g}")
+    return Measured(value, _rounded(found.low), _rounded(found.high), unit, n, of, _rounded(p), None, BOUNDED, starts)
 
 
 def _rounded(value: float) -> float | None:
