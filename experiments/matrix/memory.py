@@ -97,6 +97,11 @@ def peak_gib(call: Callable[[], object], given: Sequence[torch.Tensor]) -> float
     return live.peak / GIB
 
 
+def _again(model: Any) -> Any:
+    """Another model of the same configuration: diffusers and transformers build them by different calls."""
+    return model.from_config(model.config) if hasattr(model, "from_config") else type(model)(model.config)
+
+
 def footprints(pipeline: Pipeline, durations_s: Sequence[float]) -> dict[float, Footprint]:
     """Length -> the memory of a clip; the pipeline's own networks stay as they are and do not run."""
     pipe = pipeline.pipe
@@ -104,7 +109,7 @@ def footprints(pipeline: Pipeline, durations_s: Sequence[float]) -> dict[float, 
     weights = sum(4 * parameter.numel() for part in parts for parameter in part.parameters()) / GIB
     with torch.device("meta"):
         unet, vae = (type(part).from_config(part.config).eval() for part in (pipe.unet, pipe.vae))
-        vocoder = type(pipe.vocoder)(pipe.vocoder.config).eval()
+        vocoder = _again(pipe.vocoder).eval().to("meta")
     decoder = SimpleNamespace(vae=vae, vocoder=vocoder, vae_scale_factor=pipe.vae_scale_factor)
     always = DecodingChunks(beyond_frames=DecodingChunks.chunk_frames)
 
@@ -113,7 +118,7 @@ def footprints(pipeline: Pipeline, durations_s: Sequence[float]) -> dict[float, 
         rows, inputs = latents.expand(2, -1, -1, -1), text_inputs(unet, 2)
         step = peak_gib(lambda: unet(rows, 0, **inputs), [*unet.parameters(), latents])
         decoding = []
-        for chunks in (pipeline.decode_in_chunks, always):
+        for chunks in (pipeline.usable(pipeline.decode_in_chunks), pipeline.usable(always)):
             with decoding_in_chunks(decoder, chunks) if chunks else nullcontext():
                 given = [*vae.parameters(), *vocoder.parameters(), latents]
                 decoding.append(peak_gib(lambda: vocoder(vae.decode(latents).sample.squeeze(1)), given))

@@ -12,7 +12,7 @@ import re
 import textwrap
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +156,13 @@ class Pipeline:
         ]
 
     def _decoding(self) -> AbstractContextManager[None]:
-        return nullcontext() if self.decode_in_chunks is None else decoding_in_chunks(self.pipe, self.decode_in_chunks)
+        chunks = self.usable(self.decode_in_chunks)
+        return nullcontext() if chunks is None else decoding_in_chunks(self.pipe, chunks)
+
+    def usable(self, chunks: DecodingChunks | None) -> DecodingChunks | None:
+        """`chunks`, without the vocoder where that says of itself that it has to see the whole clip."""
+        whole = getattr(self.pipe.vocoder, "reads_whole_clip", False)
+        return replace(chunks, vocoder=False) if chunks is not None and whole else chunks
 
     def describe(self) -> dict[str, Any]:
         """What the records keep about the pipeline."""

@@ -1,4 +1,4 @@
-"""The errors of chunked decoding on the shipped testbed parts: the vocoder exact, the VAE nearer with overlap."""
+"""The errors of chunked decoding on the shipped testbed's VAE: nearer with overlap."""
 
 import json
 
@@ -10,7 +10,5 @@ def test_errors_on_the_testbed(tmp_path, monkeypatch):
     monkeypatch.setattr(decoding_error, "OVERLAPS", (1, 16))
     text = run(ErrorSettings(clips=1, length=1, chunk=40, out=str(tmp_path)))
     hard, soft = (json.loads(line) for line in (tmp_path / "records.jsonl").read_text().splitlines())
-    for record in (hard, soft):
-        assert record["vocoder_max"] < 1e-5
     assert 0 < soft["mel_mean"] < hard["mel_mean"] < 0.5
     assert "against decoding 80 at once" in text

@@ -1,7 +1,6 @@
 """The testbed's gate: can this model test a claim about its attention? Five numbers with fixed thresholds.
 
-Read at noise levels t = 500-800, as means over the 12 sites, at each tested length; losses on 32 held-out real clips,
-attention on 4 of them:
+Read at noise levels t = 500-800, as means over the 12 sites, at each tested length, on 32 held-out real clips:
 
 1. same-frequency attention mass at least 2x uniform;
 2. ln N - H (distance from uniform attention) at least 1 nat;
@@ -15,7 +14,7 @@ A reading names the UNet it was taken on by the sha256 of its half-precision fil
 
     python -m experiments.testbed.assessment.gate run=runs/testbed/unet lengths=1,4 record=results/testbed/gate.jsonl
     W=experiments/testbed/weights
-    python -m experiments.testbed.assessment.gate unet=$W/unet vae=$W/vae text=$W steps_before=6100
+    python -m experiments.testbed.assessment.gate unet=$W/unet vae=$W/vae text=$W steps_before=11800
 """
 
 from __future__ import annotations
@@ -71,7 +70,7 @@ class GateSettings:
     cache: str = "runs/testbed/cache"
     lengths: str = "1"
     clips: int = 32
-    structure_clips: int = 4
+    structure_clips: int = 32
     record: str = "results/testbed/gate.jsonl"
     label: str = "tied"
     steps_before: int = 0

@@ -36,6 +36,7 @@ LEVEL_DB = {"loud": -14.0, "faint": -33.0}
 PLAIN_LEVEL_DB = -22.0
 FLOOR_DB = -56.0
 PEAK = 0.9
+TRANSIENT_LIFT_DB = 6.0  # of a transient under a texture, which would hide it
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def render_scene(scene: Scene, duration_s: float) -> np.ndarray:
         level_db = LEVEL_DB.get(dict(event.attributes).get("level", ""), PLAIN_LEVEL_DB)
         level_db += clip_gain_db if level_db == PLAIN_LEVEL_DB else clip_gain_db / 3.0
         if scene.relation == "while" and kinds[index] == "transient" and "texture" in kinds:
-            level_db += 6.0
+            level_db += TRANSIENT_LIFT_DB
         signal = _levelled(_render_event(scene, index, stop - start), level_db)
         mix[start:stop] += _faded(signal, start > 0, stop < n)
     mix += 10 ** (FLOOR_DB / 20) * np.random.default_rng([scene.seed, 2]).standard_normal(n)

@@ -88,17 +88,27 @@ class EventHead(nn.Module):
 
 
 def clap_losses(
-    audio: torch.Tensor, text: torch.Tensor, scale: torch.Tensor, scenes: Sequence[Scene], head: EventHead
+    audio: torch.Tensor,
+    text: torch.Tensor,
+    scale: torch.Tensor,
+    scenes: Sequence[Scene],
+    head: EventHead,
+    wrong: torch.Tensor | None = None,
 ) -> dict[str, torch.Tensor]:
     """Symmetric contrastive loss of unit embeddings (B, D), plus the event read-out of both.
 
-    Clips of one batch with the same scene key share their captions as equally right answers.
+    Clips of one batch with the same scene key share their captions as equally right answers. `wrong` (W, D) are
+    captions that are right for none of the clips: the sounds have to tell them from their own.
     """
     keys = [scene_key(scene) for scene in scenes]
     same = torch.tensor([[float(a == b) for b in keys] for a in keys])
     targets = same / same.sum(dim=1, keepdim=True)
     logits = scale * audio @ text.T
-    contrastive = nn.functional.cross_entropy(logits, targets) + nn.functional.cross_entropy(logits.T, targets)
+    beside, beside_targets = logits, targets
+    if wrong is not None:
+        beside = torch.cat([logits, scale * audio @ wrong.T], dim=1)
+        beside_targets = nn.functional.pad(targets, (0, len(wrong)))
+    contrastive = nn.functional.cross_entropy(beside, beside_targets) + nn.functional.cross_entropy(logits.T, targets)
     labels = event_labels(scenes)
     events = sum(
         nn.functional.binary_cross_entropy_with_logits(head(side), labels) * len(EVENT_NAMES) for side in (audio, text)

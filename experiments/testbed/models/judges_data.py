@@ -22,6 +22,7 @@ from experiments.testbed.corpus.scenes import EVENT_NAMES, TRAIN_DURATION_S, Sce
 from experiments.testbed.models.mel import log_mel
 from experiments.testbed.models.vocoder import load_vae, load_vocoder, reconstruct
 
+WEIGHTS = "diffusion_pytorch_model.safetensors"
 CHUNK_CLIPS = 256
 INT16_SCALE = 32767.0
 VERSION_SCENES = 64
@@ -123,10 +124,10 @@ def with_round_trips(root: Path, clips: ClipSet, vocoder: str, vae: str, count: 
 
 
 def round_trip_digest(vocoder: str, vae: str) -> str:
-    """Twelve hex digits of the weights in a vocoder folder and, unless it is empty, in a VAE folder."""
-    digest = hashlib.sha256((Path(vocoder) / "model.safetensors").read_bytes())
+    """Twelve hex digits of a vocoder folder's weights and configuration, and of a VAE folder's weights."""
+    digest = hashlib.sha256((Path(vocoder) / WEIGHTS).read_bytes() + (Path(vocoder) / "config.json").read_bytes())
     if vae:
-        digest.update((Path(vae) / "diffusion_pytorch_model.safetensors").read_bytes())
+        digest.update((Path(vae) / WEIGHTS).read_bytes())
     return digest.hexdigest()[:12]
 
 

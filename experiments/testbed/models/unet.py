@@ -8,6 +8,8 @@ self-attentions per layer, so 3 layers x 4 = 12 sites at the 8-bin level (the pu
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from typing import Literal
 
 import torch
 from diffusers import AudioLDM2UNet2DConditionModel
@@ -17,12 +19,21 @@ from torch import nn
 
 TEXT_DIM = 64
 TRAIN_FRAMES = 80
+TimeTaps = Literal["none", "coarsest", "all"]
 
 
 def make_unet(
-    widths: tuple[int, int, int] = (32, 64, 64), *, tied: bool = True, gain: float = 2.0, seed: int = 0
+    widths: tuple[int, int, int] = (32, 64, 64),
+    *,
+    time_taps: TimeTaps = "none",
+    tied: bool = True,
+    gain: float = 2.0,
+    seed: int = 0,
 ) -> AudioLDM2UNet2DConditionModel:
-    """An untrained UNet in its training form (resnet convolutions have no time taps; see `export_unet`).
+    """An untrained UNet in its training form: resnet convolutions without time taps (see `export_unet`).
+
+    `time_taps` says which resnets keep them: "none", those of the "coarsest" level (4 bins, T / 4 frames, where no
+    attention site of LiteFocus sits) or "all".
 
     With `tied`, every self-attention starts with to_k = to_q, both times `gain`: a self-similarity kernel, in
     which a token first sees its own frequency row. This selects for the structure that LiteFocus assumes, at
@@ -42,7 +53,7 @@ def make_unet(
             attention_head_dim=4,
             cross_attention_dim=[[None, TEXT_DIM, TEXT_DIM]] * 3,
         )
-        for block in _resnets(unet):
+        for block in _without_taps(unet, time_taps):
             block.conv1 = _narrow(block.conv1)
             block.conv2 = _narrow(block.conv2)
     if tied:
@@ -56,8 +67,16 @@ def self_attentions(unet: nn.Module) -> list[Attention]:
     return [m for m in unet.modules() if isinstance(m, Attention) and not m.is_cross_attention]
 
 
-def _resnets(unet: nn.Module) -> list[ResnetBlock2D]:
-    return [module for module in unet.modules() if isinstance(module, ResnetBlock2D)]
+def _resnets(module: nn.Module) -> Iterator[ResnetBlock2D]:
+    return (part for part in module.modules() if isinstance(part, ResnetBlock2D))
+
+
+def _without_taps(unet: AudioLDM2UNet2DConditionModel, time_taps: TimeTaps) -> list[ResnetBlock2D]:
+    if time_taps == "all":
+        return []
+    coarsest = (unet.down_blocks[-1], unet.mid_block, unet.up_blocks[0]) if time_taps == "coarsest" else ()
+    kept = {id(block) for part in coarsest for block in _resnets(part)}
+    return [block for block in _resnets(unet) if id(block) not in kept]
 
 
 def _narrow(conv: nn.Conv2d) -> nn.Conv2d:
@@ -75,8 +94,7 @@ def export_unet(unet: AudioLDM2UNet2DConditionModel) -> AudioLDM2UNet2DCondition
     """A stock model that computes the same: (1, 3) kernels become 3x3 kernels with zero time taps."""
     stock = copy.deepcopy(unet)
     for block in _resnets(stock):
-        block.conv1 = _widen(block.conv1)
-        block.conv2 = _widen(block.conv2)
+        block.conv1, block.conv2 = _widen(block.conv1), _widen(block.conv2)
     return stock
 
 
@@ -98,6 +116,8 @@ def load_stock_weights(unet: AudioLDM2UNet2DConditionModel, stock: AudioLDM2UNet
 
 
 def _widen(conv: nn.Conv2d) -> nn.Conv2d:
+    if conv.kernel_size == (3, 3):
+        return conv
     wide = nn.Conv2d(conv.in_channels, conv.out_channels, 3, padding=1)
     assert conv.bias is not None
     assert wide.bias is not None

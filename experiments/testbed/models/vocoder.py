@@ -1,7 +1,8 @@
-"""The vocoder: transformers' SpeechT5HifiGan (the class AudioLDM2Pipeline uses), its losses, and Griffin-Lim.
+"""The vocoder: Griffin-Lim that meets the mels, in the form of a diffusers component; and plain Griffin-Lim.
 
-Shapes: B clips, S samples, T mel frames, M mel bins; S = T * HOP.
-HiFi-GAN: Kong, Kim & Bae 2020. Griffin-Lim: Griffin & Lim 1984, with the momentum of Perraudin et al. 2013.
+Shapes: B clips, S samples, T mel frames, M mel bins, K = N_FFT // 2 + 1 bins of the spectrum; S = T * HOP.
+Griffin-Lim: Griffin & Lim 1984, with the momentum of Perraudin et al. 2013 (section III). The multiplicative update of
+the magnitudes is that of non-negative matrix factorisation (Lee & Seung 2001) with the logarithm of the ratio.
 """
 
 from __future__ import annotations
@@ -11,48 +12,94 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
-from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
+from diffusers import AutoencoderKL, ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
 
 from experiments.testbed.corpus.scenes import SAMPLE_RATE
-from experiments.testbed.models.mel import MEL_BINS, N_FFT, log_mel, mel_filters
+from experiments.testbed.models.mel import MEL_BINS, N_FFT, mel_filters
 from experiments.testbed.models.rates import HOP
 
-STFT_SIZES = (2048, 512, 128)
-LOG_OFFSET = 1e-3
-GRIFFIN_LIM_ITERATIONS = 32
-GRIFFIN_LIM_MOMENTUM = 0.99
+PAD = (N_FFT - HOP) // 2
+OVERLAP = N_FFT // HOP
+YARDSTICK_ITERATIONS = 32
+YARDSTICK_MOMENTUM = 0.99
+MAGNITUDE_FITS = 10
+LARGEST_RATIO = 100.0
+SILENCE = 1e-6
 
 
-def vocoder_config(initial_channels: int = 256) -> SpeechT5HifiGanConfig:
-    """A small HiFi-GAN for this front end: 16 kHz, M = 64, upsampling by 4 x 4 x 4 x 4 = HOP."""
-    return SpeechT5HifiGanConfig(
-        model_in_dim=MEL_BINS,
-        sampling_rate=SAMPLE_RATE,
-        upsample_initial_channel=initial_channels,
-        upsample_rates=(4, 4, 4, 4),
-        upsample_kernel_sizes=(8, 8, 8, 8),
-        resblock_kernel_sizes=(3,),
-        resblock_dilation_sizes=((1, 3, 9),),
-        normalize_before=True,
-    )
+class MelGriffinLim(ModelMixin, ConfigMixin):
+    """A vocoder without training: the waveform whose log-mels come closest to the given ones.
 
+    Plain Griffin-Lim guesses magnitudes once from the mels and keeps them, although many magnitudes have the same
+    mels and hardly any of them belong to a waveform. Here every iteration takes the magnitudes of the waveform that
+    it has and multiplies them by the mels' remaining error, spread over the bins of each filter: the mels are met,
+    and the spectrum below their resolution is free to become one that a waveform has.
 
-def build_vocoder(initial_channels: int = 256) -> SpeechT5HifiGan:
-    """An untrained vocoder whose convolutions start at PyTorch's fan-in scale (draws from the global generator).
+    The interface is that of transformers' SpeechT5HifiGan, so AudioLDM2Pipeline takes it. `from_pretrained` of a
+    pipeline finds the class if this module is imported (diffusers imports nothing that a model index names).
 
-    The class's own N(0, 0.01) is meant for weight normalisation; without it the narrow layers start silent.
+    Args:
+        model_in_dim: mel bins; sampling_rate: Hz; upsample_rates: their product is the samples per frame.
+        iterations: of phase and magnitude; momentum: 0 is plain alternation, below 1.
     """
-    vocoder = SpeechT5HifiGan(vocoder_config(initial_channels))
-    for module in vocoder.modules():
-        if isinstance(module, torch.nn.Conv1d | torch.nn.ConvTranspose1d):
-            module.reset_parameters()
-    return vocoder
+
+    config_name = "config.json"
+    reads_whole_clip = True  # never in chunks; it takes about 20 MB a minute
+
+    @register_to_config
+    def __init__(
+        self,
+        model_in_dim: int = MEL_BINS,
+        sampling_rate: int = SAMPLE_RATE,
+        upsample_rates: tuple[int, ...] = (HOP,),
+        iterations: int = 16,
+        momentum: float = 0.9,
+    ) -> None:
+        super().__init__()
+        # Its one tensor: without any, the pipeline could not tell its type and device.
+        self.filters = torch.nn.Parameter(mel_filters().clone(), requires_grad=False)
+
+    @torch.no_grad()
+    def forward(self, spectrogram: torch.Tensor) -> torch.Tensor:
+        """Waveforms (B, T * HOP) of log-mels (B, T, M), or (T * HOP,) of (T, M); each clip alone, always the same.
+
+        Raises:
+            ValueError: another shape, or fewer than two frames.
+        """
+        if spectrogram.ndim not in (2, 3) or spectrogram.shape[-1] != MEL_BINS or spectrogram.shape[-2] < 2:
+            raise ValueError(f"mels must be ([batch,] frames >= 2, {MEL_BINS}), got {tuple(spectrogram.shape)}")
+        batched = spectrogram.ndim == 3
+        audio = self._invert((spectrogram if batched else spectrogram[None]).float().exp())
+        return (audio if batched else audio[0]).to(spectrogram.dtype)
+
+    def _invert(self, mels: torch.Tensor) -> torch.Tensor:
+        filters = self.filters.float()
+        shares = filters / filters.sum(dim=0).clamp_min(1e-8)
+
+        def fitted(magnitude: torch.Tensor) -> torch.Tensor:
+            ratio = mels / (magnitude @ filters.T).clamp_min(SILENCE)
+            return magnitude * (ratio.clamp(1 / LARGEST_RATIO, LARGEST_RATIO).log() @ shares).exp()
+
+        magnitude = mels @ (shares / filters.sum(dim=1, keepdim=True))
+        for _ in range(MAGNITUDE_FITS):
+            magnitude = fitted(magnitude)
+        # The same phases for every clip: what a clip sounds like depends on its mels alone, not on its batch.
+        phases = torch.rand(magnitude.shape[1:], generator=torch.Generator().manual_seed(0)).to(mels.device)
+        estimate = torch.polar(magnitude, (2 * torch.pi * phases).expand_as(magnitude).contiguous())
+        previous = torch.zeros_like(estimate)
+        for _ in range(self.config.iterations):
+            consistent = _analysis(_synthesis(estimate))
+            estimate = consistent + self.config.momentum * (consistent - previous)
+            previous = consistent
+            reached = estimate.abs().clamp_min(1e-9)
+            estimate = estimate * (fitted(reached) / reached)
+        return _synthesis(estimate)
 
 
-def load_vocoder(folder: Path) -> SpeechT5HifiGan:
-    """The vocoder saved in `folder` (config.json, model.safetensors), in single precision, for evaluation."""
-    vocoder = SpeechT5HifiGan.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+def load_vocoder(folder: Path) -> MelGriffinLim:
+    """The vocoder saved in `folder` (config.json and its filters), in single precision."""
+    vocoder = MelGriffinLim.from_pretrained(folder, dtype=torch.float32, local_files_only=True, use_safetensors=True)
     return vocoder.eval()
 
 
@@ -68,47 +115,6 @@ def reconstruct(vae: AutoencoderKL, mels: torch.Tensor) -> torch.Tensor:
     return vae.decode(vae.encode(mels[:, None]).latent_dist.mean).sample[:, 0]
 
 
-def set_normalisation(vocoder: SpeechT5HifiGan, mels: torch.Tensor) -> None:
-    """Store the mean and deviation of every mel bin of `mels` (B, T, M) in the vocoder's own buffers."""
-    vocoder.mean.copy_(mels.mean(dim=(0, 1)))
-    vocoder.scale.copy_(mels.std(dim=(0, 1)))
-
-
-@cache
-@torch.inference_mode(False)
-def _window(size: int) -> torch.Tensor:
-    return torch.hann_window(size)
-
-
-def _magnitudes(audio: torch.Tensor, size: int) -> torch.Tensor:
-    window = _window(size).to(audio.device)
-    return torch.stft(audio, size, size // 4, window=window, return_complex=True).abs()
-
-
-def stft_loss(reference: torch.Tensor, generated: torch.Tensor) -> torch.Tensor:
-    """Multi-scale STFT loss of waveforms (B, S): spectral convergence plus log-magnitude L1, mean over scales."""
-    terms = []
-    for size in STFT_SIZES:
-        wanted, got = _magnitudes(reference, size), _magnitudes(generated, size)
-        convergence = (wanted - got).norm(dim=(1, 2)) / wanted.norm(dim=(1, 2))
-        log_difference = (wanted + LOG_OFFSET).log() - (got + LOG_OFFSET).log()
-        terms.append(convergence.mean() + log_difference.abs().mean())
-    return torch.stack(terms).mean()
-
-
-def vocoder_losses(
-    reference: torch.Tensor, generated: torch.Tensor, stft_weight: float = 1.0
-) -> dict[str, torch.Tensor]:
-    """Losses of waveforms (B, S): "mel" is the mean absolute log-mel difference in nat, "total" is minimised.
-
-    Mel frames do not tell where in its band a tone lies. The STFT term then favours too weak a tone, so it is
-    given less weight once the network has its bearings.
-    """
-    mel = (log_mel(reference) - log_mel(generated)).abs().mean()
-    stft = stft_loss(reference, generated)
-    return {"total": 4.0 * mel + stft_weight * stft, "mel": mel, "stft": stft}
-
-
 @cache
 @torch.inference_mode(False)
 def _mel_inverse() -> torch.Tensor:
@@ -120,31 +126,36 @@ def griffin_lim(mels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
     Least-squares mel inverse, 32 iterations, momentum 0.99; initial phases are drawn from `generator`.
     """
-    magnitude = (_mel_inverse() @ mels.exp().transpose(1, 2)).clamp_min(0.0)
+    magnitude = (mels.exp() @ _mel_inverse().T).clamp_min(0.0)
     angle = torch.rand(magnitude.shape, generator=generator) * 2.0 * torch.pi
     estimate = torch.polar(magnitude, angle)
     previous = torch.zeros_like(estimate)
-    for _ in range(GRIFFIN_LIM_ITERATIONS):
+    for _ in range(YARDSTICK_ITERATIONS):
         consistent = _analysis(_synthesis(estimate))
-        accelerated = consistent + GRIFFIN_LIM_MOMENTUM * (consistent - previous)
+        accelerated = consistent + YARDSTICK_MOMENTUM * (consistent - previous)
         previous = consistent
         estimate = magnitude * accelerated / accelerated.abs().clamp_min(1e-9)
     return _synthesis(estimate)
 
 
 def _analysis(audio: torch.Tensor) -> torch.Tensor:
-    pad = (N_FFT - HOP) // 2
-    padded = torch.nn.functional.pad(audio[:, None], (pad, pad), mode="reflect")[:, 0]
-    return torch.stft(padded, N_FFT, HOP, window=_window(N_FFT), center=False, return_complex=True)
+    """Spectra (B, T, K) of waveforms (B, S) at log_mel's framing."""
+    padded = torch.nn.functional.pad(audio[:, None], (PAD, PAD), mode="reflect")[:, 0]
+    return torch.fft.rfft(padded.unfold(1, N_FFT, HOP) * torch.hann_window(N_FFT, device=audio.device))
 
 
 def _synthesis(spectrum: torch.Tensor) -> torch.Tensor:
-    """Weighted overlap-add at log_mel's framing; torch.istft cannot invert frames that are not centred."""
-    frames = torch.fft.irfft(spectrum, n=N_FFT, dim=1) * _window(N_FFT)[None, :, None]
-    length = (spectrum.shape[2] - 1) * HOP + N_FFT
-    weights = (_window(N_FFT) ** 2)[None, :, None].expand(1, N_FFT, spectrum.shape[2])
-    summed, weight = (
-        torch.nn.functional.fold(x, (1, length), (1, N_FFT), stride=(1, HOP))[:, 0, 0] for x in (frames, weights)
-    )
-    pad = (N_FFT - HOP) // 2
-    return (summed / weight.clamp_min(1e-8))[:, pad:-pad]
+    """Weighted overlap-add of spectra (B, T, K): (B, S). torch.istft cannot invert frames that are not centred."""
+    window = torch.hann_window(N_FFT, device=spectrum.device)
+    frames = (torch.fft.irfft(spectrum, n=N_FFT) * window).unflatten(2, (OVERLAP, HOP))
+    weights = (window**2).view(1, 1, OVERLAP, HOP).expand(1, spectrum.shape[1], OVERLAP, HOP)
+    return (_overlap_add(frames) / _overlap_add(weights).clamp_min(1e-8))[:, PAD:-PAD]
+
+
+def _overlap_add(parts: torch.Tensor) -> torch.Tensor:
+    """Frames in hops (B, T, OVERLAP, HOP), each one hop later than the one before: their sum, flat."""
+    frames = parts.shape[1]
+    summed = parts.new_zeros(parts.shape[0], frames + OVERLAP - 1, HOP)
+    for hop in range(OVERLAP):
+        summed[:, hop : hop + frames] += parts[:, :, hop]
+    return summed.flatten(1)

@@ -20,6 +20,7 @@ from experiments.pipelines.pipeline import Pipeline, prepare
 from experiments.system.files import sha256_file, write_whole
 from experiments.testbed.corpus.scenes import TRAIN_DURATION_S
 from experiments.testbed.models.classifier import EventClassifier
+from experiments.testbed.models.vocoder import load_vocoder
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 MANIFEST = "manifest.json"
@@ -49,7 +50,11 @@ def load_testbed_pipeline(folder: str | Path | None = None) -> AudioLDM2Pipeline
     check_file(root, "model_index.json")
     for part in PIPELINE_PARTS:
         check_folder(root, part)
-    pipe = AudioLDM2Pipeline.from_pretrained(root, dtype=torch.float32, local_files_only=True, use_safetensors=True)
+    # The vocoder apart: diffusers would load it too, and then warn that it is no SpeechT5HifiGan.
+    pipe = AudioLDM2Pipeline.from_pretrained(
+        root, vocoder=None, dtype=torch.float32, local_files_only=True, use_safetensors=True
+    )
+    pipe.register_modules(vocoder=load_vocoder(root / "vocoder"))
     for name in ("vae", "unet", "text_encoder", "text_encoder_2", "projection_model", "language_model", "vocoder"):
         getattr(pipe, name).eval()
     return pipe

@@ -27,7 +27,6 @@ from transformers import (
     ClapModel,
     GPT2LMHeadModel,
     RobertaTokenizer,
-    SpeechT5HifiGan,
     T5EncoderModel,
     T5Tokenizer,
 )
@@ -36,6 +35,7 @@ from experiments.system.files import sha256_file, write_whole
 from experiments.system.settings import program
 from experiments.testbed.models.clap import feature_extractor
 from experiments.testbed.models.text import TEXT_PARTS
+from experiments.testbed.models.vocoder import MelGriffinLim
 from experiments.testbed.plugin.load import GATE, UNET_FILE, WEIGHTS, write_manifest
 from experiments.testbed.training.train_state import half_bytes
 from experiments.testbed.training.train_unet import make_scheduler
@@ -54,7 +54,7 @@ CLASSES = {
     "tokenizer_2": T5Tokenizer,
     "unet": AudioLDM2UNet2DConditionModel,
     "vae": AutoencoderKL,
-    "vocoder": SpeechT5HifiGan,
+    "vocoder": MelGriffinLim,
 }
 
 

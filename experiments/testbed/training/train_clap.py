@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +22,7 @@ from experiments.testbed.models.clap import (
     embed_text,
     feature_extractor,
 )
-from experiments.testbed.models.judges_data import (
-    TRAIN_FIRST_SEED,
-    ClipSet,
-)
+from experiments.testbed.models.judges_data import TRAIN_FIRST_SEED, ClipSet
 from experiments.testbed.models.text import make_roberta_tokenizer
 from experiments.testbed.plugin.load import load_clap
 from experiments.testbed.training.judge_settings import JudgeSettings
@@ -37,12 +34,17 @@ VOCABULARY_CAPTIONS = 10_000
 
 @dataclass(frozen=True)
 class ClapSettings(JudgeSettings):
-    """`start` is a folder with a CLAP of this form; its read-out starts anew."""
+    """`start` is a folder with a CLAP of this form; its read-out starts anew.
+
+    `then_share` of a batch are "then" scenes, each beside a caption with its two events in the wrong order; 0 leaves
+    the scenes as they come, without such captions.
+    """
 
     run: str = "runs/testbed/clap"
     steps: int = 600
     learning_rate: float = 1.5e-3
     checkpoint_every: int = 50
+    then_share: float = 0.0
 
 
 class TrainedClap(nn.Module):
@@ -73,14 +75,18 @@ def train_clap(settings: ClapSettings) -> ClapModel:
         model.clap.load_state_dict(trained.state_dict())
 
     def losses(generator: torch.Generator) -> dict[str, torch.Tensor]:
-        audio, scenes = draw_scenes(sources, settings.batch_size, generator)
-        captions = [new_caption(scene, generator) for scene in scenes]
+        audio, scenes = draw_scenes(sources, settings.batch_size, generator, settings.then_share)
+        swapped = swapped_scenes(scenes) if settings.then_share else []
+        captions = [new_caption(scene, generator) for scene in (*scenes, *swapped)]
         scale = model.clap.logit_scale_a.exp().clamp(max=100.0)
         text = embed_text(model.clap, tokenizer, captions)
-        return clap_losses(embed_audio(model.clap, audio), text, scale, scenes, model.head)
+        wrong = text[len(scenes) :] if swapped else None
+        return clap_losses(embed_audio(model.clap, audio), text[: len(scenes)], scale, scenes, model.head, wrong)
 
     data = settings.data(Path(settings.start) / "model.safetensors" if settings.start else None)
-    train(model, losses, settings.schedule(record_every=settings.checkpoint_every), Path(settings.run), data)
+    order = {"then_share": settings.then_share} if settings.then_share else {}
+    schedule = settings.schedule(record_every=settings.checkpoint_every)
+    train(model, losses, schedule, Path(settings.run), {**data, **order})
     save_clap(model.clap, tokenizer, Path(settings.run) / "clap")
     return model.clap
 
@@ -93,12 +99,23 @@ def clap_tokenizer() -> RobertaTokenizer:
 
 
 def draw_scenes(
-    sources: Sequence[ClipSet], batch_size: int, generator: torch.Generator
+    sources: Sequence[ClipSet], batch_size: int, generator: torch.Generator, then_share: float = 0.0
 ) -> tuple[torch.Tensor, list[Scene]]:
-    """Waveforms (B, S) and scenes of random clips; with round trips, one batch in four is drawn from those."""
+    """Waveforms (B, S) and scenes of random clips; with round trips, one batch in four is drawn from those.
+
+    The first `then_share` of a batch are "then" scenes for certain.
+    """
     clips = sources[-1] if torch.rand((), generator=generator) < 0.25 else sources[0]
-    indices = torch.randint(len(clips), (batch_size,), generator=generator).tolist()
+    ordered = [i for i, scene in enumerate(clips.scenes) if scene.relation == "then"] if then_share else []
+    count = round(then_share * batch_size) if ordered else 0
+    indices = [ordered[i] for i in torch.randint(len(ordered), (count,), generator=generator).tolist()] if count else []
+    indices += torch.randint(len(clips), (batch_size - count,), generator=generator).tolist()
     return clips.audio(indices), [clips.scenes[i] for i in indices]
+
+
+def swapped_scenes(scenes: Sequence[Scene]) -> list[Scene]:
+    """The "then" scenes with their events in the wrong order."""
+    return [replace(scene, events=scene.events[::-1]) for scene in scenes if scene.relation == "then"]
 
 
 def save_clap(model: ClapModel, tokenizer: RobertaTokenizer, folder: Path) -> None:

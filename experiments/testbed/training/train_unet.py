@@ -22,7 +22,7 @@ from experiments.system.settings import pick_device, program
 from experiments.testbed.corpus.scenes import sample_scene
 from experiments.testbed.models.judges_data import corpus_version
 from experiments.testbed.models.text import MAX_TOKENS, TEXT_PARTS, TextParts, encode_captions
-from experiments.testbed.models.unet import TRAIN_FRAMES, export_unet, load_stock_weights, make_unet
+from experiments.testbed.models.unet import TRAIN_FRAMES, TimeTaps, export_unet, load_stock_weights, make_unet
 from experiments.testbed.models.vae import encode_mel
 from experiments.testbed.models.vocoder import load_vae
 from experiments.testbed.training.loop import CHECKPOINT, TrainingSettings, check_resumable, train
@@ -36,6 +36,7 @@ class UnetSettings(TrainingSettings):
     """`vae`, `text` and `cache` are folders; clips of `clip_s` seconds are cropped to `frames` latents.
 
     `width` is that of the 16-bin level, half of the others'; `device` "auto" takes a GPU where there is one.
+    `time_taps`: resnets whose kernels reach over time, "none", those of the "coarsest" level or "all".
     `middle_share` of the noise levels lie in 400-850, where distant context helps most (alpha_bar x T near 1).
     `start` is a folder with a UNet of this form to start from (empty: random weights).
     """
@@ -50,6 +51,7 @@ class UnetSettings(TrainingSettings):
     start: str = ""
     tied: bool = True
     width: int = 32
+    time_taps: TimeTaps = "none"
     device: str = "auto"
     clips: int = 6000
     clip_s: float = 7.68
@@ -60,7 +62,18 @@ class UnetSettings(TrainingSettings):
 
 
 # What the weights depend on besides the schedule and the data.
-WORK = ("start", "tied", "width", "clips", "frames", "batch_size", "caption_dropout", "middle_share", "ema_decay")
+WORK = (
+    "start",
+    "tied",
+    "width",
+    "time_taps",
+    "clips",
+    "frames",
+    "batch_size",
+    "caption_dropout",
+    "middle_share",
+    "ema_decay",
+)
 
 
 class TrainingData(NamedTuple):
@@ -170,6 +183,8 @@ def train_unet(settings: UnetSettings, data: TrainingData | None = None) -> Audi
     """
     run = Path(settings.run)
     work = {name: getattr(settings, name) for name in WORK} | {"data": "given" if data else data_digest(settings)}
+    if settings.start:
+        work["start"] = content_digest(Path(settings.start))
     schedule = settings.schedule(decay="linear", weight_decay=1e-4, gradient_norm=1.0, record_every=20)
     check_resumable(run, schedule, work)
     seen = data or prepare_data(settings)
@@ -183,10 +198,10 @@ def initial_unet(settings: UnetSettings) -> AudioLDM2UNet2DConditionModel:
     """The UNet that training begins with, in its training form: random weights, or those of `start`.
 
     Raises:
-        ValueError: the UNet in `start` has another width, or time taps.
+        ValueError: the UNet in `start` has another width, or time taps that `time_taps` leaves no room for.
     """
     widths = (settings.width, 2 * settings.width, 2 * settings.width)
-    unet = make_unet(widths, tied=settings.tied, seed=settings.seed)
+    unet = make_unet(widths, time_taps=settings.time_taps, tied=settings.tied, seed=settings.seed)
     if settings.start:
         stock = AudioLDM2UNet2DConditionModel.from_pretrained(
             settings.start, dtype=torch.float32, local_files_only=True
@@ -207,11 +222,12 @@ def averaged_unet(run: Path) -> tuple[AudioLDM2UNet2DConditionModel, int]:
     if checkpoint is None:
         raise FileNotFoundError(f"{run / CHECKPOINT} is missing: run experiments.testbed.training.train_unet first")
     width = len(checkpoint["model"]["conv_in.bias"])
-    unet = make_unet((width, 2 * width, 2 * width))
+    unet = make_unet((width, 2 * width, 2 * width), time_taps="all")
     with torch.no_grad():
         for parameter, average in zip(unet.parameters(), checkpoint["ema"], strict=True):
-            parameter.copy_(average)
-    return export_unet(unet).eval(), checkpoint["step"]
+            narrow = parameter.shape != average.shape
+            (parameter.zero_()[:, :, 1:2] if narrow else parameter).copy_(average)
+    return unet.eval(), checkpoint["step"]
 
 
 if __name__ == "__main__":

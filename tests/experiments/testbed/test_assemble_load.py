@@ -18,7 +18,7 @@ from experiments.testbed.models.classifier import EventClassifier
 from experiments.testbed.models.text import make_roberta_tokenizer, make_text_parts
 from experiments.testbed.models.unet import export_unet, make_unet
 from experiments.testbed.models.vae import make_vae
-from experiments.testbed.models.vocoder import build_vocoder
+from experiments.testbed.models.vocoder import MelGriffinLim
 from experiments.testbed.plugin import load
 from experiments.testbed.plugin.judges import TestbedClapEmbedder, TestbedClassifierEmbedder
 from experiments.testbed.plugin.load import (
@@ -45,7 +45,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> AssembleSettings:
     make_vae((8, 16, 16)).save_pretrained(folder / "vae")
     export_unet(make_unet((16, 16, 16))).save_pretrained(folder / "unet")
     save_text_parts(make_text_parts(captions), folder / "text")
-    seeded(lambda: build_vocoder(32), 0).save_pretrained(folder / "vocoder")
+    MelGriffinLim().save_pretrained(folder / "vocoder")
     save_half(seeded(EventClassifier, 0), folder / "classifier.safetensors")
     tokenizer = make_roberta_tokenizer(captions)
     save_clap(seeded(lambda: ClapModel(clap_config(tokenizer, width=16)), 0), tokenizer, folder / "clap")

@@ -19,12 +19,20 @@ from experiments.testbed.models.clap import (
     feature_extractor,
     scene_key,
 )
+from experiments.testbed.models.judges_data import render_clips
 from experiments.testbed.models.text import make_roberta_tokenizer
 from experiments.testbed.plugin.judges import TestbedClapEmbedder
 from experiments.testbed.training import loop
 from experiments.testbed.training import train_clap as training
 from experiments.testbed.training.loop import seeded
-from experiments.testbed.training.train_clap import ClapSettings, new_caption, save_clap, train_clap
+from experiments.testbed.training.train_clap import (
+    ClapSettings,
+    draw_scenes,
+    new_caption,
+    save_clap,
+    swapped_scenes,
+    train_clap,
+)
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +113,33 @@ def test_contrastive_loss_is_the_cross_entropy_and_shares_equal_captions() -> No
     assert shared.item() == pytest.approx(sum(by_hand) / 2, abs=1e-5)
     wrong = clap_losses(text.roll(1, 0), text, scale, scenes, EventHead())["contrastive"]
     assert wrong > right + 3.0
+
+
+def test_wrong_captions_are_more_to_choose_from_for_sounds_only() -> None:
+    scenes = [scene("then", "dog", "rain"), scene("single", "rain")]
+    text = torch.eye(2, 128)
+    wrong = torch.nn.functional.normalize(text[:1] + 0.5 * torch.eye(3, 128)[2:], dim=-1)
+    loss = clap_losses(text, text, torch.tensor(5.0), scenes, EventHead(), wrong)["contrastive"]
+    beside = (5.0 * text @ torch.cat([text, wrong]).T).log_softmax(dim=1)
+    alone = (5.0 * text @ text.T).log_softmax(dim=1)
+    by_hand = -(beside[0, 0] + beside[1, 1]) / 2 - (alone[0, 0] + alone[1, 1]) / 2
+    assert loss.item() == pytest.approx(by_hand.item() / 2, abs=1e-5)
+
+
+def test_wrong_captions_are_those_of_then_scenes_with_their_events_swapped() -> None:
+    scenes = [scene("then", "dog", "rain"), scene("while", "dog", "rain"), scene("single", "dog")]
+    assert swapped_scenes(scenes) == [scene("then", "rain", "dog")]
+
+
+def test_a_share_of_then_scenes_is_drawn_for_certain(tmp_path: Path) -> None:
+    clips = render_clips(tmp_path, "train", 12, 0, duration_s=0.5)
+    assert 0 < sum(one.relation == "then" for one in clips.scenes) < 6
+    _, scenes = draw_scenes([clips], 8, torch.Generator().manual_seed(0), then_share=0.5)
+    assert [one.relation for one in scenes[:4]] == ["then"] * 4
+    assert (
+        draw_scenes([clips], 8, torch.Generator().manual_seed(0))[1]
+        == (draw_scenes([clips], 8, torch.Generator().manual_seed(0), then_share=0.0)[1])
+    )
 
 
 def test_new_captions_differ_in_phrasing_only() -> None:

@@ -2,16 +2,24 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from experiments.testbed.corpus.scenes import EVENT_NAMES
+from experiments.testbed.corpus.scenes import EVENT_NAMES, EventSpec, Scene
 from experiments.testbed.models.classifier import ClassifierOutput, EventClassifier, exact_sets, smear
 from experiments.testbed.models.judges_data import ClipSet, render_clips
-from experiments.testbed.models.vocoder import build_vocoder
+from experiments.testbed.models.mel import log_mel
+from experiments.testbed.models.vocoder import MelGriffinLim
 from experiments.testbed.training import loop
 from experiments.testbed.training.loop import seeded
-from experiments.testbed.training.train_classifier import ClassifierSettings, augment, draw_crops, train_classifier
+from experiments.testbed.training.train_classifier import (
+    ClassifierSettings,
+    augment,
+    draw_crops,
+    draw_mixes,
+    train_classifier,
+)
 
 
 @pytest.fixture(scope="module")
@@ -132,13 +140,51 @@ def test_it_learns_a_few_clips_by_heart(tmp_path: Path) -> None:
     assert exact_sets(labels, output.logits).all()
 
 
+def fake_clips(*names: str, level: float = 0.1) -> ClipSet:
+    """One second of a sine per scene, each of its own frequency: mixes can be told apart by their spectrum."""
+    t = np.arange(16000) / 16000
+    waves = [level * np.sin(2 * np.pi * 500 * (i + 1) * t) for i in range(len(names))]
+    scenes = tuple(Scene(i, (EventSpec(name),), "single", name) for i, name in enumerate(names))
+    return ClipSet((np.round(np.stack(waves) * 32767).astype(np.int16),), scenes)
+
+
+def test_a_mix_is_the_sum_of_two_single_scenes_with_both_labels() -> None:
+    clips = fake_clips("dog", "organ")
+    mels, labels = draw_mixes(clips, 4, torch.Generator().manual_seed(0))
+    expected = torch.zeros(len(EVENT_NAMES))
+    expected[[EVENT_NAMES.index("dog"), EVENT_NAMES.index("organ")]] = 1.0
+    assert torch.equal(labels, expected.expand(4, -1))
+    both = log_mel(clips.audio([0]) + clips.audio([1]))
+    torch.testing.assert_close(mels, both.expand(4, -1, -1), atol=1e-4, rtol=0)
+
+
+def test_a_transient_is_lifted_by_6_db_under_a_texture_and_the_peak_is_limited() -> None:
+    clips = fake_clips("dog", "rain")
+    mels, _ = draw_mixes(clips, 2, torch.Generator().manual_seed(0))
+    expected = log_mel(10 ** (6 / 20) * clips.audio([0]) + clips.audio([1]))
+    torch.testing.assert_close(mels, expected.expand(2, -1, -1), atol=1e-4, rtol=0)
+    loud, _ = draw_mixes(fake_clips("dog", "organ", level=0.8), 1, torch.Generator().manual_seed(0))
+    whole = fake_clips("dog", "organ", level=0.8)
+    unlimited = whole.audio([0]) + whole.audio([1])
+    expected = log_mel(unlimited * 0.9 / unlimited.abs().max()).exp()
+    torch.testing.assert_close(loud.exp(), expected, atol=1e-3, rtol=1e-3)
+
+
+def test_mixes_are_made_of_single_scenes_only() -> None:
+    clips = fake_clips("dog", "organ", "wind")
+    pair = Scene(9, (EventSpec("rain"), EventSpec("bird")), "while", "")
+    clips = ClipSet(clips.chunks, (*clips.scenes[:2], pair))
+    _, labels = draw_mixes(clips, 16, torch.Generator().manual_seed(0))
+    assert labels[:, [EVENT_NAMES.index("rain"), EVENT_NAMES.index("bird")]].sum() == 0
+
+
 def test_a_checkpoint_trained_on_another_vocoders_clips_is_refused(tmp_path: Path) -> None:
     settings = ClassifierSettings(
         run=str(tmp_path / "a"), cache=str(tmp_path / "clips"), vocoder=str(tmp_path / "vocoder"),
         clips=4, round_trips=2, steps=1, batch_size=2,
     )  # fmt: skip
-    seeded(lambda: build_vocoder(32), 0).save_pretrained(tmp_path / "vocoder")
+    MelGriffinLim().save_pretrained(tmp_path / "vocoder")
     train_classifier(settings)
-    seeded(lambda: build_vocoder(32), 1).save_pretrained(tmp_path / "vocoder")
+    MelGriffinLim(iterations=8).save_pretrained(tmp_path / "vocoder")
     with pytest.raises(ValueError, match="other settings; delete it"):
         train_classifier(settings)

@@ -7,12 +7,15 @@ import pytest
 import torch
 
 import experiments.testbed.training.train_unet as train_unet_module
-from experiments.testbed.models.unet import export_unet, load_stock_weights, make_unet, self_attentions
+from experiments.testbed.models.unet import TimeTaps, export_unet, load_stock_weights, make_unet, self_attentions
 from experiments.testbed.models.vae import make_vae
 from experiments.testbed.plugin.load import WEIGHTS
+from experiments.testbed.training.loop import CHECKPOINT
+from experiments.testbed.training.train_state import save_checkpoint
 from experiments.testbed.training.train_unet import (
     TrainingData,
     UnetSettings,
+    averaged_unet,
     initial_unet,
     make_scheduler,
     noise_levels,
@@ -74,6 +77,31 @@ def test_a_unet_with_time_taps_is_no_start() -> None:
         stock.mid_block.resnets[0].conv1.weight[0, 0, 2, 1] = 0.25
     with pytest.raises(ValueError, match=r"mid_block.resnets.0.conv1.weight has time taps up to 0.25"):
         load_stock_weights(make_unet(), stock)
+
+
+@pytest.mark.parametrize(("time_taps", "levels"), [("none", set()), ("coarsest", {64}), ("all", {32, 64})])
+def test_time_taps_are_kept_where_they_are_asked_for(time_taps: TimeTaps, levels: set[int]) -> None:
+    unet = make_unet(time_taps=time_taps)
+    convs = {name: m for name, m in unet.named_modules() if name.endswith((".conv1", ".conv2"))}
+    kept = {name for name, conv in convs.items() if conv.kernel_size == (3, 3)}
+    coarsest = {name for name in convs if name.startswith(("down_blocks.2", "mid_block", "up_blocks.0"))}
+    assert kept == {"none": set(), "coarsest": coarsest, "all": set(convs)}[time_taps]
+    assert {convs[name].out_channels for name in kept} == levels
+    assert all(conv.kernel_size == (1, 3) for name, conv in convs.items() if name not in kept)
+    assert {m.kernel_size for n, m in export_unet(unet).named_modules() if n in convs} == {(3, 3)}
+
+
+def test_a_unet_without_time_taps_is_a_start_for_one_with_them_and_back_to_its_average(tmp_path: Path) -> None:
+    stock = export_unet(make_unet(seed=5))
+    stock.save_pretrained(tmp_path)
+    started = initial_unet(UnetSettings(start=str(tmp_path), time_taps="all"))
+    assert all(torch.equal(a, b) for a, b in zip(started.parameters(), stock.parameters(), strict=True))
+    coarsest = initial_unet(UnetSettings(start=str(tmp_path), time_taps="coarsest"))
+    checkpoint = {"model": coarsest.state_dict(), "ema": list(coarsest.parameters()), "step": 4}
+    save_checkpoint(tmp_path / CHECKPOINT, checkpoint)
+    averaged, step = averaged_unet(tmp_path)
+    assert step == 4
+    assert all(torch.equal(a, b) for a, b in zip(averaged.parameters(), stock.parameters(), strict=True))
 
 
 def test_export_computes_the_same_with_stock_convolutions() -> None:
@@ -138,6 +166,21 @@ def test_training_data_are_named_after_what_made_them(tmp_path: Path) -> None:
     make_vae((8, 16, 16), seed=1).save_pretrained(tmp_path / "vae")
     assert not torch.equal(prepare_data(settings).latents, first)
     assert len(list(tmp_path.glob("latents_2_*.safetensors"))) == 3
+
+
+def test_a_start_counts_by_its_weights_and_the_record_names_no_folder(tmp_path: Path) -> None:
+    for name, seed in (("first", 5), ("moved", 5), ("other", 6)):
+        export_unet(make_unet((16, 32, 32), seed=seed)).save_pretrained(tmp_path / name)
+
+    def run(start: str) -> None:
+        settings = UnetSettings(run=str(tmp_path / "run"), start=str(tmp_path / start), width=16, steps=1, **SMALL)
+        train_unet(settings, tiny_data())
+
+    run("first")
+    run("moved")
+    with pytest.raises(ValueError, match="other settings; delete it"):
+        run("other")
+    assert str(tmp_path) not in (tmp_path / "run" / "record.jsonl").read_text()
 
 
 def test_killed_training_ends_with_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
