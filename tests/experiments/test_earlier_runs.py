@@ -12,10 +12,12 @@ from experiments.records import ClipRecord, RunRecord, of_kind, read_records
 from experiments.records.folder import check_same_settings
 from experiments.run import run
 from experiments.system.cli import CONF_DIR
+from experiments.testbed.plugin.load import load_on_cpu
 
 ROOT = Path(__file__).resolve().parents[2]
 # By commit c3a3b23, with the overrides below: python -m experiments.run +method@methods.dense=dense ...
 EARLIER = Path(__file__).parent / "made_at_c3a3b23"
+EARLIER_WEIGHTS = "sha256:ba500054dfb8a52e0c7bce5cf9998e984f92f38f6c64a21b7ad4b323ed2110c2"
 METHODS = ("dense", "litefocus", "linear_dpm", "uniform")
 SAME = ["name=made_earlier", "durations=[1.28]", "steps=2", "data.count=1", "stages=[generate]", "threads=1"]
 
@@ -33,6 +35,13 @@ def asked(run_dir, *changes):
 def test_a_run_folder_made_before_the_code_moved_resumes_without_making_a_clip_again(tmp_path):
     run_dir = tmp_path / "run"
     shutil.copytree(EARLIER, run_dir)
+    # The testbed's weights have been replaced since, for which a folder is rightly refused; here only the code is old.
+    records = run_dir / "records.jsonl"
+    text = records.read_text()
+    assert EARLIER_WEIGHTS in text
+    with pytest.raises(ValueError, match=f"made with weights {EARLIER_WEIGHTS}"):
+        run(asked(run_dir))
+    records.write_text(text.replace(EARLIER_WEIGHTS, load_on_cpu("").weights))
     before = of_kind(read_records(run_dir), ClipRecord)
     assert len(before) == 3  # uniform attention is for timing only
     run(asked(run_dir))
