@@ -1,8 +1,10 @@
 """What the wheel and the source distribution hold, built offline by the build backend itself with nothing installed;
 and what the files around the code say."""
 
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
 import litefocus
 
@@ -65,7 +68,7 @@ def test_the_wheel_runs_the_readmes_code_in_a_project_that_has_its_own_evaluatio
         (tmp_path / "project" / name / "__init__.py").write_text(f"OWNER = 'the {name} of the user'", encoding="utf-8")
     code = re.findall(r"```python\n(.*?)```", text("README.md"), re.DOTALL)[0]
     smaller = {
-        "cvssp/audioldm2": str(ROOT / "experiments" / "testbed" / "weights"),
+        "cvssp/audioldm2": str(with_published_vocoder_class(tmp_path / "model")),
         "float16": "float32",
         '"cuda"': '"cpu"',
         "audio_length_in_s=80.0": "audio_length_in_s=5.12, num_inference_steps=2",
@@ -91,6 +94,20 @@ for found in (litefocus.__file__, evaluation.OWNER, experiments.OWNER, audio.sha
     library, *rest = done.stdout.splitlines()
     assert Path(library) == tmp_path / "site" / "litefocus" / "__init__.py"
     assert rest == ["the evaluation of the user", "the experiments of the user", "(81920,)", "12"]
+
+
+def with_published_vocoder_class(folder):
+    """The testbed with a random vocoder of the published class: its own is a class of the clone."""
+    shutil.copytree(ROOT / "experiments" / "testbed" / "weights", folder)
+    shutil.rmtree(folder / "vocoder")
+    rates = {"upsample_rates": [4, 4, 4, 4], "upsample_kernel_sizes": [8, 8, 8, 8]}
+    blocks = {"resblock_kernel_sizes": [3], "resblock_dilation_sizes": [[1]]}
+    config = SpeechT5HifiGanConfig(model_in_dim=64, upsample_initial_channel=32, **rates, **blocks)
+    SpeechT5HifiGan(config).save_pretrained(folder / "vocoder")
+    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    index["vocoder"] = ["transformers", "SpeechT5HifiGan"]
+    (folder / "model_index.json").write_text(json.dumps(index), encoding="utf-8")
+    return folder
 
 
 def test_an_editable_install_puts_the_whole_clone_on_the_path(tmp_path):
