@@ -108,8 +108,7 @@ def footprints(pipeline: Pipeline, durations_s: Sequence[float]) -> dict[float, 
     parts = [part for part in pipe.components.values() if isinstance(part, torch.nn.Module)]
     weights = sum(4 * parameter.numel() for part in parts for parameter in part.parameters()) / GIB
     with torch.device("meta"):
-        unet, vae = (type(part).from_config(part.config).eval() for part in (pipe.unet, pipe.vae))
-        vocoder = _again(pipe.vocoder).eval().to("meta")
+        unet, vae, vocoder = (_again(part).eval().to("meta") for part in (pipe.unet, pipe.vae, pipe.vocoder))
     decoder = SimpleNamespace(vae=vae, vocoder=vocoder, vae_scale_factor=pipe.vae_scale_factor)
     always = DecodingChunks(beyond_frames=DecodingChunks.chunk_frames)
 

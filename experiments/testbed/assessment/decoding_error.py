@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from experiments.pipelines.pipeline import Pipeline
 from experiments.system.environment import describe
 from experiments.system.files import write_whole
 from experiments.system.settings import program
@@ -47,15 +48,16 @@ def heldout_latents(vae: Any, count: int, length: int) -> torch.Tensor:
 
 
 @torch.no_grad()
-def decoding_errors(pipe: Any, latents: torch.Tensor, chunks: DecodingChunks) -> dict[str, float]:
+def decoding_errors(pipeline: Pipeline, latents: torch.Tensor, chunks: DecodingChunks) -> dict[str, float]:
     """Chunked against whole decoding of latents (B, C, T, F), T beyond `chunks.beyond_frames`.
 
     Returns:
         mel_mean, mel_max: absolute log-mel error in nat.
     """
-    whole = pipe.vae.decode(latents).sample
-    with decoding_in_chunks(pipe, chunks):
-        error = (pipe.vae.decode(latents).sample - whole).abs()
+    vae = pipeline.pipe.vae
+    whole = vae.decode(latents).sample
+    with decoding_in_chunks(pipeline.pipe, pipeline.usable(chunks)):
+        error = (vae.decode(latents).sample - whole).abs()
     return {"mel_mean": float(error.mean()), "mel_max": float(error.max())}
 
 
@@ -65,8 +67,8 @@ def run(settings: ErrorSettings) -> str:
     latents = heldout_latents(pipeline.pipe.vae, settings.clips, settings.length)
     out, rows = Path(settings.out), []
     for overlap in (overlap for overlap in OVERLAPS if overlap <= settings.chunk):
-        chunks = DecodingChunks(settings.chunk, settings.chunk, overlap, vocoder=False)
-        errors = decoding_errors(pipeline.pipe, latents, chunks)
+        chunks = DecodingChunks(settings.chunk, settings.chunk, overlap)
+        errors = decoding_errors(pipeline, latents, chunks)
         rows.append([float(overlap), *(float(f"{value:.3g}") for value in errors.values())])
         record = {"kind": "decoding_error", "chunk": settings.chunk, "overlap": overlap, "length": settings.length}
         about = {"weights": pipeline.weights, "environment": describe(pipeline.device, pipeline.dtype)}

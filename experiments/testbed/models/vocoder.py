@@ -45,7 +45,7 @@ class MelGriffinLim(ModelMixin, ConfigMixin):
     """
 
     config_name = "config.json"
-    reads_whole_clip = True  # never in chunks; it takes about 20 MB a minute
+    reads_whole_clip = True  # the phases of all frames are found together, so it is never run in chunks
 
     @register_to_config
     def __init__(
