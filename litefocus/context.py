@@ -14,6 +14,8 @@ Value = TypeVar("Value")
 class _Context(AbstractContextManager[Value], Generic[Value]):
     """What a call returns: does nothing until it is entered."""
 
+    _entered = True  # until __init__ is through: one that an interrupt cut short has no name to warn with
+
     def __init__(self, name: str, manager: AbstractContextManager[Value]) -> None:
         self._name = name
         self._manager = manager

@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +36,7 @@ def one_line_errors() -> Iterator[None]:
         with until_the_reader_leaves():
             yield
     except KeyboardInterrupt:
+        warnings.simplefilter("ignore")  # a patch between being made and being entered would call that a mistake
         fail("interrupted; finished clips are kept, the same command resumes", 130)
     except SystemExit as stop:
         if isinstance(stop.code, str):  # a message; Python's own exit code for one is 1

@@ -135,6 +135,27 @@ def test_what_a_user_can_mend_has_no_traceback(error, capsys):
     assert (stop.value.code, capsys.readouterr().err) == (2, "error: two lines\n")
 
 
+INTERRUPTED_BETWEEN_MAKING_AND_ENTERING = """
+from experiments.system.cli import one_line_errors
+from litefocus import lite_focus
+
+def work():
+    context = lite_focus(None)
+    raise KeyboardInterrupt
+
+with one_line_errors():
+    work()
+"""
+
+
+def test_an_interrupt_before_a_patch_is_entered_is_one_line():
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_BETWEEN_MAKING_AND_ENTERING], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 130
+    assert done.stderr == "error: interrupted; finished clips are kept, the same command resumes\n"
+
+
 def test_a_mistake_of_the_program_keeps_its_traceback():
     with pytest.raises(RuntimeError), one_line_errors():
         raise RuntimeError("ours")
