@@ -16,16 +16,20 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.embedders.protocol import Features, identity_of
+from evaluation.embedders.protocol import Array, Features, identity_of
 from evaluation.files.whole import whole_file
 
 logger = logging.getLogger(__name__)
 
 FORMAT = 1
+SAMPLES = "samples"
+"""Beside a network's outputs: (W,), the length of each window."""
 
 
 class KeptEmbeddings:
     """The embeddings behind a study's scores, in one file: they are computed again from it without the audio.
+
+    What a network gives is rounded to half precision before it is scored, so that the file holds all that a score saw.
 
     Args:
         contents: audio file -> sha256 of what it held; a file that is gone is looked up by it.
@@ -44,16 +48,21 @@ class KeptEmbeddings:
         entries: dict[str, Features] = {}
         try:
             with np.load(path, allow_pickle=False) as archive:
-                for member in archive.files:
-                    key, _, name = member.partition("/")
-                    entries.setdefault(key, {})[name] = archive[member]
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+                for group in sorted({member.rpartition("/")[0] for member in archive.files}):
+                    name = group.partition("/")[0]
+                    for key, array in zip(*_ungrouped(archive, group), strict=True):
+                        entries.setdefault(key, {})[name] = array
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f"{path}: no file of embeddings ({' '.join(str(error).split())})") from None
         return cls(contents, entries)
 
-    def add(self, key: str, features: Features) -> None:
-        """Keep what another place gave."""
-        self.entries.setdefault(key, dict(features))
+    def add(self, key: str, features: Features) -> Features:
+        """Keep what another place gave; returns it as it is kept.
+
+        Raises:
+            ValueError: a number beyond what half precision holds.
+        """
+        return self.entries.setdefault(key, {name: _rounded(name, array) for name, array in features.items()})
 
     def write(self, path: Path) -> int:
         """Write all entries, compressed, whole or not at all; the same entries give the same bytes.
@@ -61,14 +70,47 @@ class KeptEmbeddings:
         Returns:
             How many entries.
         """
-        members = {
-            f"{key}/{name}": array
-            for key, features in sorted(self.entries.items())
-            for name, array in sorted(features.items())
-        }
+        groups: dict[str, dict[str, Array]] = {}
+        for key, features in sorted(self.entries.items()):
+            for name, array in features.items():
+                # One group per kind of array: tens of thousands of small members would take more room than the numbers.
+                groups.setdefault("/".join([name, *map(str, array.shape[1:])]), {})[key] = array
+        members: dict[str, Array] = {}
+        for group, arrays in sorted(groups.items()):
+            members[f"{group}/keys"] = np.array(list(arrays))
+            members[f"{group}/rows"] = np.array([len(array) for array in arrays.values()])
+            members[f"{group}/values"] = _stored(group.partition("/")[0], np.concatenate(list(arrays.values())))
         with whole_file(path) as file:
             np.savez_compressed(file, **members)  # type: ignore[arg-type]  # its stub takes names as options
         return len(self.entries)
+
+
+def _stored(name: str, array: Array) -> Array:
+    """Networks' outputs in half precision; lengths of windows as they are."""
+    if name == SAMPLES:
+        return array
+    with np.errstate(over="ignore"):
+        half = array.astype(np.float16)
+    if np.isfinite(half).all():
+        return half
+    raise ValueError(
+        f"{name} holds {np.abs(array).max():g}; embeddings are kept in half precision, up to 65504: set "
+        "metrics.keep_embeddings=false"
+    )
+
+
+def _rounded(name: str, array: Array) -> Array:
+    return _stored(name, array).astype(np.float32)
+
+
+def _ungrouped(archive: Mapping[str, Array], group: str) -> tuple[list[str], list[Array]]:
+    """Keys and arrays of one group of a file; ValueError where they do not fit each other."""
+    keys, rows, values = (archive[f"{group}/{member}"] for member in ("keys", "rows", "values"))
+    if keys.dtype.kind != "U" or rows.dtype.kind != "i" or values.dtype.kind != "f" or not values.ndim:
+        raise ValueError(f"{group} holds {keys.dtype}, {rows.dtype} and {values.dtype}")
+    if keys.shape != rows.shape or (rows < 1).any() or rows.sum() != len(values):
+        raise ValueError(f"{group} has {len(values)} rows for {keys.size} keys")
+    return keys.tolist(), np.split(values.astype(np.float32), np.cumsum(rows)[:-1])
 
 
 class EmbeddingCache:
@@ -107,9 +149,7 @@ class EmbeddingCache:
             self._count(hit=False)
             return None
         self._count(hit=True)
-        if self.kept is not None:
-            self.kept.add(key, features)
-        return features
+        return features if self.kept is None else dict(self.kept.add(key, features))
 
     def content_of(self, path: Path) -> str | None:
         """sha256 of what an audio file held that is gone, where it is known; None otherwise."""
@@ -120,14 +160,17 @@ class EmbeddingCache:
             self.hits += hit
             self.misses += not hit
 
-    def put(self, key: str, features: Features) -> None:
-        """Store arrays as float32. A reader sees the whole entry or none. OSError names the folder (a full disk)."""
+    def put(self, key: str, features: Features) -> Features:
+        """Store arrays as float32. A reader sees the whole entry or none. OSError names the folder (a full disk).
+
+        Returns:
+            What `get` will give, so that a cold run equals a warm one.
+        """
         arrays: dict[str, Any] = {name: np.asarray(array, np.float32) for name, array in features.items()}
-        if self.kept is not None:
-            self.kept.add(key, arrays)
+        found = arrays if self.kept is None else dict(self.kept.add(key, arrays))
         path = self._path(key)
         if path is None:
-            return
+            return found
         try:
             with whole_file(path, shared=True) as file:
                 np.savez(file, **arrays)
@@ -136,6 +179,7 @@ class EmbeddingCache:
                 f"{path}: {error.strerror or error} while writing an embedding; free some space or set cache_dir to"
                 f" another folder than {self.folder}"
             ) from error
+        return found
 
     def _path(self, key: str) -> Path | None:
         return None if self.folder is None else self.folder / key[:2] / f"{key}.npz"

@@ -15,13 +15,12 @@ from tqdm import tqdm
 
 from evaluation.audio.io import AudioError, UnreadableAudioError
 from evaluation.embedders.protocol import Array, Embedder, Features, Output, TextEmbedder
-from evaluation.embedding.cache import EmbeddingCache
+from evaluation.embedding.cache import SAMPLES, EmbeddingCache
 from evaluation.embedding.prefetch import prefetched
 from evaluation.embedding.preprocessing import Preprocessing, check_window, prepare
 from evaluation.files.whole import sha256_file
 
 _PENDING_WINDOWS = 32
-SAMPLES = "samples"
 
 
 class Failure(NamedTuple):
@@ -137,8 +136,7 @@ def embed_captions(captions: Sequence[str], embedder: TextEmbedder, cache: Embed
         for caption, row in zip(missing, embedder.embed_text(missing), strict=True):
             if not np.isfinite(row).all():
                 raise ValueError(f"{embedder.name} gives nan or inf for the caption {caption!r}; leave it out")
-            known[caption] = {"embedding": row}
-            cache.put(keys[caption], {"embedding": row})
+            known[caption] = cache.put(keys[caption], {"embedding": row})
     return np.stack([features["embedding"] for caption in captions if (features := known[caption]) is not None])
 
 
@@ -184,14 +182,9 @@ def _embed_pending(
     rows = iter(embedder.embed([window for entry in pending for window in entry.windows]) if pending else [])
     for entry in pending:
         own = [next(rows) for _ in entry.windows]
-        # What a cache hit gives back, whatever precision an embedder answers in: cold and warm runs are equal.
-        features: Features = {
-            output: np.stack([row[output] for row in own]).astype(np.float32) for output in embedder.outputs
-        }
+        features: Features = {output: np.stack([row[output] for row in own]) for output in embedder.outputs}
         features[SAMPLES] = np.array([len(window) for window in entry.windows])
-        if _is_finite(features):
-            cache.put(entry.key, features)
-        yield entry.clip_id, features
+        yield entry.clip_id, cache.put(entry.key, features) if _is_finite(features) else features
 
 
 def _is_finite(features: Features) -> bool:

@@ -107,7 +107,51 @@ def test_a_file_that_holds_no_embeddings_is_named(tmp_path, content):
         KeptEmbeddings.read(tmp_path / "kept.npz", {})
 
 
-def test_kept_embeddings_are_never_unpickled(tmp_path):
-    np.savez(tmp_path / "kept.npz", **{"key/embedding": np.array([{}], dtype=object)})
+GROUP = {"embedding/2/keys": ["a", "b"], "embedding/2/rows": [1, 2], "embedding/2/values": np.zeros((3, 2), np.float16)}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"embedding/2/rows": [1, 1]},
+        {"embedding/2/rows": [3, 0]},
+        {"embedding/2/rows": [1.0, 2.0]},
+        {"embedding/2/keys": ["a"]},
+        {"embedding/2/keys": [1, 2]},
+        {"embedding/2/values": np.zeros((3, 2), int)},
+        {"embedding/2/values": np.array([[{}, 0], [0, 0], [0, 0]], dtype=object)},  # never unpickled
+        {"other": [1]},
+    ],
+)
+def test_kept_embeddings_that_do_not_fit_each_other_are_refused(tmp_path, changed):
+    np.savez(tmp_path / "kept.npz", **GROUP)
+    assert sorted(KeptEmbeddings.read(tmp_path / "kept.npz", {}).entries) == ["a", "b"]
+    np.savez(tmp_path / "kept.npz", **{**GROUP, **changed})
     with pytest.raises(ValueError, match="kept.npz: no file of embeddings"):
         KeptEmbeddings.read(tmp_path / "kept.npz", {})
+
+
+def test_what_is_kept_is_what_was_scored(tmp_path):
+    """Half precision, and the same numbers in the run that computes them, a warm one and one from the file alone."""
+    rows = np.random.default_rng(0).standard_normal((3, 5)).astype(np.float32)
+    given = {"embedding": rows, "logits": rows[:, :2] * 100, "samples": np.array([81_921, 81_920, 3])}
+    kept = KeptEmbeddings({})
+    cache = EmbeddingCache(tmp_path / "cache", kept)
+    cold = cache.put("clip", given)
+    cache.put("caption", {"embedding": rows[0]})
+    warm = EmbeddingCache(tmp_path / "cache", KeptEmbeddings({})).get("clip")
+    kept.write(tmp_path / "kept.npz")
+    read = EmbeddingCache(None, KeptEmbeddings.read(tmp_path / "kept.npz", {}))
+    for found in (cold, warm, read.get("clip")):
+        assert np.array_equal(found["embedding"], rows.astype(np.float16).astype(np.float32))
+        assert np.array_equal(found["logits"], (rows[:, :2] * 100).astype(np.float16).astype(np.float32))
+        assert found["samples"].tolist() == [81_921, 81_920, 3]
+        assert {array.dtype for array in found.values()} == {np.dtype(np.float32)}
+    assert np.array_equal(read.get("caption")["embedding"], cold["embedding"][0])
+    without = EmbeddingCache(tmp_path / "cache")
+    assert np.array_equal(without.get("clip")["embedding"], rows)  # the folder that studies share is exact
+
+
+def test_what_half_precision_cannot_hold_is_refused():
+    with pytest.raises(ValueError, match=r"logits holds 65536; embeddings are kept in half precision, up to 65504"):
+        EmbeddingCache(None, KeptEmbeddings({})).put("clip", {"logits": np.array([[-65_536.0]])})
