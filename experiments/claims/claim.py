@@ -36,7 +36,7 @@ class Measured:
     Attributes:
         value, low, high: the effect with its 95% interval. unit: of the three.
         count: how many of `of` the interval and p rest on. p: two-sided, of an effect equal to the claim's threshold.
-        p_adjusted: by Holm over all claims of the file. verdict: see `verdicts.verdict`.
+        p_adjusted: by Holm over all claims of the family. verdict: see `verdicts.verdict`.
         starts: run ids of the records behind it.
     """
 
@@ -61,6 +61,7 @@ class Claim:
         endpoint: where it shows. above, below: what must hold of the effect there, exactly one of them.
         where: model, data and machine of the endpoint. command: what measures it anew.
         not_testable: why the claim as stated cannot be tested here; the endpoint is then the nearest that can.
+        family: the comparisons that its p is adjusted over, those of one name; a study's plan names its primary ones.
         headline: shown in README.
     """
 
@@ -73,6 +74,7 @@ class Claim:
     above: float | None = None
     below: float | None = None
     not_testable: str = ""
+    family: str = ""
     headline: bool = False
     measured: Measured | None = None
 

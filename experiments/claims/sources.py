@@ -14,7 +14,8 @@ from experiments.records import AttentionRecord, CellRecord, MetricRecord, Probe
 from experiments.records.run import Run
 from experiments.tables.benchmark_tables import LEVEL_TITLES
 from experiments.tables.formats import Cell, ResultTable
-from experiments.tables.probe_rows import BASELINE, FRESH_KEYS, probe_labels
+from experiments.tables.probe_rows import BASELINE, FRESH_KEYS, LITEFOCUS, probe_labels
+from experiments.tables.probe_tables import TO_LITEFOCUS
 from experiments.tables.run_tables import all_tables
 
 Source = MetricRecord | TimingRecord | ProbeLossRecord | AttentionRecord | RoundRecord
@@ -110,6 +111,7 @@ def _records(
         return [*timings[-1:]]
     if table_name == "denoising_loss":
         asked = {method, BASELINE} if column in ("difference_percent", "detectable_percent") else {method}
+        asked |= {BASELINE, LITEFOCUS} if column == TO_LITEFOCUS else set()
         return [r for r in run.of_kind(ProbeLossRecord) if (r.duration_s, r.t) == (length, row["t"]) and _in(r, asked)]
     if table_name == "attention":
         found = run.of_kind(AttentionRecord)

@@ -1,6 +1,7 @@
 """The claims as a table for readers."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 from experiments.claims.claim import Claim
@@ -17,22 +18,25 @@ def claims_table(claims: Sequence[Claim]) -> ResultTable:
     Raises:
         ValueError: a claim that was not measured yet.
     """
-    rows: list[Sequence[Cell]] = [_row(claim) for claim in claims]
+    sizes = Counter(claim.family for claim in claims if not claim.not_testable)
+    rows: list[Sequence[Cell]] = [_row(claim, sizes[claim.family]) for claim in claims]
     notes = [
         f"Supported, refuted: on the claimed or the other side with p under {LEVEL:g} after Holm's adjustment over all "
-        "claims of results/claims.yaml; bounded: neither, the effect lies in the interval. Not testable here: the row "
-        "shows the nearest that is measured.",
+        "claims of results/claims.yaml that are of no family; bounded: neither, the effect lies in the interval. Not "
+        "testable here: the row shows the nearest that is measured.",
     ]
+    notes += [f"p ({size}): adjusted over the {size} {family} alone." for family, size in sizes.items() if family]
     untestable = [f"{claim.id}: {claim.not_testable}." for claim in claims if claim.not_testable]
     return ResultTable("claims", "Claims and what the records say", HEADER, KEYS, rows, notes + untestable, 3, True)
 
 
-def _row(claim: Claim) -> list[Cell]:
+def _row(claim: Claim, family_size: int) -> list[Cell]:
     found = claim.measured
     if found is None:
         raise ValueError(f"claim {claim.id} was not measured yet; run python -m experiments.claims")
     low, high = (math.nan if bound is None else bound for bound in (found.low, found.high))
     p = "" if found.p_adjusted is None else f"{found.p_adjusted:.2g}"
+    p += f" ({family_size})" if p and claim.family else ""
     told = f"{claim.statement} ({claim.id})" if claim.not_testable else claim.statement
     effect = Estimate(found.value, low, high, sign=found.unit != "times")
     return [told, claim.source, found.verdict, effect, found.unit, f"{found.count} {found.of}", p, claim.where]

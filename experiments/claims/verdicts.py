@@ -19,13 +19,14 @@ from experiments.records.run import Run
 from experiments.tables.formats import Estimate
 from experiments.tables.intervals import LEVEL, holm, p_value
 from experiments.tables.probe_rows import Interval, mean_interval
+from experiments.tables.probe_tables import TO_LITEFOCUS
 
 SUPPORTED, REFUTED, BOUNDED, NOT_TESTABLE = "supported", "refuted", "bounded", "not testable here"
 DIGITS = 5
 
 
 def measure_claims(claims: Sequence[Claim], results: Path) -> list[Claim]:
-    """The claims with their effects, p adjusted over all of them, and verdicts.
+    """The claims with their effects, p adjusted over all of their family, and verdicts.
 
     Args:
         results: the folder with the runs that the endpoints name.
@@ -40,8 +41,12 @@ def measure_claims(claims: Sequence[Claim], results: Path) -> list[Claim]:
             effects.append(effect(claim, run))
         except ValueError as error:
             raise ValueError(f"claim {claim.id}: {error}") from None
-    # A claim that cannot be tested here adds no comparison.
-    adjusted = holm([math.nan if c.not_testable else _number(e.p) for c, e in zip(claims, effects, strict=True)])
+    adjusted = [math.nan] * len(claims)
+    for family in dict.fromkeys(claim.family for claim in claims):
+        # A claim that cannot be tested here adds no comparison.
+        members = [n for n, claim in enumerate(claims) if claim.family == family and not claim.not_testable]
+        for n, p in zip(members, holm([_number(effects[n].p) for n in members]), strict=True):
+            adjusted[n] = p
     return [
         replace(claim, measured=replace(found, p_adjusted=_rounded(p), verdict=verdict(claim, found, p)))
         for claim, found, p in zip(claims, effects, adjusted, strict=True)
@@ -74,7 +79,7 @@ def effect(claim: Claim, run: Run) -> Measured:
     first = traced.records[0]
     if isinstance(first, MetricRecord) and first.baseline:
         return _score(claim, traced, first, starts)
-    if isinstance(first, ProbeLossRecord) and place.column == "difference_percent":
+    if isinstance(first, ProbeLossRecord) and place.column in ("difference_percent", TO_LITEFOCUS):
         cell = _estimate(traced)
         clips = len(set.intersection(*(set(r.clip_ids) for r in traced.records if isinstance(r, ProbeLossRecord))))
         p = p_value(cell.value - claim.threshold, (cell.high - cell.low) / 2, clips - 1)
@@ -88,9 +93,7 @@ def effect(claim: Claim, run: Run) -> Measured:
 
 def _score(claim: Claim, traced: Traced, record: MetricRecord, starts: list[str]) -> Measured:
     cell = _estimate(traced)
-    if claim.threshold != 0:
-        raise ValueError(f"a difference of scores has the threshold 0, got {claim.threshold:g}")
-    p = math.nan if cell.p is None else cell.p
+    p = p_value(cell.value - claim.threshold, (cell.high - cell.low) / 2, cell.degrees or 0)
     return _measured(cell, record.metric, record.n_scored, "clips", p, starts)
 
 

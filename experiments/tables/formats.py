@@ -17,7 +17,8 @@ MOST_DECIMALS = 8
 class Estimate:
     """A number with its interval, nan where there is none.
 
-    `best` prints it bold, `mark` stands behind it, `sign` prints a plus; `p` is its p-value, in the csv only.
+    `best` prints it bold, `mark` stands behind it, `sign` prints a plus; `p` is its p-value, in the csv only, and
+    `degrees` are the degrees of freedom of the t interval that it belongs to.
     """
 
     value: float
@@ -27,6 +28,7 @@ class Estimate:
     mark: str = ""
     sign: bool = False
     p: float | None = None
+    degrees: int | None = None
 
 
 Cell = str | float | Estimate | None

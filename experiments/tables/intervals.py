@@ -58,7 +58,7 @@ class Intervals:
             self._prompts.setdefault((clip.duration_s, clip.method), set()).add(clip.prompt_id)
 
     def of(self, record: MetricRecord) -> MetricRecord:
-        """The record with bounds that may be printed, else nan; its details get ALL_EQUAL, and `p` of a difference."""
+        """The record with bounds that may be printed, else nan; details get ALL_EQUAL, a difference's p and degrees."""
         values = self._per_clip(record)
         if values:
             names = sorted(values)
@@ -75,7 +75,7 @@ class Intervals:
             low = high = math.nan
         details = {**record.details, ALL_EQUAL: equal and n >= FEWEST[kind_of(record.metric)]}
         if record.baseline:
-            details["p"] = p_value(record.value, (high - low) / 2, degrees)
+            details |= {"p": p_value(record.value, (high - low) / 2, degrees), "degrees": degrees}
         return replace(record, low=low, high=high, details=details)
 
     def _is_student(self, record: MetricRecord) -> bool:

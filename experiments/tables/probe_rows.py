@@ -16,7 +16,7 @@ from experiments.records import AttentionRecord, ProbeLossRecord, ProbeRunRecord
 from experiments.records.site_structure import SiteStructure, uniform_offsets
 from experiments.tables.intervals import detectable_effect
 
-BASELINE = "dense"
+BASELINE, LITEFOCUS = "dense", "litefocus"
 FRESH_KEYS = "_fresh_keys"
 DERIVED = ("frequency_uniform", "time_uniform")
 DIGITS = 6
@@ -37,6 +37,7 @@ class LossRow:
     Attributes:
         method: with `_fresh_keys` behind it where the sampled keys were drawn anew with other seeds.
         loss: mean over clips. difference: to dense on the same clips and noise, in per cent of dense; None for dense.
+        to_litefocus: the difference to LiteFocus on the same clips and noise, in per cent of dense; None for both.
         detectable: smallest difference in per cent that these clips would have shown with a power of 80%.
         key_range: smallest and largest difference in per cent among the key seeds; None without fresh keys.
     """
@@ -47,6 +48,7 @@ class LossRow:
     label: str
     loss: Interval
     difference: Interval | None
+    to_litefocus: Interval | None
     detectable: float
     key_range: tuple[float, float] | None
     clips: int
@@ -55,6 +57,7 @@ class LossRow:
 
 
 Losses = dict[tuple[float, int, str], dict[tuple[int, int | None], dict[str, float]]]
+Draws = Mapping[tuple[int, int | None], Mapping[str, float]]
 
 
 def losses_by_condition(records: Sequence[Record]) -> Losses:
@@ -79,23 +82,20 @@ def loss_rows(records: Sequence[Record]) -> list[LossRow]:
     labels = probe_labels(records)
     order = {method: index for index, method in enumerate(dict.fromkeys(key[2] for key in found))}
     keys = sorted(found, key=lambda key: (key[0], key[1], order[key[2]]))
-    return [_loss_row(key, found[key], found.get((*key[:2], BASELINE), {}), labels) for key in keys]
+    return [_loss_row(key, found, labels) for key in keys]
 
 
-def _loss_row(
-    key: tuple[float, int, str],
-    draws: Mapping[tuple[int, int | None], Mapping[str, float]],
-    dense: Mapping[tuple[int, int | None], Mapping[str, float]],
-    labels: Mapping[str, str],
-) -> LossRow:
+def _loss_row(key: tuple[float, int, str], found: Losses, labels: Mapping[str, str]) -> LossRow:
+    draws, dense, litefocus = (found.get((*key[:2], method), {}) for method in (key[2], BASELINE, LITEFOCUS))
     name = key[2].removesuffix(FRESH_KEYS)
     clips = sorted(set.intersection(*(set(losses) for losses in draws.values())))
     values = np.array([[draws[draw][clip] for clip in clips] for draw in draws])
-    paired = [draw for draw in draws if key[2] != BASELINE and set(clips) <= set(dense.get((draw[0], None), {}))]
-    difference, detectable, key_range = None, math.nan, None
+    paired = _shared(draws, dense, dense, clips) if key[2] != BASELINE else []
+    difference, detectable, key_range, to_litefocus = None, math.nan, None, None
+    if key[2] not in (BASELINE, LITEFOCUS) and _shared(draws, litefocus, dense, clips):
+        to_litefocus = mean_interval(_deltas(draws, litefocus, dense, clips).mean(axis=0))
     if paired:
-        base = np.array([[dense[draw[0], None][clip] for clip in clips] for draw in paired])
-        deltas = 100 * (np.array([[draws[draw][clip] for clip in clips] for draw in paired]) - base) / base.mean()
+        deltas = _deltas(draws, dense, dense, clips)
         difference = mean_interval(deltas.mean(axis=0))
         detectable = detectable_effect(_standard_error(deltas.mean(axis=0)))
         key_range = _range_over_keys(paired, deltas) if name != key[2] else None
@@ -104,12 +104,28 @@ def _loss_row(
         label=labels.get(name, name) + (", fresh keys" if name != key[2] else ""),
         loss=mean_interval(values.mean(axis=0)),
         difference=difference,
+        to_litefocus=to_litefocus,
         detectable=detectable,
         key_range=key_range,
         clips=len(clips),
         noise_draws=len({noise for noise, _ in draws}),
         key_draws=len({keys for _, keys in draws}),
     )
+
+
+def _shared(draws: Draws, baseline: Draws, dense: Draws, clips: Sequence[str]) -> list[tuple[int, int | None]]:
+    """The draws whose noise a baseline and dense saw, too, on all clips."""
+    return [d for d in draws if all(set(clips) <= set(other.get((d[0], None), {})) for other in (baseline, dense))]
+
+
+def _deltas(draws: Draws, baseline: Draws, dense: Draws, clips: Sequence[str]) -> np.ndarray:
+    """(shared draws, clips) differences to a baseline, in per cent of dense's mean loss."""
+    shared = _shared(draws, baseline, dense, clips)
+    own = np.array([[draws[draw][clip] for clip in clips] for draw in shared])
+    base, scale = (
+        np.array([[of[noise, None][clip] for clip in clips] for noise, _ in shared]) for of in (baseline, dense)
+    )
+    return 100 * (own - base) / scale.mean()
 
 
 def _range_over_keys(draws: Sequence[tuple[int, int | None]], deltas: np.ndarray) -> tuple[float, float]:

@@ -10,6 +10,8 @@ from experiments.tables.formats import Cell, Estimate, ResultTable
 from experiments.tables.intervals import LEVEL, holm, p_value
 from experiments.tables.probe_rows import LossRow, loss_rows, probe_labels, structures_by_length
 
+TO_LITEFOCUS = "difference_to_litefocus_percent"
+
 
 def probe_tables(records: Sequence[Record]) -> list[ResultTable]:
     """The tables that the records can fill: denoising_loss, attention."""
@@ -30,16 +32,25 @@ def probe_tables(records: Sequence[Record]) -> list[ResultTable]:
 
 def denoising_loss_table(rows: Sequence[LossRow], start: ProbeRunRecord, notes: Sequence[str]) -> ResultTable:
     """Loss and paired difference to dense; readings that were asked for and not taken stay a gap with its reason."""
-    header = ("length (s)", "noise level t", "method", "loss ↓", "Δ to dense (%) ↓", "detectable Δ (%)")
-    keys = ("duration_s", "t", "method", "loss", "difference_percent", "detectable_percent")
+    header = (
+        "length (s)",
+        "noise level t",
+        "method",
+        "loss ↓",
+        "Δ to dense (%) ↓",
+        "Δ to LiteFocus (%) ↓",
+        "detectable Δ (%)",
+    )
+    keys = ("duration_s", "t", "method", "loss", "difference_percent", TO_LITEFOCUS, "detectable_percent")
     reading = (
         "Mean squared error of the model's own target on real audio, same clips and noise under every method. "
-        "Intervals: 95%, Student's t over clips. Detectable: the difference that these clips show with a power of 80%."
+        "Differences in per cent of dense's loss. Intervals: 95%, Student's t over clips. "
+        "Detectable: the difference to dense that these clips show with a power of 80%."
     )
     p_values = [difference_p(row) for row in rows]
     adjusted = holm(p_values)
     family = sum(not math.isnan(p) for p in p_values)
-    words = f"Better and worse: p under {LEVEL:g} after Holm's adjustment for {family} comparisons, all of this table."
+    words = f"Better and worse: p under {LEVEL:g} after Holm's adjustment for {family} comparisons, all to dense here."
     body: list[list[Cell]] = [_loss_cells(*row) for row in zip(rows, p_values, adjusted, strict=True)]
     body += _gaps(rows, start)
     ordered = sorted(body, key=lambda cells: (float(str(cells[0])), float(str(cells[1]))))
@@ -65,13 +76,14 @@ def _loss_cells(row: LossRow, p: float, adjusted: float) -> list[Cell]:
     if row.key_range is not None:
         note = f"Δ of single key draws from {row.key_range[0]:+.3g} to {row.key_range[1]:+.3g}"
     if math.isnan(row.loss.value):
-        return [row.duration_s, row.t, row.label, *[None] * 6, "the loss of some clip is not finite"]
+        return [row.duration_s, row.t, row.label, *[None] * 7, "the loss of some clip is not finite"]
     return [
         row.duration_s,
         row.t,
         row.label,
         Estimate(*row.loss),
         None if row.difference is None else Estimate(*row.difference, mark=_mark(row, adjusted), sign=True, p=p),
+        None if row.to_litefocus is None else Estimate(*row.to_litefocus, sign=True),
         None if math.isnan(row.detectable) else float(f"{row.detectable:.2g}"),
         row.clips,
         row.noise_draws,
@@ -91,7 +103,7 @@ def _gaps(rows: Sequence[LossRow], start: ProbeRunRecord) -> list[list[Cell]]:
     found = {(row.duration_s, row.t, row.method) for row in rows}
     labels = probe_labels([start])
     return [
-        [float(duration), t, label, *[None] * 6, "not read yet: the probe is unfinished"]
+        [float(duration), t, label, *[None] * 7, "not read yet: the probe is unfinished"]
         for duration in start.config["durations"]
         for t in start.config["levels"]
         for name, label in labels.items()

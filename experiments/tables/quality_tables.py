@@ -145,7 +145,9 @@ def difference_tables(
 
 def _difference(record: MetricRecord) -> Estimate:
     p = record.details.get("p", math.nan)
-    return Estimate(record.value, record.low, record.high, False, verdict(record), True, p)
+    return Estimate(
+        record.value, record.low, record.high, False, verdict(record), True, p, record.details.get("degrees")
+    )
 
 
 def _family_note(paired: Differences, baseline: str) -> list[str]:

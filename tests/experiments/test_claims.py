@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from listen_material import make_run, timing
+from listen_material import make_run, run_record, timing
 from probe_material import attention, loss, probe_run
+from quality_material import DENSE, LITE, difference, value
 from scipy.stats import ttest_1samp
 
 from experiments.claims import __main__ as program
@@ -22,7 +23,7 @@ LOSS = Endpoint("probe", "denoising_loss", "5 500 litefocus", "difference_percen
 
 
 def claim(name="a", endpoint=LOSS, **changes):
-    changes = {"below": 0.0} if not {"above", "below"} & set(changes) else {} | changes
+    changes |= {} if {"above", "below"} & set(changes) else {"below": 0.0}
     return Claim(name, "ours", "a sentence", endpoint, "somewhere", "a command", **changes)
 
 
@@ -78,6 +79,54 @@ def test_p_is_adjusted_over_the_claims_that_can_be_tested(tmp_path):
     assert first.p_adjusted == pytest.approx(max(first.p, 2 * second.p), rel=1e-4)
     assert third.p == first.p
     assert (third.p_adjusted, third.verdict) == (None, "not testable here")
+
+
+def test_a_family_is_adjusted_apart(tmp_path):
+    with_probe(tmp_path, [0.9, 0.95, 0.94])
+    other = Endpoint("probe", "denoising_loss", "5 500 deleted", "difference_percent")
+    asked = [
+        claim("a", family="primary endpoints"),
+        claim("b", endpoint=other, above=0.0, family="primary endpoints"),
+        claim("c", endpoint=other, above=0.0),
+    ]
+    measured = measure_claims(asked, tmp_path)
+    first, second, third = (found.measured for found in measured)
+    assert second.p_adjusted == pytest.approx(2 * second.p, rel=1e-4)
+    assert third.p_adjusted == third.p == second.p
+    table = claims_table(measured)
+    shown = [row[table.keys.index("p_adjusted")] for row in table.rows]
+    assert shown == [f"{first.p_adjusted:.2g} (2)", f"{second.p_adjusted:.2g} (2)", f"{third.p_adjusted:.2g}"]
+    assert table.notes[1] == "p (2): adjusted over the 2 primary endpoints alone."
+
+
+def test_a_loss_is_compared_with_litefocus_too(tmp_path):
+    with_probe(tmp_path, [0.9, 0.95, 0.94])
+    place = Endpoint("probe", "denoising_loss", "5 500 deleted", "difference_to_litefocus_percent")
+    (found,) = measure_claims([claim(endpoint=place, above=100.0)], tmp_path)
+    deltas = 100 * (np.array([2.0, 2.1, 2.2]) - [0.9, 0.95, 0.94])
+    assert found.measured.value == pytest.approx(deltas.mean(), rel=1e-4)
+    assert found.measured.p == pytest.approx(ttest_1samp(deltas, 100.0).pvalue, rel=1e-4)
+    assert found.measured.starts == ["p"]
+
+
+def test_a_score_is_held_against_a_margin(tmp_path):
+    """Not inferior by 4: the p of a difference of 4 from the interval's own degrees of freedom."""
+    (tmp_path / "run").mkdir()
+    deltas = np.random.default_rng(0).normal(1.0, 6.0, 64)
+    interval = ttest_1samp(deltas, 0).confidence_interval()
+    mean = float(deltas.mean())
+    for record in (
+        run_record(["a"], [10.0]),
+        value(DENSE, number=3.0),
+        value(LITE, number=3.0 + mean),
+        difference(LITE, DENSE, mean, half=(interval.high - interval.low) / 2),
+    ):
+        append_record(tmp_path / "run", record)
+    place = Endpoint("run", "difference_dense", f"10 {LITE}", "fad")
+    (found,) = measure_claims([claim(endpoint=place, below=4.0)], tmp_path)
+    assert found.measured.value == pytest.approx(mean, rel=1e-4)
+    assert found.measured.p == pytest.approx(ttest_1samp(deltas, 4.0).pvalue, rel=1e-3)
+    assert found.measured.verdict == "supported"
 
 
 def test_a_speed_up_is_the_geometric_mean_of_its_rounds(tmp_path):

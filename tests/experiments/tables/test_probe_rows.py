@@ -132,7 +132,7 @@ def test_a_word_of_the_table_follows_its_adjusted_p():
 def test_a_loss_that_is_not_finite_is_a_gap():
     (table,) = probe_tables([probe_run(), loss("dense", [1.0, 1.0]), loss("litefocus", [1.0, math.nan])])
     (cells,) = [line for line in table.rows if line[2] == "LiteFocus"]
-    assert cells[3:] == [None] * 6 + ["the loss of some clip is not finite"]
+    assert cells[3:] == [None] * 7 + ["the loss of some clip is not finite"]
 
 
 def test_structures_survive_their_record():
