@@ -15,7 +15,7 @@ from experiments.records.provenance import commit, starts_of, where
 from experiments.records.run import Run
 from experiments.records.types import AA_SUFFIX
 from experiments.tables.benchmark_tables import arm_rows
-from experiments.tables.formats import Cell, ResultTable, range_notes, spread
+from experiments.tables.formats import Cell, ResultTable, interval_cell, ratio_notes
 from experiments.tables.lever_table import loop_s, margins_of, speedup, verdict
 from experiments.tables.quality_rows import differences, presets
 from experiments.tables.speed_rows import Ratio, speed_rows
@@ -62,7 +62,7 @@ def leaderboard(results: Path) -> ResultTable:
         "Of: a denoising step, all arms interleaved in one process, or text to latents of the run's own clips.",
         "Quality: the worse end of each paired difference's 95% interval against the margins that the run's "
         "configuration fixed beforehand; what no margin or no score stands for is said.",
-        *range_notes(rows, KEYS.index("speedup")),
+        *ratio_notes(row[KEYS.index("speedup")] for row in rows),
     ]
     return ResultTable("leaderboard", "Methods on long clips", HEADER, KEYS, rows, notes, max_decimals=2)
 
@@ -88,7 +88,7 @@ def _rows(folder: Path, name: str) -> Iterator[list[Cell]]:
     for entry in found:
         if entry.duration_s == longest:
             seconds = float(f"{entry.seconds:.4g}")
-            yield [longest, entry.label, seconds, entry.of, spread(entry.ratio), _quality(run, entry), *made]
+            yield [longest, entry.label, seconds, entry.of, interval_cell(entry.ratio), _quality(run, entry), *made]
 
 
 def entries(run: Run) -> list[Entry]:

@@ -17,8 +17,7 @@ from experiments.claims.sources import Traced, trace_cell
 from experiments.records import AttentionRecord, CellRecord, MetricRecord, ProbeLossRecord, RoundRecord, TimingRecord
 from experiments.records.run import Run
 from experiments.tables.formats import Estimate
-from experiments.tables.intervals import LEVEL, holm, p_value
-from experiments.tables.probe_rows import Interval, mean_interval
+from experiments.tables.intervals import LEVEL, Interval, holm, mean_interval, p_value
 from experiments.tables.probe_tables import TO_LITEFOCUS
 
 SUPPORTED, REFUTED, BOUNDED, NOT_TESTABLE = "supported", "refuted", "bounded", "not testable here"

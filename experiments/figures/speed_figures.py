@@ -29,11 +29,11 @@ def plot_latency(rows: Sequence[SpeedRow], ax: Axes) -> Axes:
 
 
 def plot_speedup(rows: Sequence[SpeedRow], ax: Axes) -> Axes:
-    """Speed-up over dense attention against clip length: median of paired ratios, bars from min to max."""
+    """Speed-up over dense attention against clip length: geometric mean of paired ratios, bars their 95% intervals."""
     arms = {name: arm for name, arm in _by_method(rows, "speedup").items() if name != "dense"}
     places = _places(arms)
     points: Points = {
-        name: [(r.duration_s * places[name], r.speedup and r.speedup.median) for r in arm] for name, arm in arms.items()
+        name: [(r.duration_s * places[name], r.speedup and r.speedup.mean) for r in arm] for name, arm in arms.items()
     }
     _lines(points, rows, ax)
     for name, arm in arms.items():
@@ -77,7 +77,7 @@ def speed_figures(rows: Sequence[SpeedRow], folder: Path, subtitle: str) -> list
     """
     written = []
     bars = any(row.speedup and row.speedup.low < row.speedup.high for row in rows)
-    marks = f"Marks: medians of paired ratios{'; bars: from the least to the largest' if bars else ''}."
+    marks = f"Marks: geometric means over rounds{'; bars: 95% intervals' if bars else ''}."
     for name, title, plot, said in (
         ("latency", "Time per denoising step", plot_latency, "Marks: medians of rounds."),
         ("speedup", "Speed-up of a denoising step", plot_speedup, marks),

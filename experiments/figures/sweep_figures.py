@@ -60,7 +60,7 @@ def plot_pareto(rows: Sequence[QualityRow], metric: str, ax: Axes) -> Axes:
     ax.axhline(0, color="#000000", lw=0.8)
     ax.axvline(1, color="#000000", lw=0.8, ls=":")
     for family, (name, label, members) in enumerate(_families([row for row in rows if row.speedup], metric)):
-        speeds = [row.speedup.median for row in members if row.speedup]
+        speeds = [row.speedup.mean for row in members if row.speedup]
         interval_line(speeds, [row.metrics[metric] for row in members], name, label, [name], ax, ls="none")
         for number, (row, speed) in enumerate(zip(members, speeds, strict=True)):
             if row.mechanisms:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from experiments.records import AA_SUFFIX, CellRecord, Record, RoundRecord, RunRecord, of_kind
 from experiments.records.provenance import provenance, starts_of
-from experiments.tables.formats import Cell, ResultTable, range_notes, rounded, spread
+from experiments.tables.formats import Cell, ResultTable, interval_cell, ratio_notes, rounded
 from experiments.tables.speed_rows import NAIVE, Ratio, paired_ratio, share_of_limit
 
 LEVEL_TITLES = {
@@ -130,8 +130,8 @@ def comparable(rows: Sequence[ArmRow]) -> list[ArmRow]:
 
 def _level_table(level: str, regime: str, rows: Sequence[ArmRow], notes: Sequence[str]) -> ResultTable:
     header = (
-        *("length (s)", "arm", "s/call ↓", "vs dense ↑ [min, max]", "vs materialised ↑ [min, max]"),
-        *("share of limit ↑ [min, max]", "GFLOP/call", "scores (1e9)", "GFLOP/s", "of the probe"),
+        *("length (s)", "arm", "s/call ↓", "vs dense ↑", "vs materialised ↑"),
+        *("share of limit ↑", "GFLOP/call", "scores (1e9)", "GFLOP/s", "of the probe"),
         *("working memory (GiB) ↓", "error", "rounds", "note"),
     )
     keys = (
@@ -143,9 +143,9 @@ def _level_table(level: str, regime: str, rows: Sequence[ArmRow], notes: Sequenc
             row.cell.duration_s,
             row.label,
             rounded(row.latency_s),
-            spread(row.speedup),
-            spread(row.speedup_naive),
-            spread(row.share_of_limit),
+            interval_cell(row.speedup),
+            interval_cell(row.speedup_naive),
+            interval_cell(row.share_of_limit),
             _scaled(row.cell.flops.get(row.arm), 1e9),
             _scaled(row.cell.scores.get(row.arm), 1e9),
             rounded(row.gflops_per_s),
@@ -158,7 +158,7 @@ def _level_table(level: str, regime: str, rows: Sequence[ArmRow], notes: Sequenc
         for row in rows
     ]
     title = f"{LEVEL_TITLES[level]}, {regime}"
-    notes = [*range_notes(body, header.index("vs dense ↑ [min, max]")), *notes]
+    notes = [*ratio_notes(row[keys.index("speedup")] for row in body), *notes]
     return ResultTable(f"{level}_{regime}", title, header, keys, body, notes, max_decimals=2)
 
 
@@ -168,13 +168,14 @@ def _speedup_table(level: str, regime: str, rows: Sequence[ArmRow], notes: Seque
     found = {(row.arm, row.cell.duration_s): row for row in rows}
     arms = {row.arm: row.label for row in comparable(rows) if row.speedup is not None}
     body: list[list[Cell]] = [
-        [label, *(spread(row.speedup) if (row := found.get((arm, duration))) else None for duration in baseline)]
+        [label, *(interval_cell(row.speedup) if (row := found.get((arm, duration))) else None for duration in baseline)]
         for arm, label in arms.items()
     ]
     name = next(iter(baseline.values())).label
-    title = f"{LEVEL_TITLES[level]}, {regime}: times faster than {name}, median [min, max] of rounds"
+    title = f"{LEVEL_TITLES[level]}, {regime}: times faster than {name}"
     header = ["arm", *(f"{d:g} s ({row.latency_s or math.nan:.3g} s/call)" for d, row in baseline.items())]
     keys = ["arm", *(f"speedup_{duration:g}s" for duration in baseline)]
+    notes = [*ratio_notes(cell for row in body for cell in row), *notes]
     return ResultTable(f"{level}_{regime}_speedup", title, header, keys, body, notes, max_decimals=2)
 
 

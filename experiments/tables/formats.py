@@ -32,15 +32,16 @@ class Estimate:
 
 
 Cell = str | float | Estimate | None
-NO_RANGE = "A ratio without [min, max] is of a single round, or of the baseline to itself."
+OF_ROUNDS = (
+    "Ratios of times: geometric mean over the rounds of one run, or over its clips, with Student's 95% interval; "
+    "another run may differ by more."
+)
+NO_INTERVAL = "A ratio without an interval is of a single round, or of the baseline to itself."
 
 
-def spread(ratio: tuple[float, float, float] | None) -> Estimate | None:
-    """(median, min, max) over rounds as a cell; no range where all are one number, as from a single round."""
-    if ratio is None:
-        return None
-    median, low, high = ratio
-    return Estimate(median, math.nan, math.nan) if low == high else Estimate(median, low, high)
+def interval_cell(found: tuple[float, float, float] | None) -> Estimate | None:
+    """(mean, low, high) as a cell."""
+    return None if found is None else Estimate(*found)
 
 
 def rounded(value: float | None) -> float | None:
@@ -48,10 +49,11 @@ def rounded(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.4g}")
 
 
-def range_notes(rows: Iterable[Sequence[Cell]], column: int) -> list[str]:
-    """What a column of ratios needs said under its table where some have no range."""
-    cells = [row[column] for row in rows]
-    return [NO_RANGE] if any(isinstance(cell, Estimate) and math.isnan(cell.low) for cell in cells) else []
+def ratio_notes(cells: Iterable[Cell]) -> list[str]:
+    """What ratios of times need said under their table."""
+    found = [cell for cell in cells if isinstance(cell, Estimate)]
+    notes = [OF_ROUNDS] if any(not math.isnan(cell.low) for cell in found) else []
+    return [*notes, *([NO_INTERVAL] if any(math.isnan(cell.low) for cell in found) else [])]
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from statistics import NormalDist
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 from scipy.special import stdtr, stdtrit
 
 from evaluation.results.interval_floors import FEWEST, REFUSED, kind_of
@@ -136,6 +137,26 @@ def prompt_of(clip_id: str) -> str:
     """The prompt of a clip's id, PROMPT_SEED; a clip that was the best of several has its prompt's alone."""
     prompt, _, seed = clip_id.rpartition("_")
     return prompt if prompt and seed.isdecimal() else clip_id
+
+
+class Interval(NamedTuple):
+    """A mean with its 95% interval; bounds are nan from one clip."""
+
+    value: float
+    low: float
+    high: float
+
+
+def standard_error(values: np.ndarray) -> float:
+    """Of the mean of independent values (n,); nan for one."""
+    return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
+
+
+def mean_interval(values: np.ndarray) -> Interval:
+    """Mean of independent values (n,) with Student's 95% interval."""
+    mean = float(values.mean())
+    half = standard_error(values) * float(stdtrit(len(values) - 1, 0.975)) if len(values) > 1 else math.nan
+    return Interval(mean, mean - half, mean + half)
 
 
 def p_value(value: float, half_width: float, degrees: int) -> float:

@@ -13,7 +13,7 @@ from typing import Any
 from experiments.records import ClipRecord, MetricRecord, RunRecord
 from experiments.records.provenance import methods_of
 from experiments.records.run import Run
-from experiments.tables.formats import Cell, Estimate, ResultTable, range_notes, spread
+from experiments.tables.formats import Cell, Estimate, ResultTable, interval_cell, ratio_notes
 from experiments.tables.intervals import interval_notes
 from experiments.tables.quality_rows import ARROWS, differences, metric_label, presets
 from experiments.tables.speed_rows import Ratio, paired_ratio
@@ -52,7 +52,7 @@ def lever_table(run: Run) -> ResultTable:
         ratios = {name: speedup(here, name, baseline) for name in nodes}
         quality = _quality(run, duration)
         rows += [_row(node, here, ratios, baseline, duration, quality, margins, metrics) for node in nodes.values()]
-    header = ["length (s)", "method", "steps", "text to latents (s)", "speed-up ↑ [min, max]", "product of parts"]
+    header = ["length (s)", "method", "steps", "text to latents (s)", "speed-up ↑", "product of parts"]
     keys = ["duration_s", "method", "steps", "loop_s", "speedup", "product"]
     found = presets(run)[:1]
     made = [note for preset in found for note in interval_notes(run, preset, metrics)] + run.quality_notes(*found)
@@ -63,7 +63,7 @@ def lever_table(run: Run) -> ResultTable:
         [*header, *headings, "quality"],
         [*keys, *metrics, "verdict"],
         rows,
-        [_reading(margins), *range_notes(rows, keys.index("speedup")), *_earlier(run), *made],
+        [_reading(margins), *ratio_notes(row[keys.index("speedup")] for row in rows), *_earlier(run), *made],
     )
 
 
@@ -130,13 +130,13 @@ def _row(
     ratio = ratios[name]
     pairs = [quality.get((name, baseline, metric)) for metric in metrics]
     parts = [ratios.get(part) for part in node.get("parts") or []]
-    factors = [part.median for part in parts if part is not None]
+    factors = [part.mean for part in parts if part is not None]
     return [
         duration,
         node["label"],
         mine[0].steps if mine else None,
         float(f"{statistics.median(map(loop_s, mine)):.4g}") if mine else None,
-        spread(ratio),
+        interval_cell(ratio),
         float(f"{math.prod(factors):.4g}") if parts and len(factors) == len(parts) else None,
         *(None if pair is None else Estimate(pair.value, pair.low, pair.high, sign=True) for pair in pairs),
         "baseline" if name == baseline else verdict([pair for pair in pairs if pair is not None], margins),

@@ -7,27 +7,18 @@ have) and its interval is over clips: Student's t, 95%.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from scipy.special import stdtrit
 
 from experiments.records import AttentionRecord, ProbeLossRecord, ProbeRunRecord, Record, of_kind
 from experiments.records.site_structure import SiteStructure, uniform_offsets
-from experiments.tables.intervals import detectable_effect
+from experiments.tables.intervals import Interval, detectable_effect, mean_interval, standard_error
 
 BASELINE, LITEFOCUS = "dense", "litefocus"
 FRESH_KEYS = "_fresh_keys"
 DERIVED = ("frequency_uniform", "time_uniform")
 DIGITS = 6
-
-
-class Interval(NamedTuple):
-    """A mean with its 95% interval; bounds are nan from one clip."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -97,7 +88,7 @@ def _loss_row(key: tuple[float, int, str], found: Losses, labels: Mapping[str, s
     if paired:
         deltas = _deltas(draws, dense, dense, clips)
         difference = mean_interval(deltas.mean(axis=0))
-        detectable = detectable_effect(_standard_error(deltas.mean(axis=0)))
+        detectable = detectable_effect(standard_error(deltas.mean(axis=0)))
         key_range = _range_over_keys(paired, deltas) if name != key[2] else None
     return LossRow(
         *key,
@@ -132,17 +123,6 @@ def _range_over_keys(draws: Sequence[tuple[int, int | None]], deltas: np.ndarray
     seeds = sorted({keys for _, keys in draws if keys is not None})
     means = [float(deltas[[keys == seed for _, keys in draws]].mean()) for seed in seeds]
     return min(means), max(means)
-
-
-def _standard_error(values: np.ndarray) -> float:
-    return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
-
-
-def mean_interval(values: np.ndarray) -> Interval:
-    """Mean of independent values (n,) with Student's 95% interval."""
-    mean = float(values.mean())
-    half = _standard_error(values) * float(stdtrit(len(values) - 1, 0.975)) if len(values) > 1 else math.nan
-    return Interval(mean, mean - half, mean + half)
 
 
 def structure_values(site: SiteStructure) -> dict[str, object]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from experiments.records import MetricRecord
 from experiments.records.run import Run
 from experiments.system.files import write_whole
-from experiments.tables.formats import Cell, Estimate, ResultTable, range_notes, spread, to_csv, to_markdown
+from experiments.tables.formats import Cell, Estimate, ResultTable, interval_cell, ratio_notes, to_csv, to_markdown
 from experiments.tables.intervals import ALL_EQUAL, detectable_from_interval, interval_notes
 from experiments.tables.latex import to_latex
 from experiments.tables.quality_rows import (
@@ -211,7 +211,7 @@ def _mechanism_table(
 ) -> ResultTable:
     metrics, headings = _metric_columns(rows)
     mechanism_headings = ["focus", "compensation", "sampled keys"]
-    header = ["length (s)", "method", *mechanism_headings, *headings, "step speed-up ↑ [min, max]", "note"]
+    header = ["length (s)", "method", *mechanism_headings, *headings, "step speed-up ↑", "note"]
     keys = ["duration_s", "method", *Mechanisms._fields, *metrics, "speedup", "note"]
     body: list[list[Cell]] = [
         [
@@ -219,12 +219,14 @@ def _mechanism_table(
             row.label,
             *_mechanism_cells(row.mechanisms),
             *(_estimate(row.metrics.get(m), is_best(row, m, rows, paired)) for m in metrics),
-            spread(row.speedup),
+            interval_cell(row.speedup),
             row.note,
         ]
         for row in rows
     ]
-    return ResultTable(name, title, header, keys, body, [*notes, *range_notes(body, keys.index("speedup"))])
+    return ResultTable(
+        name, title, header, keys, body, [*notes, *ratio_notes(row[keys.index("speedup")] for row in body)]
+    )
 
 
 def _mechanism_cells(form: Mechanisms | None) -> list[Cell]:

@@ -1,23 +1,29 @@
 """Speed by duration and method as rows.
 
-Every ratio is the median of ratios taken within a timing round, with the smallest and the largest.
+Every ratio is the mean of ratios taken within a timing round (geometric of times, arithmetic of shares) with Student's
+95% interval over the rounds, of the logarithm where the mean is geometric.
 """
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import numpy as np
+
 from experiments.records import ClipRecord, FailureRecord, TimingRecord
 from experiments.records.run import Run
+from experiments.tables.intervals import Interval, mean_interval
 
 NAIVE = "naive"
+ROUNDING = 1e-9  # an interval that is no wider is what rounding leaves of equal rounds
 
 
 class Ratio(NamedTuple):
-    """Median, minimum and maximum of paired ratios."""
+    """Mean of paired ratios and its 95% interval, nan from a single pair or from pairs that all say the same."""
 
-    median: float
+    mean: float
     low: float
     high: float
 
@@ -47,7 +53,7 @@ class SpeedRow:
 
 
 def paired_ratio(numerator: Sequence[float], denominator: Sequence[float]) -> Ratio:
-    """Median, min and max of numerator / denominator, pair by pair.
+    """Geometric mean of numerator / denominator, pair by pair, with the interval of its logarithm.
 
     Raises:
         ValueError: sequences of different length or empty.
@@ -56,8 +62,8 @@ def paired_ratio(numerator: Sequence[float], denominator: Sequence[float]) -> Ra
         raise ValueError(
             f"paired ratio: got {len(numerator)} and {len(denominator)} values, need as many, at least one"
         )
-    ratios = [a / b for a, b in zip(numerator, denominator, strict=True)]
-    return Ratio(statistics.median(ratios), min(ratios), max(ratios))
+    logs = np.log(np.asarray(numerator, float)) - np.log(np.asarray(denominator, float))
+    return Ratio(*map(math.exp, _over_rounds(logs)))
 
 
 def share_of_limit(baseline: Sequence[float], arm: Sequence[float], limit: Sequence[float]) -> Ratio | None:
@@ -66,7 +72,14 @@ def share_of_limit(baseline: Sequence[float], arm: Sequence[float], limit: Seque
     if min(gaps) <= 0:
         return None
     shares = [(b - a) / gap for b, a, gap in zip(baseline, arm, gaps, strict=True)]
-    return Ratio(statistics.median(shares), min(shares), max(shares))
+    return Ratio(*_over_rounds(np.array(shares)))
+
+
+def _over_rounds(values: np.ndarray) -> Interval:
+    """The mean with its interval; without one where rounds do not differ, as those of an arm over itself."""
+    found = mean_interval(values)
+    wide = found.high - found.low > ROUNDING
+    return found if wide else Interval(found.value, math.nan, math.nan)
 
 
 def speed_rows(run: Run) -> list[SpeedRow]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from experiments.records import RunRecord
-from experiments.tables.formats import Cell, ResultTable, range_notes, rounded, spread
+from experiments.tables.formats import Cell, ResultTable, interval_cell, ratio_notes, rounded
 from experiments.tables.speed_rows import SpeedRow
 
 # Tan et al., 2024 (arXiv 2407.10468), abstract: AudioLDM2, 80 s. Their baseline materialises the attention scores.
@@ -16,7 +16,7 @@ def speed_table(rows: Sequence[SpeedRow], run: RunRecord, notes: Sequence[str]) 
     known = PUBLISHED_SPEEDUP if run.pipeline["name"] in PUBLISHED_PIPELINES else {}
     header = (
         *("length (s)", "method", "s/step ↓", "s/clip ↓", "real-time factor ↓", "peak memory (GiB) ↓"),
-        *("speed-up vs dense ↑ [min, max]", "vs materialised ↑ [min, max]", "share of limit ↑ [min, max]"),
+        *("speed-up vs dense ↑", "vs materialised ↑", "share of limit ↑"),
         *("published", "note"),
     )
     keys = (
@@ -31,16 +31,21 @@ def speed_table(rows: Sequence[SpeedRow], run: RunRecord, notes: Sequence[str]) 
             rounded(row.clip_s),
             rounded(row.real_time_factor),
             rounded(row.peak_memory_gib),
-            spread(row.speedup),
-            spread(row.speedup_naive),
-            spread(row.share_of_limit),
+            interval_cell(row.speedup),
+            interval_cell(row.speedup_naive),
+            interval_cell(row.share_of_limit),
             known.get((row.method, row.duration_s), ""),
             row.note,
         ]
         for row in rows
     ]
     return ResultTable(
-        "speed", "Speed by length and method", header, keys, body, [*range_notes(body, keys.index("speedup")), *notes]
+        "speed",
+        "Speed by length and method",
+        header,
+        keys,
+        body,
+        [*ratio_notes(row[keys.index("speedup")] for row in body), *notes],
     )
 
 

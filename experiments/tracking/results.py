@@ -29,7 +29,7 @@ def numbers(recorded: Run) -> Iterator[Number]:
     The tables that are sent hold the rest. Of several presets each stands before its metrics, `strict/fad/litefocus`.
     """
     for row in speed_rows(recorded):
-        values = {"step_s": row.step_s, "clip_s": row.clip_s, "speedup": row.speedup and row.speedup.median}
+        values = {"step_s": row.step_s, "clip_s": row.clip_s, "speedup": row.speedup and row.speedup.mean}
         for name, value in values.items():
             yield Number(row.duration_s, f"{name}/{row.method}", math.nan if value is None else value, is_curve=True)
     found = presets(recorded)

@@ -8,12 +8,13 @@ import re
 import pytest
 from listen_material import METHODS, clip, failure, run_record, timing
 from quality_material import DENSE, FOCUS, HOSTILE, LITE, THREE, difference, sweep_record, value
+from ratio_material import times_faster
 
 from experiments.records import FailureRecord
 from experiments.records.provenance import OTHER_CAPTIONS, TESTBED_NOTE, quality_notes
 from experiments.records.run import Run
 from experiments.tables.escaping import latex_escape
-from experiments.tables.formats import NO_RANGE, Estimate, ResultTable, decimals, to_csv, to_markdown
+from experiments.tables.formats import NO_INTERVAL, OF_ROUNDS, Estimate, ResultTable, decimals, to_csv, to_markdown
 from experiments.tables.latex import to_latex
 from experiments.tables.quality_rows import beats, differences, is_best, mechanisms, quality_rows, verdict
 from experiments.tables.quality_tables import result_tables
@@ -205,7 +206,8 @@ def test_sparsity_and_ablation_tables_appear_where_the_methods_make_them():
     assert [rows[name]["sparse_ratio"] for name in (LITE, FOCUS, "more")] == [0.1, 0.0, 0.4]
     assert (rows[FOCUS]["same_frequency"], rows[FOCUS]["cross_frequency"]) == ("yes", "no")
     assert rows["Dense (SDPA)"]["same_frequency"] == ""
-    assert rows[LITE]["speedup"] == Estimate(3.0, 2.0, 4.0)
+    faster = rows[LITE]["speedup"]
+    assert (faster.value, faster.low, faster.high) == times_faster(2.0, 4.0)
     assert rows[FOCUS]["speedup"] is None
 
 
@@ -301,15 +303,17 @@ def test_a_value_without_interval_has_three_significant_digits(number, shown):
     assert lines[5].strip("| ") == "2.00 [1.50, 2.50]"
 
 
-def test_a_ratio_of_one_round_has_no_range_and_the_table_says_so():
+def test_a_ratio_of_one_round_has_no_interval_and_the_table_says_so():
     records = [run_record(["a"], [10.0]), timing(dense=[2.0], litefocus=[1.0])]
     table = speed_table(speed_rows(Run(records)), records[0], ["made here"])
     text = to_markdown(table)
     assert "[2.0" not in text
-    assert list(table.notes) == [NO_RANGE, "made here"]
+    assert list(table.notes) == [NO_INTERVAL, "made here"]
     several = [records[0], timing(litefocus=[1.0, 1.1], dense=[2.0, 2.0])]
-    cell = speed_table(speed_rows(Run(several)), records[0], []).rows[0][6]
-    assert cell == Estimate(pytest.approx((2.0 + 2.0 / 1.1) / 2), pytest.approx(2.0 / 1.1), 2.0)
+    table = speed_table(speed_rows(Run(several)), records[0], [])
+    cell = table.rows[0][6]
+    assert (cell.value, cell.low, cell.high) == times_faster(2.0, 2.0 / 1.1)
+    assert list(table.notes) == [OF_ROUNDS, NO_INTERVAL]  # the second is of dense over itself
 
 
 def test_decimals_show_two_digits_of_the_narrowest_interval():
