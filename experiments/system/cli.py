@@ -1,12 +1,14 @@
 """What the command lines share: one-line errors with exit code 2."""
 
+import io
 import logging
 import os
 import re
 import sys
 import warnings
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import NoReturn
 
@@ -94,6 +96,23 @@ def fail(message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
+def read_words(words: Sequence[str]) -> Namespace:
+    """Hydra's reading of a command line: its flags and the overrides.
+
+    Raises:
+        ValueError: a flag that Hydra lacks, one without its value, or overrides on both sides of one.
+    """
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            return get_args_parser().parse_args(list(words))
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        reason = said.getvalue().strip().rpartition("error: ")[2]
+        raise ValueError(f"{reason}; write KEY=VALUE words first, then Hydra's flags; --help explains both") from None
+
+
 def print_what_was_asked(words: Sequence[str], config_name: str, help_text: str | None) -> None:
     """For commands that compose by themselves: Hydra's --help and --cfg job print and end the program.
 
@@ -101,7 +120,7 @@ def print_what_was_asked(words: Sequence[str], config_name: str, help_text: str 
         ValueError: another of Hydra's flags, which these commands do not have.
     """
     print_help_if_asked(words, help_text, config_name)
-    parsed = get_args_parser().parse_args(list(words))
+    parsed = read_words(words)
     if parsed.cfg and parsed.cfg != "job":
         raise ValueError(f"got --cfg {parsed.cfg}; this command shows its own configuration, --cfg job")
     if parsed.cfg:
@@ -163,7 +182,7 @@ def check_overrides(arguments: Sequence[str], config_name: str) -> DictConfig | 
     Returns:
         The configuration; None for multirun and Hydra's own information flags, which are left to Hydra.
     """
-    parsed = get_args_parser().parse_args(list(arguments))
+    parsed = read_words(arguments)
     if parsed.multirun or parsed.info or parsed.cfg or parsed.hydra_help or parsed.help or parsed.shell_completion:
         return None
     try:

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override
+
+from experiments.system.cli import read_words
 
 MULTIRUN = ("-m", "--multirun")
 OF_METHODS = ("steps", "guidance")  # of the run, and of each of its methods that does not fix its own
@@ -75,7 +76,7 @@ def study_of(words: Sequence[str], conf_dir: Path) -> Study | None:
     Raises:
         ValueError: values that no list of numbers can hold, or that are not known beforehand.
     """
-    parsed = get_args_parser().parse_args(list(words))
+    parsed = read_words(words)
     if not parsed.multirun:
         return None
     by_word = {o.input_line: o for o in OverridesParser.create().parse_overrides(parsed.overrides) if o.input_line}

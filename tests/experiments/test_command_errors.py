@@ -50,6 +50,26 @@ def test_unknown_settings(word, message, monkeypatch, capsys):
     assert message in line
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["+sweep=smoke", "--verbose"], "unrecognized arguments: --verbose; write KEY=VALUE words first"),
+        (["+sweep=smoke", "--cfg", "job", "steps=1"], "unrecognized arguments: steps=1; write KEY=VALUE words first"),
+        (["--cfg", "everything"], "invalid choice: 'everything'"),
+        (["--config-dir"], "expected one argument"),
+        (["--co=x"], "ambiguous option: --co=x"),
+    ],
+)
+def test_a_flag_that_hydra_cannot_read_is_one_line(words, message, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["run", *words])
+    with pytest.raises(SystemExit) as stop:
+        run.main()
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert message in line
+
+
 def test_an_error_of_hydra_names_no_folder_of_this_machine(capsys):
     with pytest.raises(SystemExit), one_line_errors():
         raise ValueError("Could not find 'method/x'\nAvailable: y\nConfig search path:\n\tpath=file:///home/ann/conf")

@@ -238,8 +238,7 @@ def test_config_overrides(capsys, override):
         check_overrides([override], "config")
     except SystemExit as stop:
         assert stop.code == 2
-        lines = capsys.readouterr().err.strip().splitlines()
-        assert lines[-1].startswith("error: ") or "usage" in lines[0]
+        assert capsys.readouterr().err.startswith("error: ")
     except (HydraException, OmegaConfBaseException):
         raise AssertionError(f"{override!r} reached the user as a traceback") from None
 
