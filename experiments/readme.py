@@ -41,8 +41,7 @@ def _block(name: str, results: Path) -> str:
     if name == "leaderboard":
         return to_markdown(leaderboard(results))
     if name in ("claims", "headlines"):
-        claims = load_claims(results / "claims.yaml")
-        return to_markdown(claims_table([claim for claim in claims if claim.headline or name == "claims"]))
+        return to_markdown(claims_table(load_claims(results / "claims.yaml"), headlines=name == "headlines"))
     run, _, table = name.rpartition("/")
     tables = tables_of(results / run)
     if table not in tables:

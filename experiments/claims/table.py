@@ -12,13 +12,14 @@ HEADER = ("claim", "by", "verdict", "effect", "unit", "n", "adjusted p", "measur
 KEYS = ("claim", "source", "verdict", "effect", "unit", "n", "p_adjusted", "where")
 
 
-def claims_table(claims: Sequence[Claim]) -> ResultTable:
-    """One row per claim; the effect with its 95% interval.
+def claims_table(claims: Sequence[Claim], headlines: bool = False) -> ResultTable:
+    """One row per claim, or per claim that is a headline; the effect with its 95% interval.
 
     Raises:
         ValueError: a claim that was not measured yet.
     """
     sizes = Counter(claim.family for claim in claims if not claim.not_testable)
+    claims = [claim for claim in claims if claim.headline or not headlines]
     rows: list[Sequence[Cell]] = [_row(claim, sizes[claim.family]) for claim in claims]
     notes = [
         f"Supported, refuted: on the claimed or the other side with p under {LEVEL:g} after Holm's adjustment over all "

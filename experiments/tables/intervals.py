@@ -27,6 +27,7 @@ LEVEL = 0.05
 # Of a record's details, as `Intervals.of` sets it: enough prompts, and every clip said the same.
 ALL_EQUAL = "all_equal"
 STUDENT = "student t"  # what `details["interval"]` says of bounds that `evaluation.scoring.intervals` computed so
+ROUNDING = 1e-9  # a half width that is no larger is what rounding leaves of equal values
 PERCENTILE = (
     "No interval of a drift or slope whose record holds a percentile bootstrap only: it covers under 93%; scoring the "
     "clips again gives one."
@@ -140,7 +141,7 @@ def prompt_of(clip_id: str) -> str:
 
 
 class Interval(NamedTuple):
-    """A mean with its 95% interval; bounds are nan from one clip."""
+    """A mean with its 95% interval; bounds are nan of one value, or of equal ones."""
 
     value: float
     low: float
@@ -153,9 +154,11 @@ def standard_error(values: np.ndarray) -> float:
 
 
 def mean_interval(values: np.ndarray) -> Interval:
-    """Mean of independent values (n,) with Student's 95% interval."""
+    """Mean of independent values (n,) with Student's 95% interval; without one where they do not differ."""
     mean = float(values.mean())
     half = standard_error(values) * float(stdtrit(len(values) - 1, 0.975)) if len(values) > 1 else math.nan
+    if not half > ROUNDING * max(1.0, abs(mean)):
+        half = math.nan
     return Interval(mean, mean - half, mean + half)
 
 

@@ -14,10 +14,9 @@ import numpy as np
 
 from experiments.records import ClipRecord, FailureRecord, TimingRecord
 from experiments.records.run import Run
-from experiments.tables.intervals import Interval, mean_interval
+from experiments.tables.intervals import mean_interval
 
 NAIVE = "naive"
-ROUNDING = 1e-9  # an interval that is no wider is what rounding leaves of equal rounds
 
 
 class Ratio(NamedTuple):
@@ -63,7 +62,7 @@ def paired_ratio(numerator: Sequence[float], denominator: Sequence[float]) -> Ra
             f"paired ratio: got {len(numerator)} and {len(denominator)} values, need as many, at least one"
         )
     logs = np.log(np.asarray(numerator, float)) - np.log(np.asarray(denominator, float))
-    return Ratio(*map(math.exp, _over_rounds(logs)))
+    return Ratio(*map(math.exp, mean_interval(logs)))
 
 
 def share_of_limit(baseline: Sequence[float], arm: Sequence[float], limit: Sequence[float]) -> Ratio | None:
@@ -72,14 +71,7 @@ def share_of_limit(baseline: Sequence[float], arm: Sequence[float], limit: Seque
     if min(gaps) <= 0:
         return None
     shares = [(b - a) / gap for b, a, gap in zip(baseline, arm, gaps, strict=True)]
-    return Ratio(*_over_rounds(np.array(shares)))
-
-
-def _over_rounds(values: np.ndarray) -> Interval:
-    """The mean with its interval; without one where rounds do not differ, as those of an arm over itself."""
-    found = mean_interval(values)
-    wide = found.high - found.low > ROUNDING
-    return found if wide else Interval(found.value, math.nan, math.nan)
+    return Ratio(*mean_interval(np.array(shares)))
 
 
 def speed_rows(run: Run) -> list[SpeedRow]:

@@ -90,7 +90,7 @@ def test_the_readme_names_every_sweep(name):
 def test_the_study_is_as_large_as_its_results_say():
     config = composed("+sweep=testbed")
     conditions = expand_conditions(config, build_methods(config))
-    assert len(conditions) * config.data.count * len(config.seeds) == 3072
+    assert len(conditions) * config.data.count * len(config.seeds) == 3840
     assert "then" not in config.data.relations
 
 

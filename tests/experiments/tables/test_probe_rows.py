@@ -85,6 +85,14 @@ def test_the_newest_reading_counts_and_one_clip_has_no_interval():
     assert math.isnan(found.detectable)
 
 
+def test_equal_differences_have_no_interval():
+    records = [loss("dense", [1.0, 1.0]), loss("litefocus", [1.1, 1.3]), loss("linear", [1.1, 1.3])]
+    found = row(records, "linear")
+    assert found.difference.low < found.difference.value < found.difference.high
+    assert found.to_litefocus == pytest.approx((0.0, math.nan, math.nan), nan_ok=True)
+    assert row(records, "litefocus").to_litefocus is None
+
+
 def test_clips_that_dense_lacks_give_no_difference():
     records = [loss("dense", [1.0], clips="a"), loss("litefocus", [2.0, 2.0])]
     assert row(records, "litefocus").difference is None
