@@ -30,6 +30,8 @@ from experiments.tables.quality_rows import (
     readings,
 )
 
+CONTROLS = ("deleted", "uniform")
+
 
 def quality_figures(run: Run, folder: Path) -> list[Path]:
     """Draw every quality figure that the records can fill.
@@ -56,7 +58,9 @@ def quality_figures(run: Run, folder: Path) -> list[Path]:
             )
             written += panels(folder / f"quality{suffix}", title, subtitle, metrics, rows, plot_quality)
             title = f"Difference to {baseline}: same prompts, seeds and noise, paired 95% intervals"
-            written += panels(folder / f"difference{suffix}", title, subtitle, shown, against, plot_difference)
+            drawn, left_out = without_controls(against)
+            said = "\n".join([subtitle, *left_out])
+            written += panels(folder / f"difference{suffix}", title, said, shown, drawn, plot_difference)
         written += _profile_figure(run, preset, folder / f"profile{suffix}", subtitle)
     return written
 
@@ -76,6 +80,15 @@ def against_baseline(
         for row in rows
     ]
     return label, [row for row in against if row.metrics]
+
+
+def without_controls(rows: Sequence[QualityRow]) -> tuple[list[QualityRow], list[str]]:
+    """Rows whose differences one scale can show, and what to say of those left out: controls dwarf all others."""
+    methods = [row for row in rows if row.method not in CONTROLS]
+    controls = list(dict.fromkeys(row.label for row in rows if row.method in CONTROLS))
+    if not methods or not controls:
+        return list(rows), []
+    return methods, [f"Not drawn, for the scale, but in the table: {', '.join(controls)}."]
 
 
 def _has_interval(records: Iterable[MetricRecord]) -> bool:

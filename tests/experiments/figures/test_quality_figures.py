@@ -15,6 +15,7 @@ from experiments.figures.quality_figures import (
     plot_profile,
     plot_quality,
     quality_figures,
+    without_controls,
 )
 from experiments.figures.step_time_figure import StepShare, plot_step_time, step_shares, step_time_figure
 from experiments.figures.sweep_figures import plot_pareto, plot_sparsity
@@ -71,6 +72,17 @@ def test_differences_to_the_baseline_are_the_paired_ones(ax):
 
 def test_without_differences_there_is_nothing_to_set_against_the_baseline():
     assert against_baseline(quality_rows(Run([value(DENSE)]), "strict"), {}) == ("", [])
+
+
+def test_controls_are_left_out_where_they_would_set_the_scale():
+    records = [run_record(["a"], [10.0]), *(value(name) for name in (DENSE, LITE, "deleted"))]
+    rows = quality_rows(Run(records), "strict")
+    drawn, said = without_controls(rows)
+    assert [row.method for row in drawn] == [row.method for row in rows if row.method != "deleted"] != []
+    assert said == ["Not drawn, for the scale, but in the table: deleted."]
+    assert without_controls(drawn) == (drawn, [])
+    controls = [row for row in rows if row.method == "deleted"]
+    assert without_controls(controls) == (controls, [])
     bare = [value(DENSE), value(LITE), difference(LITE, DENSE, -1.0, half=math.nan)]
     assert against_baseline(quality_rows(Run(bare), "strict"), differences(Run(bare), "strict")) == ("", [])
 
