@@ -42,7 +42,10 @@ def describe(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
 
 
 def source_revision() -> dict[str, Any]:
-    """Commit of this source tree and whether files were changed or added since; both None outside a git checkout."""
+    """Commit of this source tree and whether files were changed or added since; both None outside a git checkout.
+
+    What lies under results/ is data and no source: a study that is run there would call itself dirty by its own files.
+    """
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return {"commit": None, "dirty": None}
@@ -54,7 +57,7 @@ def source_revision() -> dict[str, Any]:
 
     return {
         "commit": git("rev-parse", "HEAD"),
-        "dirty": bool(git("status", "--porcelain")),
+        "dirty": bool(git("status", "--porcelain", "--", ".", ":!results")),
     }
 
 

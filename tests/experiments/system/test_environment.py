@@ -17,7 +17,7 @@ def test_the_commit_is_that_of_this_checkout():
     assert source_revision()["commit"] == head.stdout.strip()
 
 
-def test_a_new_file_makes_the_tree_changed_and_an_ignored_one_does_not(tmp_path, monkeypatch):
+def test_a_new_file_makes_the_tree_changed_and_an_ignored_one_or_a_studys_own_does_not(tmp_path, monkeypatch):
     checkout = tmp_path / "checkout"
     (checkout / "experiments/system").mkdir(parents=True)
     (checkout / ".gitignore").write_text("runs/\n")
@@ -27,6 +27,8 @@ def test_a_new_file_makes_the_tree_changed_and_an_ignored_one_does_not(tmp_path,
     monkeypatch.setattr(environment, "__file__", str(checkout / "experiments/system/environment.py"))
     (checkout / "runs").mkdir()
     (checkout / "runs/audio.wav").write_bytes(b"x")
+    (checkout / "results/study").mkdir(parents=True)
+    (checkout / "results/study/records.jsonl").write_text("{}\n")
     assert source_revision()["dirty"] is False
     (checkout / "my_method.py").write_text("x = 1\n")
     assert source_revision()["dirty"] is True
