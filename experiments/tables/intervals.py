@@ -27,7 +27,6 @@ LEVEL = 0.05
 # Of a record's details, as `Intervals.of` sets it: enough prompts, and every clip said the same.
 ALL_EQUAL = "all_equal"
 STUDENT = "student t"  # what `details["interval"]` says of bounds that `evaluation.scoring.intervals` computed so
-ROUNDING = 1e-9  # a half width that is no larger is what rounding leaves of equal values
 PERCENTILE = (
     "No interval of a drift or slope whose record holds a percentile bootstrap only: it covers under 93%; scoring the "
     "clips again gives one."
@@ -155,11 +154,8 @@ def standard_error(values: np.ndarray) -> float:
 
 def mean_interval(values: np.ndarray) -> Interval:
     """Mean of independent values (n,) with Student's 95% interval; without one where they do not differ."""
-    mean = float(values.mean())
-    half = standard_error(values) * float(stdtrit(len(values) - 1, 0.975)) if len(values) > 1 else math.nan
-    if not half > ROUNDING * max(1.0, abs(mean)):
-        half = math.nan
-    return Interval(mean, mean - half, mean + half)
+    found = student_interval(values)
+    return Interval(found.value, found.low, found.high)
 
 
 def p_value(value: float, half_width: float, degrees: int) -> float:

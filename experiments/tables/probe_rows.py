@@ -47,8 +47,9 @@ class LossRow:
     key_draws: int
 
 
-Losses = dict[tuple[float, int, str], dict[tuple[int, int | None], dict[str, float]]]
-Draws = Mapping[tuple[int, int | None], Mapping[str, float]]
+Draw = tuple[int, int | None]
+Draws = Mapping[Draw, Mapping[str, float]]
+Losses = dict[tuple[float, int, str], dict[Draw, dict[str, float]]]
 
 
 def losses_by_condition(records: Sequence[Record]) -> Losses:
@@ -81,12 +82,11 @@ def _loss_row(key: tuple[float, int, str], found: Losses, labels: Mapping[str, s
     name = key[2].removesuffix(FRESH_KEYS)
     clips = sorted(set.intersection(*(set(losses) for losses in draws.values())))
     values = np.array([[draws[draw][clip] for clip in clips] for draw in draws])
-    paired = _shared(draws, dense, dense, clips) if key[2] != BASELINE else []
     difference, detectable, key_range, to_litefocus = None, math.nan, None, None
-    if key[2] not in (BASELINE, LITEFOCUS) and _shared(draws, litefocus, dense, clips):
-        to_litefocus = mean_interval(_deltas(draws, litefocus, dense, clips).mean(axis=0))
-    if paired:
-        deltas = _deltas(draws, dense, dense, clips)
+    if key[2] not in (BASELINE, LITEFOCUS) and (beside := _shared(draws, litefocus, dense, clips)):
+        to_litefocus = mean_interval(_deltas(beside, draws, litefocus, dense, clips).mean(axis=0))
+    if key[2] != BASELINE and (paired := _shared(draws, dense, dense, clips)):
+        deltas = _deltas(paired, draws, dense, dense, clips)
         difference = mean_interval(deltas.mean(axis=0))
         detectable = detectable_effect(standard_error(deltas.mean(axis=0)))
         key_range = _range_over_keys(paired, deltas) if name != key[2] else None
@@ -104,14 +104,13 @@ def _loss_row(key: tuple[float, int, str], found: Losses, labels: Mapping[str, s
     )
 
 
-def _shared(draws: Draws, baseline: Draws, dense: Draws, clips: Sequence[str]) -> list[tuple[int, int | None]]:
+def _shared(draws: Draws, baseline: Draws, dense: Draws, clips: Sequence[str]) -> list[Draw]:
     """The draws whose noise a baseline and dense saw, too, on all clips."""
     return [d for d in draws if all(set(clips) <= set(other.get((d[0], None), {})) for other in (baseline, dense))]
 
 
-def _deltas(draws: Draws, baseline: Draws, dense: Draws, clips: Sequence[str]) -> np.ndarray:
+def _deltas(shared: Sequence[Draw], draws: Draws, baseline: Draws, dense: Draws, clips: Sequence[str]) -> np.ndarray:
     """(shared draws, clips) differences to a baseline, in per cent of dense's mean loss."""
-    shared = _shared(draws, baseline, dense, clips)
     own = np.array([[draws[draw][clip] for clip in clips] for draw in shared])
     base, scale = (
         np.array([[of[noise, None][clip] for clip in clips] for noise, _ in shared]) for of in (baseline, dense)
@@ -119,7 +118,7 @@ def _deltas(draws: Draws, baseline: Draws, dense: Draws, clips: Sequence[str]) -
     return 100 * (own - base) / scale.mean()
 
 
-def _range_over_keys(draws: Sequence[tuple[int, int | None]], deltas: np.ndarray) -> tuple[float, float]:
+def _range_over_keys(draws: Sequence[Draw], deltas: np.ndarray) -> tuple[float, float]:
     seeds = sorted({keys for _, keys in draws if keys is not None})
     means = [float(deltas[[keys == seed for _, keys in draws]].mean()) for seed in seeds]
     return min(means), max(means)

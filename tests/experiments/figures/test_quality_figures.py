@@ -72,6 +72,8 @@ def test_differences_to_the_baseline_are_the_paired_ones(ax):
 
 def test_without_differences_there_is_nothing_to_set_against_the_baseline():
     assert against_baseline(quality_rows(Run([value(DENSE)]), "strict"), {}) == ("", [])
+    bare = [value(DENSE), value(LITE), difference(LITE, DENSE, -1.0, half=math.nan)]
+    assert against_baseline(quality_rows(Run(bare), "strict"), differences(Run(bare), "strict")) == ("", [])
 
 
 def test_controls_are_left_out_where_they_would_set_the_scale():
@@ -83,8 +85,6 @@ def test_controls_are_left_out_where_they_would_set_the_scale():
     assert without_controls(drawn) == (drawn, [])
     controls = [row for row in rows if row.method == "deleted"]
     assert without_controls(controls) == (controls, [])
-    bare = [value(DENSE), value(LITE), difference(LITE, DENSE, -1.0, half=math.nan)]
-    assert against_baseline(quality_rows(Run(bare), "strict"), differences(Run(bare), "strict")) == ("", [])
 
 
 def test_a_value_outside_its_interval_is_drawn_not_refused(ax):
