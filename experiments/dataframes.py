@@ -32,7 +32,7 @@ COLUMNS = {
     "metrics": (*METRIC, *VALUE),
     "windows": (*METRIC, "window", *VALUE),
     "differences": (*METRIC, "baseline", *VALUE),
-    "timings": ("level", "regime", *CONDITION, "round", "latency_s", "peak_memory_gib"),
+    "timings": ("level", "regime", *CONDITION, "run_id", "round", "latency_s", "peak_memory_gib"),
     "failures": ("stage", *CONDITION, "prompt_id", "seed", "reason"),
 }
 
@@ -46,7 +46,8 @@ class Frames(NamedTuple):
         metrics: a metric of a method at a length a row, with the 95% interval that the tables print, if they do.
         windows: the same by position in the clip, `window` from 0.
         differences: a metric's paired difference, method minus baseline, a row.
-        timings: a method in a round a row: seconds of one denoising step, or of a benchmark's level and regime.
+        timings: a method in a round of a start (`run_id`) a row: seconds of a denoising step, or of a benchmark's level
+            and regime.
         failures: a clip or a method without a number a row, and why.
     """
 
@@ -63,11 +64,9 @@ def frames_of(run: Run) -> Frames:
     """As `experiments.frames`, of a run that is loaded already."""
     if not run.records:
         raise ValueError(f"{run.folder}: no records; give the folder of a run, the one with its records.jsonl")
-    if rounds := run.of_kind(RoundRecord):  # a benchmark: its starts ask for no clips
-        records = run.records
-        labels = {arm: label for cell in run.of_kind(CellRecord) for arm, label in cell.labels.items()}
-    else:
-        records, labels = run.current, run.labels
+    records, rounds = run.current, run.of_kind(RoundRecord)
+    cells = {arm: label for cell in run.of_kind(CellRecord) for arm, label in cell.labels.items()}
+    labels = cells if rounds else run.labels
     shown = [record for preset in presets(run) for record in readings(run, preset)]
     whole = [record for record in shown if record.window < 0]
     paired = [record for preset in presets(run) for record in differences(run, preset).values()]
@@ -98,13 +97,13 @@ def _scores(metrics: Iterable[MetricRecord], clips: Sequence[ClipRecord]) -> Ite
 
 
 def _timings(timings: Iterable[TimingRecord]) -> Iterator[dict[str, Any]]:
-    """The newest timing of a length counts."""
-    for timing in {timing.duration_s: timing for timing in timings}.values():
+    """The rounds of every timing that counts, numbered within their start."""
+    for timing in timings:
         for arm, latencies in timing.latencies_s.items():
             what = {"level": "step", "regime": "eager", "duration_s": timing.duration_s, "method": arm}
             peak = {"label": timing.labels.get(arm, arm), "peak_memory_gib": timing.peak_memory_gib.get(arm)}
             for number, latency in enumerate(latencies):
-                yield {**what, **peak, "round": number, "latency_s": latency}
+                yield {**what, **peak, "run_id": timing.run_id, "round": number, "latency_s": latency}
 
 
 def _rounds(rounds: Iterable[RoundRecord]) -> Iterator[dict[str, Any]]:

@@ -81,7 +81,7 @@ def _rows(folder: Path, name: str) -> Iterator[list[Cell]]:
     if not found:
         return
     longest = max(entry.duration_s for entry in found)
-    timed: list[Any] = [*run.of_kind(TimingRecord), *run.of_kind(RoundRecord)] or run.of_kind(ClipRecord)
+    timed: list[Any] = [*run.current_of(TimingRecord), *run.of_kind(RoundRecord)] or run.of_kind(ClipRecord)
     here = [record for record in timed if record.duration_s == longest]
     start = starts_of(here, run.runs)[-1]
     made = [where(start), commit(start), start.started_at[:10], name]
@@ -101,7 +101,7 @@ def entries(run: Run) -> list[Entry]:
             for row in rows
             if not (row.cell.limit and row.arm.startswith(row.cell.limit)) and not row.arm.endswith(AA_SUFFIX)
         ]
-    if timings := run.of_kind(TimingRecord):
+    if timings := run.current_of(TimingRecord):
         limits = {timing.limit for timing in timings}
         return [
             Entry(row.duration_s, row.method, row.label, row.step_s, "step", row.speedup)

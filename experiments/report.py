@@ -114,7 +114,7 @@ def draw_figures(run_dir: Path, folder: Path) -> list[Path]:
 
 def _draw(run: Run, folder: Path) -> list[Path]:
     written: list[Path] = []
-    if timings := run.of_kind(TimingRecord):
+    if timings := run.current_of(TimingRecord):
         written += speed_figures(speed_rows(run), folder, f"{places(timings, run.starts)}\n{run.settings()}")
     written += step_time_figure(run, folder / "step_time")
     written += quality_figures(run, folder)

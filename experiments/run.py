@@ -154,7 +154,8 @@ def _run_pipeline(
             stop_if_asked()
             here = describe(pipeline.device, pipeline.dtype)
             if is_timed(before, float(duration), arms, resolved(config), here):
-                logger.info("%g s is timed already; other timing.rounds or another out_dir time it again", duration)
+                again = f"timing.starts={config.timing.starts + 1}, other timing.rounds or another out_dir"
+                logger.info("%g s is timed already; %s time it again", duration, again)
                 continue
             tracker.now(f"timing {duration:g} s")
             time_duration(pipeline, arms, float(duration), config.timing, run_id, run_dir, shard.records_file)

@@ -107,8 +107,7 @@ def _records(
     run: Run, table_name: str, row: Mapping[str, Cell], method: str, length: float, column: str
 ) -> list[Source]:
     if table_name == "speed":
-        timings = [t for t in run.current_of(TimingRecord) if t.duration_s == length and method in t.latencies_s]
-        return [*timings[-1:]]
+        return [timing for timing in run.timings.get(length, []) if method in timing.latencies_s]
     if table_name == "denoising_loss":
         asked = {method, BASELINE} if column in ("difference_percent", "detectable_percent") else {method}
         asked |= {BASELINE, LITEFOCUS} if column == TO_LITEFOCUS else set()

@@ -1,8 +1,8 @@
 """Effects of claims from records, and what may be said of them.
 
 An effect is a difference of scores (its interval and p as `tables.intervals` makes them), a difference of losses
-(Student's t over clips), a ratio of times (the geometric mean over rounds, Student's t on its logarithm) or a ratio of
-attention mass (the same over sites).
+(Student's t over clips), a ratio of times (the geometric mean over rounds or starts, Student's t on its logarithm) or
+a ratio of attention mass (the same over sites).
 """
 
 import math
@@ -19,6 +19,7 @@ from experiments.records.run import Run
 from experiments.tables.formats import Estimate
 from experiments.tables.intervals import LEVEL, Interval, holm, mean_interval, p_value
 from experiments.tables.probe_tables import TO_LITEFOCUS
+from experiments.tables.speed_rows import timed_pairs
 
 SUPPORTED, REFUTED, BOUNDED, NOT_TESTABLE = "supported", "refuted", "bounded", "not testable here"
 DIGITS = 5
@@ -86,7 +87,7 @@ def effect(claim: Claim, run: Run) -> Measured:
     if isinstance(first, AttentionRecord) and place.column == "own_bin_over_uniform":
         return _ratio(claim, [_own_bin(r) for r in traced.records if isinstance(r, AttentionRecord)], "sites", starts)
     if isinstance(first, TimingRecord | RoundRecord) and place.column.startswith("speedup"):
-        return _ratio(claim, _ratios(run, traced), "rounds", starts)
+        return _ratio(claim, _ratios(run, traced), "rounds" if len(starts) == 1 else "starts", starts)
     raise ValueError(f"{place.column} of {place.table} is no difference of scores or losses and no ratio")
 
 
@@ -102,13 +103,14 @@ def _own_bin(record: AttentionRecord) -> float:
 
 
 def _ratios(run: Run, traced: Traced) -> list[float]:
-    """Baseline over method, round by round."""
+    """Baseline over method: round by round, or start by start where several timed the length."""
+    timings = [record for record in traced.records if isinstance(record, TimingRecord)]
+    if timings:
+        pairs = timed_pairs(timings, timings[-1].baseline, traced.method)
+        return [one / other for one, other in zip(*pairs, strict=True)]
     found: list[float] = []
     for record in traced.records:
-        if isinstance(record, TimingRecord):
-            pairs = zip(record.latencies_s[record.baseline], record.latencies_s[traced.method], strict=True)
-            found += [one / other for one, other in pairs]
-        elif isinstance(record, RoundRecord):
+        if isinstance(record, RoundRecord):
             cells = run.of_kind(CellRecord)
             key = (record.level, record.duration_s, record.regime)
             baseline = next(c.baseline for c in cells if (c.level, c.duration_s, c.regime) == key)

@@ -43,24 +43,27 @@ def step_time_figure(run: Run, path: Path) -> list[Path]:
             plot_step_time(here, ax)
         for ax in axes[len(by_length) :]:
             ax.remove()
-        subtitle = "\n".join([places(run.of_kind(TimingRecord), run.runs), run.settings()])
+        subtitle = "\n".join([places(run.current_of(TimingRecord), run.runs), run.settings()])
         return finish(figure, axes[: len(by_length)], "Where a step's time goes", subtitle, path)
 
 
 def step_shares(run: Run) -> list[StepShare]:
-    """Every timed arm, newest timing of each length.
+    """Every timed arm of each length, over the rounds of the timings that count.
 
     The rest is the median step with that attention removed (the timing's limit arm); without that arm, nothing.
     """
-    newest = {record.duration_s: record for record in run.of_kind(TimingRecord)}
     shares = []
-    for duration, timing in sorted(newest.items()):
-        limit = timing.latencies_s.get(timing.limit)
-        for name, latencies in timing.latencies_s.items():
-            if limit and not name.endswith(AA_SUFFIX):
-                attention = statistics.median(max(0.0, a - b) for a, b in zip(latencies, limit, strict=True))
-                label = timing.labels.get(name, name)
-                shares.append(StepShare(duration, label, attention, statistics.median(limit)))
+    for duration, timings in run.timings.items():
+        for name in timings[-1].latencies_s:
+            if timings[-1].limit in timings[-1].latencies_s and not name.endswith(AA_SUFFIX):
+                rounds = [
+                    (mine, limit)
+                    for timing in timings
+                    for mine, limit in zip(timing.latencies_s[name], timing.latencies_s[timing.limit], strict=True)
+                ]
+                attention = statistics.median(max(0.0, mine - limit) for mine, limit in rounds)
+                rest = statistics.median(limit for _, limit in rounds)
+                shares.append(StepShare(duration, timings[-1].labels.get(name, name), attention, rest))
     return shares
 
 

@@ -29,18 +29,18 @@ STYLES = {
     "no_attention_optimized": ("#D55E00", "+"),
     "dense_optimized": ("#666666", "o"),
     "litefocus_optimized": ("#56B4E9", "<"),
-    "litefocus_linear": ("#009E73", "*"),
+    "litefocus_linear": ("#7F3C8D", "*"),
     "litefocus_linear_narrow": ("#F0E442", "h"),
     "litefocus_linear_optimized": ("#CC79A7", "p"),
     "litefocus_linear_narrow_optimized": ("#E69F00", "H"),
-    "deleted": ("#D55E00", "X"),
+    "deleted": ("#663333", "X"),
     "uniform": ("#999999", "d"),
     "litefocus_fresh_keys": ("#56B4E9", "<"),
 }
 # For methods without a look of their own: far from the colours above and, the first of them most, from each other.
 SPARE_COLOURS = (
     "#332288", "#66A61E", "#661100", "#E7298A", "#F97B72", "#DDCC77", "#222255", "#882255", "#008695", "#A6761D",
-    "#B2182B", "#7F3C8D", "#663333", "#228833",
+    "#B2182B", "#44AA99", "#999933", "#228833",
 )  # fmt: skip
 SPARE_MARKERS = "sDvP^X><h8*pd"
 RC: Any = {

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from experiments.records import ClipRecord, FailureRecord, MetricRecord, Record, RunRecord, TimingRecord, of_kind
 from experiments.records.provenance import methods_of
+from experiments.records.timings import without_superseded_timings
 
 # (length, method): a row of a table.
 Key = tuple[float, str]
@@ -22,11 +23,11 @@ class Asked(NamedTuple):
 
 
 def asked_conditions(run: RunRecord) -> dict[Key, Asked]:
-    """Every condition that a start was to generate."""
+    """Every condition that a start was to generate; a benchmark asks for none."""
     config = run.config
     if "generate" not in config.get("stages", ["generate"]):
         return {}
-    rows = [(float(d), str(node["name"]), node) for d in config["durations"] for node in methods_of(run)]
+    rows = [(float(d), str(node["name"]), node) for d in config.get("durations", []) for node in methods_of(run)]
     return {
         (duration, name): _asked(duration, name, _steps(node, config), _guidance(node, config))
         for duration, name, node in rows
@@ -54,9 +55,9 @@ def newest_conditions(records: list[Record]) -> dict[Key, Asked]:
 def current(records: list[Record]) -> list[Record]:
     """The records without those about earlier conditions, differences to one, and failures that were overcome.
 
-    And without values that were scored otherwise than the newest of their kind.
+    And without values that were scored otherwise than the newest of their kind, and timings that do not count.
     """
-    records = _without_overcome(without_other_scorings(records))
+    records = without_superseded_timings(_without_overcome(without_other_scorings(records)))
     gone = {asked.condition for superseded in _superseded(records).values() for asked in superseded}
     starts = {run.run_id: run for run in of_kind(records, RunRecord)} if gone else {}
     return [r for r in records if getattr(r, "condition", "") not in gone and _baseline_of(r, starts) not in gone]

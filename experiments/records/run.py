@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from experiments.records import ProbeRunRecord, Record, RunRecord, StartRecord, of_kind, read_records
+from experiments.records import ProbeRunRecord, Record, RunRecord, StartRecord, TimingRecord, of_kind, read_records
 from experiments.records.current import Asked, Key, current, left_out, newest_conditions
 from experiments.records.provenance import method_labels, methods_of, quality_notes, settings_line
 
@@ -40,6 +40,14 @@ class Run:
     def current(self) -> list[Record]:
         """What the tables show: see `records.current.current`."""
         return current(self.records)
+
+    @cached_property
+    def timings(self) -> dict[float, list[TimingRecord]]:
+        """Length -> the timings that the tables show, oldest first: see `records.timings`."""
+        found: dict[float, list[TimingRecord]] = {}
+        for timing in sorted(self.current_of(TimingRecord), key=lambda timing: timing.duration_s):
+            found.setdefault(timing.duration_s, []).append(timing)
+        return found
 
     @cached_property
     def runs(self) -> list[RunRecord]:

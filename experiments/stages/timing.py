@@ -31,6 +31,7 @@ from experiments.records import (
     append_record,
     of_kind,
 )
+from experiments.records.timings import newest_alike, pooled_starts, timing_settings
 from experiments.stages.arms import does_not_fit, open_arm, unet_step
 from experiments.system.memory import MEMORY_ERRORS, out_of_memory, peak_memory_gib
 from experiments.system.progress import progress
@@ -145,20 +146,21 @@ def _check_finite(method: Method, output: torch.Tensor) -> None:
 def is_timed(
     records: list[Record], duration_s: float, arms: Mapping[str, Method], config: Mapping[str, Any], here: Any
 ) -> bool:
-    """Whether the newest timing of a length is what this start would take: same arms, rounds and environment.
+    """Whether a length has its timings and the newest is what this start would take: same arms, rounds, environment.
 
     Args:
         config: the resolved configuration. here: the environment (`experiments.system.environment.describe`).
     """
-    timing = next((r for r in reversed(of_kind(records, TimingRecord)) if r.duration_s == duration_s), None)
-    start = next((r for r in of_kind(records, RunRecord) if timing and r.run_id == timing.run_id), None)
-    if timing is None or start is None:
+    alike = newest_alike(records, duration_s, pooled_starts(config))
+    start = next((r for r in of_kind(records, RunRecord) if alike and r.run_id == alike[-1].run_id), None)
+    if len(alike) < pooled_starts(config) or start is None:
         return False
+    timing = alike[-1]
     failed = {
         f.method
         for f in of_kind(records, FailureRecord)
         if (f.stage, f.run_id, f.duration_s) == ("timing", timing.run_id, duration_s)
     }
     there = {name for name in timing.latencies_s if not name.endswith(AA_SUFFIX)} | failed
-    same = all(start.config.get(key) == config.get(key) for key in ("timing", "keep_freed_memory"))
+    same = timing_settings(start.config) == timing_settings(config)
     return there == set(arms) and same and start.environment == here

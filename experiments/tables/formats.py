@@ -32,9 +32,9 @@ class Estimate:
 
 
 Cell = str | float | Estimate | None
-OF_ROUNDS = (
-    "Ratios of times: geometric mean over the rounds of one run, or over its clips, with Student's 95% interval; "
-    "another run may differ by more."
+OF_TIMES = (
+    "Ratios of times: geometric mean with Student's 95% interval, over the starts that timed a length, "
+    "over the rounds of a single start (another may differ by more) or over clips."
 )
 NO_INTERVAL = "A ratio without an interval is of a single round, or of the baseline to itself."
 
@@ -52,7 +52,7 @@ def rounded(value: float | None) -> float | None:
 def ratio_notes(cells: Iterable[Cell]) -> list[str]:
     """What ratios of times need said under their table."""
     found = [cell for cell in cells if isinstance(cell, Estimate)]
-    notes = [OF_ROUNDS] if any(not math.isnan(cell.low) for cell in found) else []
+    notes = [OF_TIMES] if any(not math.isnan(cell.low) for cell in found) else []
     return [*notes, *([NO_INTERVAL] if any(math.isnan(cell.low) for cell in found) else [])]
 
 

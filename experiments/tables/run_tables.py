@@ -61,9 +61,23 @@ def all_tables(run: Run) -> dict[str, ResultTable]:
     tables = [*result_tables(run), *probe_tables(run.records)]
     if run.of_kind(ClipRecord) and run.runs and has_factors(run.runs[-1]):
         tables.append(lever_table(run))
-    if timings := run.of_kind(TimingRecord):
+    if timings := run.current_of(TimingRecord):
         notes = [*provenance(starts_of(timings, run.runs)).replace("`", "").splitlines(), run.settings()]
-        tables.append(speed_table(speed_rows(run), run.runs[-1], notes))
+        tables.append(speed_table(speed_rows(run), run.runs[-1], [*_starts_note(run), *notes]))
     if run.of_kind(RoundRecord):
         tables.extend(benchmark_tables(run.records))
     return {table.name: table for table in tables}
+
+
+def _starts_note(run: Run) -> list[str]:
+    """How many starts timed each length, where several did."""
+    counts = {len(timings) for timings in run.timings.values()}
+    rounds = {len(seconds) for timings in run.timings.values() for t in timings for seconds in t.latencies_s.values()}
+    if max(counts) == 1:
+        return []
+    return [f"Timed by {_spread(counts)} starts, {_spread(rounds)} rounds each."]
+
+
+def _spread(counts: set[int]) -> str:
+    """One number, or the range of several."""
+    return f"{min(counts)}" if len(counts) == 1 else f"{min(counts)} to {max(counts)}"

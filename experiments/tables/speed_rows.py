@@ -1,7 +1,8 @@
 """Speed by duration and method as rows.
 
 Every ratio is the mean of ratios taken within a timing round (geometric of times, arithmetic of shares) with Student's
-95% interval over the rounds, of the logarithm where the mean is geometric.
+95% interval, of the logarithm where the mean is geometric: over the rounds of a single start, or, where several starts
+timed a length, over the starts, each the mean of its rounds.
 """
 
 import math
@@ -32,7 +33,7 @@ class SpeedRow:
     """One arm at one duration. None where nothing was measured; `note` says why.
 
     Attributes:
-        step_s: median seconds per UNet step. clip_s: median seconds per clip, text to wave.
+        step_s: median seconds per UNet step, of all rounds. clip_s: median seconds per clip, text to wave.
         real_time_factor: clip_s over the clip's duration (below 1 is faster than real time).
         speedup: against the baseline, times. speedup_naive: against materialised dense attention.
         share_of_limit: (baseline - arm) / (baseline - attention removed); 1 is all that these sites can give.
@@ -65,8 +66,20 @@ def paired_ratio(numerator: Sequence[float], denominator: Sequence[float]) -> Ra
     return Ratio(*map(math.exp, mean_interval(logs)))
 
 
+def timed_ratio(timings: Sequence[TimingRecord], numerator: str, denominator: str) -> Ratio:
+    """How many times the seconds of one arm are those of another: over rounds of one timing, over several timings."""
+    return paired_ratio(*timed_pairs(timings, numerator, denominator))
+
+
+def timed_pairs(timings: Sequence[TimingRecord], *arms: str) -> tuple[list[float], ...]:
+    """Seconds of arms, paired: each round's of a single timing, each timing's geometric mean over rounds of several."""
+    if len(timings) == 1:
+        return tuple(timings[0].latencies_s[arm] for arm in arms)
+    return tuple([statistics.geometric_mean(timing.latencies_s[arm]) for timing in timings] for arm in arms)
+
+
 def share_of_limit(baseline: Sequence[float], arm: Sequence[float], limit: Sequence[float]) -> Ratio | None:
-    """(baseline - arm) / (baseline - limit), round by round; None where removing the attention saved nothing."""
+    """(baseline - arm) / (baseline - limit), pair by pair; None where removing the attention saved nothing."""
     gaps = [b - stop for b, stop in zip(baseline, limit, strict=True)]
     if min(gaps) <= 0:
         return None
@@ -75,11 +88,11 @@ def share_of_limit(baseline: Sequence[float], arm: Sequence[float], limit: Seque
 
 
 def speed_rows(run: Run) -> list[SpeedRow]:
-    """One row per duration and arm; the newest timing of a duration counts."""
-    timings = {record.duration_s: record for record in run.current_of(TimingRecord)}
+    """One row per duration and arm; the newest timing of a duration counts, or as many as its start pools."""
+    timings = run.timings
     clips, failures = run.current_of(ClipRecord), run.current_of(FailureRecord)
     durations = sorted(set(timings) | {clip.duration_s for clip in clips} | {f.duration_s for f in failures})
-    rows = [row for duration in durations for row in _duration_rows(duration, timings.get(duration), clips, failures)]
+    rows = [row for d in durations for row in _duration_rows(d, timings.get(d, []), clips, failures)]
     # A timing says its own labels; an arm that it left out has the configuration's.
     rows = [replace(row, label=run.labels.get(row.method, row.label)) if row.step_s is None else row for row in rows]
     return [
@@ -89,13 +102,13 @@ def speed_rows(run: Run) -> list[SpeedRow]:
 
 
 def _duration_rows(
-    duration: float, timing: TimingRecord | None, clips: list[ClipRecord], failures: list[FailureRecord]
+    duration: float, timings: list[TimingRecord], clips: list[ClipRecord], failures: list[FailureRecord]
 ) -> list[SpeedRow]:
     here = [clip for clip in clips if clip.duration_s == duration]
     reasons = _failure_reasons([failure for failure in failures if failure.duration_s == duration])
-    timed = list(timing.latencies_s) if timing else []
+    timed = list(timings[-1].latencies_s) if timings else []
     names = list(dict.fromkeys([*timed, *(clip.method for clip in here), *reasons]))
-    return [_speed_row(duration, name, timing, here, reasons.get(name, "")) for name in names]
+    return [_speed_row(duration, name, timings, here, reasons.get(name, "")) for name in names]
 
 
 def _failure_reasons(failures: list[FailureRecord]) -> dict[str, str]:
@@ -109,24 +122,35 @@ def _failure_reasons(failures: list[FailureRecord]) -> dict[str, str]:
     }
 
 
-def _speed_row(duration: float, name: str, timing: TimingRecord | None, clips: list[ClipRecord], note: str) -> SpeedRow:
-    latencies = timing.latencies_s if timing else {}
-    arm = latencies.get(name)
-    baseline = latencies.get(timing.baseline) if timing else None
-    limit = latencies.get(timing.limit) if timing else None
-    naive = latencies.get(NAIVE)
+def _speed_row(duration: float, name: str, timings: list[TimingRecord], clips: list[ClipRecord], note: str) -> SpeedRow:
     clip_latencies = [clip.latency_s for clip in clips if clip.method == name]
     clip_s = statistics.median(clip_latencies) if clip_latencies else None
-    return SpeedRow(
+    row = SpeedRow(
         duration_s=duration,
         method=name,
-        label=timing.labels.get(name, name) if timing else name,
-        step_s=statistics.median(arm) if arm else None,
+        label=name,
+        step_s=None,
         clip_s=clip_s,
         real_time_factor=clip_s / duration if clip_s is not None else None,
-        peak_memory_gib=timing.peak_memory_gib.get(name) if timing else None,
-        speedup=paired_ratio(baseline, arm) if arm and baseline else None,
-        speedup_naive=paired_ratio(naive, arm) if arm and naive else None,
-        share_of_limit=share_of_limit(baseline, arm, limit) if arm and baseline and limit and name != NAIVE else None,
+        peak_memory_gib=None,
+        speedup=None,
+        speedup_naive=None,
+        share_of_limit=None,
         note=note,
+    )
+    if not timings:
+        return row
+    newest = timings[-1]
+    row = replace(row, label=newest.labels.get(name, name))
+    if name not in newest.latencies_s:
+        return row
+    baseline, limit = newest.baseline, newest.limit
+    bounded = {baseline, limit} <= set(newest.latencies_s) and name != NAIVE
+    return replace(
+        row,
+        step_s=statistics.median(latency for timing in timings for latency in timing.latencies_s[name]),
+        peak_memory_gib=newest.peak_memory_gib.get(name),
+        speedup=timed_ratio(timings, baseline, name) if baseline in newest.latencies_s else None,
+        speedup_naive=timed_ratio(timings, NAIVE, name) if NAIVE in newest.latencies_s else None,
+        share_of_limit=share_of_limit(*timed_pairs(timings, baseline, name, limit)) if bounded else None,
     )

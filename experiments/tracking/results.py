@@ -72,7 +72,7 @@ def media(recorded: Run, audio_prompts: int, wandb: Any) -> dict[str, Any]:
         found[f"tables/{path.stem}"] = wandb.Table(columns=header, data=typed(rows))
     for path in sorted(run_dir.glob("figures/*.png")):
         found[f"figures/{path.stem}"] = wandb.Image(str(path))
-    found["timing_rounds"] = _timing_table(recorded.of_kind(TimingRecord), wandb)
+    found["timing_rounds"] = _timing_table(recorded.current_of(TimingRecord), wandb)
     found["clips"] = _clip_table(grid, wandb)
     first = set(list(grid.captions)[:audio_prompts])
     for cell, clip in grid.clips.items():
@@ -100,12 +100,12 @@ def _typed_column(cells: Sequence[str]) -> list[str | float | None]:
 
 def _timing_table(timings: Sequence[TimingRecord], wandb: Any) -> Any:
     rows = [
-        [timing.duration_s, arm, index, latency]
+        [timing.duration_s, arm, timing.run_id, index, latency]
         for timing in timings
         for arm, latencies in timing.latencies_s.items()
         for index, latency in enumerate(latencies)
     ]
-    return wandb.Table(columns=["duration_s", "arm", "round", "step_s"], data=rows)
+    return wandb.Table(columns=["duration_s", "arm", "start", "round", "step_s"], data=rows)
 
 
 def _clip_table(grid: Grid, wandb: Any) -> Any:

@@ -25,7 +25,7 @@ from experiments.records import CellRecord, RoundRecord, RunRecord, of_kind, rea
 from experiments.stages.arms import open_arm, unet_step
 from experiments.system.cli import CONF_DIR
 from experiments.tables.benchmark_tables import arm_rows, benchmark_tables
-from experiments.tables.formats import NO_INTERVAL, OF_ROUNDS, Estimate, to_markdown
+from experiments.tables.formats import NO_INTERVAL, OF_TIMES, Estimate, to_markdown
 from litefocus import TokenGrid
 from litefocus.cost import unet_step_cost
 
@@ -218,7 +218,7 @@ def test_ratios_by_length_have_an_interval_only_over_several_rounds() -> None:
     assert rows["Limit"][1] is None
     line = next(line for line in to_markdown(table).splitlines() if line.startswith("| Fast"))
     assert [cell.strip() for cell in line.split("|")[2:4]] == ["2 [0, 32]", "2.50"]
-    assert list(table.notes[:2]) == [OF_ROUNDS, NO_INTERVAL]
+    assert list(table.notes[:2]) == [OF_TIMES, NO_INTERVAL]
 
 
 def test_an_arm_whose_package_is_missing_is_skipped_and_said_so(

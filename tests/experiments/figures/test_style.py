@@ -16,12 +16,19 @@ def test_methods_without_a_look_get_colours_that_no_other_has_and_looks_that_las
     assert not set(SPARE_COLOURS) & {colour for colour, _ in STYLES.values()}
 
 
-@pytest.mark.parametrize("sweep", ["sparsity", "levers", "durations"])
+@pytest.mark.parametrize("sweep", ["sparsity", "levers", "durations", "testbed"])
 def test_every_arm_of_a_sweep_has_a_colour_of_its_own(sweep):
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
         config = compose("config", overrides=[f"+sweep={sweep}"])
     names = [node.name for node in (*config.methods.values(), *config.timing.arms.values())]
     assert len({style_of(name, names)[0] for name in names}) == len(names) > 5
+
+
+def test_every_arm_of_a_probe_has_a_colour_of_its_own():
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
+        config = compose("probe")
+    names = [*(node.name for node in config.methods.values()), "litefocus_linear"]
+    assert len({style_of(name, names)[0] for name in names}) == len(names) > 4
 
 
 @pytest.mark.parametrize("lengths", [[5.12, 10.24, 20.48, 40.96], [10.0], [10.0, 20.0]])

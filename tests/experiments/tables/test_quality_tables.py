@@ -14,7 +14,7 @@ from experiments.records import FailureRecord
 from experiments.records.provenance import OTHER_CAPTIONS, TESTBED_NOTE, quality_notes
 from experiments.records.run import Run
 from experiments.tables.escaping import latex_escape
-from experiments.tables.formats import NO_INTERVAL, OF_ROUNDS, Estimate, ResultTable, decimals, to_csv, to_markdown
+from experiments.tables.formats import NO_INTERVAL, OF_TIMES, Estimate, ResultTable, decimals, to_csv, to_markdown
 from experiments.tables.latex import to_latex
 from experiments.tables.quality_rows import beats, differences, is_best, mechanisms, quality_rows, verdict
 from experiments.tables.quality_tables import result_tables
@@ -313,7 +313,7 @@ def test_a_ratio_of_one_round_has_no_interval_and_the_table_says_so():
     table = speed_table(speed_rows(Run(several)), records[0], [])
     cell = table.rows[0][6]
     assert (cell.value, cell.low, cell.high) == times_faster(2.0, 2.0 / 1.1)
-    assert list(table.notes) == [OF_ROUNDS, NO_INTERVAL]  # the second is of dense over itself
+    assert list(table.notes) == [OF_TIMES, NO_INTERVAL]  # the second is of dense over itself
 
 
 def test_decimals_show_two_digits_of_the_narrowest_interval():
