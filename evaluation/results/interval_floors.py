@@ -9,22 +9,17 @@ from typing import Literal
 
 from evaluation.results.result import DRIFT, SLOPE
 
-Kind = Literal["mean", "rate", "distance"]
+Kind = Literal["mean", "distance"]
 
-# Shares of clips: most differences are 0, and a mean of few of them has no normal shape.
-RATES = ("hit_rate", "exact_set_rate", "silence", "clipping")
 _DISTANCES = ("fad", "fd", "kad", "is", "consistency", "event_order")
-FEWEST: dict[Kind, int] = {"mean": 32, "rate": 64, "distance": 6}
+FEWEST: dict[Kind, int] = {"mean": 32, "distance": 6}
 REFUSED = (
-    f"No interval below {FEWEST['mean']} prompts ({FEWEST['rate']} of rates, {FEWEST['distance']} of distances between "
-    "sets): its coverage there was measured under 93% (results/coverage). None where all clips agree: they do not say "
-    "how much others would differ."
+    f"No interval below {FEWEST['mean']} prompts ({FEWEST['distance']} of distances between sets): its coverage there "
+    "was measured under 93% (results/coverage). None where all clips agree: they do not say how much others would differ."
 )
 
 
 def kind_of(metric: str) -> Kind:
-    """Which of FEWEST applies: a mean over clips, a mean of shares, or a distance between sets."""
+    """Which of FEWEST applies: a mean over clips or a distance between sets."""
     base = metric.removesuffix(DRIFT).removesuffix(SLOPE)
-    if base in RATES:
-        return "rate"
     return "distance" if base.startswith(_DISTANCES) else "mean"

@@ -1,5 +1,10 @@
 """Student's t over clips, for a mean or for the influences of clips on any smooth statistic.
 
+Where a few clips make up the variance, another sample may well hold one more of them, and Student's t covers too
+seldom: 86% of 64 hit rates of which two methods share all but a few. There it is widened as if two more clips were as
+far from the mean as the farthest one, in the manner of the pseudo-observations of Agresti and Min (Statistics in
+Medicine 24, 2005) for paired proportions; the measured rule is in :func:`student_bounds`.
+
 Shapes: n clips, K numbers. How often the intervals cover, by n and kind of value: ``results/coverage``.
 """
 
@@ -13,6 +18,10 @@ from scipy.special import stdtrit
 
 from evaluation.statistics.arrays import real_array
 from evaluation.statistics.bootstrap import Array, Interval, as_rows, check_numbers, rows_by_clip
+
+# From so many clips on intervals are widened, of fewer than so many clips' worth of variance.
+WIDENED_FROM = 32
+FEW_CLIPS = 8
 
 
 def student_interval(
@@ -48,13 +57,20 @@ def student_interval(
 def student_bounds(value: float, influence: ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
     """Student-t bounds around ``value`` from the (n,) influences of independent clips, whose mean is 0.
 
+    From ``WIDENED_FROM`` clips on they are widened where fewer than ``FEW_CLIPS`` make up the variance, counted as
+    (sum of squares)^2 / sum of fourth powers: k equal ones among many zeros count as k, normal ones as n / 3.
+
     nan unless n >= 2, all are finite and they are not all equal.
     """
     each = real_array(influence, "influence", np.float64)
     n = len(each)
     if n < 2 or not np.isfinite(each).all():
         return np.nan, np.nan
-    error = float(each.std(ddof=1) / np.sqrt(n))
+    squares = (each - each.mean()) ** 2
+    total = squares.sum()
+    if n >= WIDENED_FROM and total**2 < FEW_CLIPS * (squares**2).sum():
+        total += 2 * squares.max()
+    error = float(np.sqrt(total / (n - 1) / n))
     half = float(stdtrit(n - 1, 0.5 + confidence / 2)) * error
     if half <= 1e-12 * abs(value) or half == 0:
         return np.nan, np.nan

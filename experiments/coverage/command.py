@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.coverage.distances import DISTANCE_METHODS, distance_coverage
+from experiments.coverage.distances import DISTANCES, INTERVALS, distance_coverage
 from experiments.coverage.means import METHODS, coverage
 from experiments.coverage.populations import Population, committed, distributions
 from experiments.system.files import write_whole
@@ -20,7 +20,8 @@ from experiments.tables.formats import Cell, ResultTable, to_csv, to_markdown
 
 RESULTS = Path("results")
 # (prompts, seeds of each).
-SIZES = ((6, 1), (12, 1), (32, 1), (64, 3), (192, 1))
+SIZES = ((6, 1), (12, 1), (32, 1), (64, 1), (64, 3), (192, 1))
+STUDIES = ("testbed", "second_study")
 
 
 @dataclass(frozen=True)
@@ -34,30 +35,33 @@ class CoverageSettings:
 
 def populations(results: Path) -> list[Population]:
     """Made ones, and LiteFocus minus dense at 4 and 8 times the training length."""
-    lengths = (20.48, 40.96)
-    differences = (committed(results / "testbed", "litefocus", "dense", length) for length in lengths)
+    places = itertools.product(STUDIES, (20.48, 40.96))
+    differences = (committed(results / study, "litefocus", "dense", length) for study, length in places)
     return [*distributions(), *itertools.chain(*differences)]
 
 
 def mean_rows(results: Path, repetitions: int, seed: int) -> Iterator[list[Cell]]:
     """A row per population and size: coverage by method, then the share of samples that have an interval."""
-    chosen = populations(results)
-    with progress(len(chosen) * len(SIZES), "means", "cell") as bar:
-        for number, population in enumerate(chosen):
-            for n, seeds in SIZES:
-                rng = np.random.default_rng([seed, number, n])
-                found = coverage(population.sample(rng, repetitions, n, seeds), population.mean, rng)
-                shares = [round(found[name][0], 3) for name in METHODS]
-                yield [population.name, size_name(n, seeds), *shares, round(found["student t"][1], 3)]
-                bar.update()
+    chosen = list(enumerate(populations(results)))
+    cells = [(number, of, *size) for number, of in chosen for size in SIZES if of.seeds is None or size[1] <= of.seeds]
+    with progress(len(cells), "means", "cell") as bar:
+        for number, population, n, seeds in cells:
+            rng = np.random.default_rng([seed, number, n, seeds])
+            found = coverage(population.sample(rng, repetitions, n, seeds), population.mean, rng)
+            shares = [round(found[name][0], 3) for name in METHODS]
+            yield [population.name, size_name(n, seeds), *shares, round(found["student t"][1], 3)]
+            bar.update()
 
 
 def distance_rows(repetitions: int, seed: int) -> Iterator[list[Cell]]:
-    """A row per scenario and size: coverage and relative width by method of the FAD difference."""
-    for scenario in ("equal", "different"):
+    """A row per distance, scenario and size: coverage and relative width by interval."""
+    for distance, scenario in itertools.product(DISTANCES, ("equal", "different")):
         for n, seeds in SIZES:
-            found = distance_coverage(scenario, n, seeds, repetitions, np.random.default_rng([seed, n]))
-            yield [scenario, size_name(n, seeds), *(round(value, 3) for pair in found.values() for value in pair)]
+            found = distance_coverage(distance, scenario, n, seeds, repetitions, np.random.default_rng([seed, n]))
+            cells: list[Cell] = [distance, scenario, size_name(n, seeds)]
+            for name in INTERVALS:
+                cells += [round(value, 3) for value in found[name]] if name in found else [None, None]
+            yield cells
 
 
 def size_name(n: int, seeds: int) -> str:
@@ -82,22 +86,25 @@ def tables(results: Path, settings: CoverageSettings) -> list[ResultTable]:
         list(mean_rows(results, repetitions, seed)),
         [
             error_note(repetitions),
+            "Printed: Student's t, from 32 prompts on widened where few of them make up the variance.",
             "Where every value of a sample is equal there is no interval; coverage is of the others.",
-            "testbed: the paired differences of LiteFocus to dense that are committed, drawn with replacement.",
+            "testbed, second_study: the paired differences of LiteFocus to dense that these folders hold, drawn with "
+            "replacement.",
         ],
     )
-    wide = [f"{name}, {what}" for name in DISTANCE_METHODS for what in ("coverage", "width")]
+    wide = [f"{name}, {what}" for name in INTERVALS for what in ("coverage", "width")]
     distances = ResultTable(
-        "fad_difference",
-        "Coverage of nominal 95% intervals of a difference of two FADs to the same references",
-        ["methods", "prompts", *wide],
-        ["scenario", "prompts", *(name.replace(", ", "_").replace(" ", "_") for name in wide)],
+        "distances",
+        "Coverage of nominal 95% intervals of a distance to fixed references, and of a difference of two",
+        ["distance", "methods", "prompts", *wide],
+        ["distance", "scenario", "prompts", *(name.replace(", ", "_").replace(" ", "_") for name in wide)],
         list(distance_rows(fewer, seed)),
         [
             error_note(fewer),
             "Width: mean half width over 1.96 standard deviations of the estimate; 1 is right for a normal estimate.",
             "Rectified normal values in 64 dimensions; the two methods share half of their variance. equal: both of "
-            "one distribution, so that 1 - coverage is the type-I error.",
+            "one distribution, so that 1 - coverage of a difference is the type-I error.",
+            "Printed: a distance by jackknife, a difference of FAD by influence, a difference of KAD by jackknife.",
         ],
     )
     return [means, distances]
@@ -111,8 +118,8 @@ def write(settings: CoverageSettings) -> str:
     """
     if min(settings.repetitions, settings.distance_repetitions) < 1 or settings.seed < 0:
         raise ValueError(f"got {settings}; give repetitions from 1 and a seed from 0")
-    if not (RESULTS / "testbed").is_dir():
-        raise FileNotFoundError(f"no {RESULTS / 'testbed'} here; run from the root of the checkout")
+    if missing := [study for study in STUDIES if not (RESULTS / study).is_dir()]:
+        raise FileNotFoundError(f"no {RESULTS / missing[0]} here; run from the root of the checkout")
     found = tables(RESULTS, settings)
     for table in found:
         write_whole(RESULTS / "coverage" / f"{table.name}.md", to_markdown(table))

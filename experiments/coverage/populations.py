@@ -21,11 +21,12 @@ METRICS = ("clap", "kl_bernoulli", "hit_rate", "exact_set_rate")
 
 @dataclass(frozen=True)
 class Population:
-    """A name, the true mean, and (R, n) means over s seeds of n prompts."""
+    """A name, the true mean, (R, n) means over s seeds of n prompts, and the largest s that it has; None for any."""
 
     name: str
     mean: float
     sample: Callable[[np.random.Generator, int, int, int], Array]
+    seeds: int | None = None
 
 
 def _of_distribution(name: str, mean: float, draw: Draw) -> Population:
@@ -78,4 +79,4 @@ def _of_differences(name: str, values: dict[str, float], against: dict[str, floa
         chosen = rng.integers(table.shape[1], size=(repetitions, n, seeds))
         return np.take_along_axis(rows, chosen, axis=2).mean(axis=2)
 
-    return Population(name, float(table.mean()), sample)
+    return Population(name, float(table.mean()), sample, table.shape[1])

@@ -32,7 +32,7 @@ PERCENTILE = (
     "clips again gives one."
 )
 
-MEANS = "Student's t over prompts for means over clips;"
+MEANS = "Student's t over prompts for means over clips, widened where a few prompts make up the variance;"
 DISTANCES = "for distances between sets a jackknife by prompt, the references fixed."
 SAME_PROMPTS = (
     "KAD: where references are of the same prompts as the clips, equal distributions give less than 0, by more the "
@@ -120,7 +120,7 @@ def interval_notes(run: Run, preset: str, metrics: Collection[str] | None = None
     over_time = [r for r in lost if r.metric.endswith((DRIFT, SLOPE)) and kind_of(r.metric) != "distance"]
     drifts = [r for r in over_time if r.details.get("interval") != STUDENT]
     kinds = {kind_of(record.metric) for record in shown if not math.isnan(record.low)}
-    texts = {"mean": MEANS, "rate": MEANS, "distance": DISTANCES}
+    texts = {"mean": MEANS, "distance": DISTANCES}
     made = list(dict.fromkeys(texts[kind] for kind in texts if kind in kinds))
     notes = [f"Intervals: 95%, {' '.join(made)}"] if made else []
     notes += [REFUSED] if len(drifts) < len(lost) else []

@@ -4,10 +4,21 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from evaluation.metrics.fad import frechet_distance
+from evaluation.metrics.kad import FixedReference, kernel_audio_distance
+from evaluation.statistics.bootstrap import deal_groups, jackknife_interval
 from evaluation.statistics.student import student_interval
 from experiments.coverage import means
 from experiments.coverage.command import CoverageSettings, write
-from experiments.coverage.distances import made_sets
+from experiments.coverage.distances import (
+    INTERVALS,
+    distance_coverage,
+    fad_sample,
+    interval_bounds,
+    kad_sample,
+    made_references,
+    made_sets,
+)
 from experiments.coverage.means import bca, coverage, percentile, resampling_weights, student, studentised
 from experiments.coverage.populations import _of_differences, distributions
 from experiments.system.settings import parse_settings
@@ -66,6 +77,38 @@ def test_made_embeddings_are_paired():
     first, second = made_sets("equal", 500, 2, np.random.default_rng(0))
     assert first.shape == (1000, 64)
     assert 0.3 < np.corrcoef(first[:, 0], second[:, 0])[0, 1] < 0.6
+
+
+@pytest.mark.parametrize("distance", ["FAD", "KAD"])
+def test_intervals_of_distances_are_those_that_scores_get(distance):
+    """The jackknife of a distance and of a difference equal evaluation's own, which recomputes the statistic."""
+    reference = made_references(np.random.default_rng(0))
+    sets = made_sets("different", 24, 1, np.random.default_rng(1))
+    prompts, groups = np.arange(24), deal_groups([24], 12, 3)[0]
+    fixed = FixedReference(reference)
+
+    def of(rows):
+        if distance == "FAD":
+            return frechet_distance(reference, rows)
+        return kernel_audio_distance(reference, rows, bandwidth=fixed.bandwidth)
+
+    samples = [
+        fad_sample(reference, rows, groups, prompts) if distance == "FAD" else kad_sample(fixed, rows, groups, prompts)
+        for rows in sets
+    ]
+    found = list(interval_bounds(*samples))
+    alone = jackknife_interval(of, sets[1], seed=3, groups=12)
+    paired = jackknife_interval(lambda one, two: of(two) - of(one), *sets, seed=3, groups=12)
+    assert found[0] == pytest.approx((alone.low, alone.high))
+    assert found[1] == pytest.approx((paired.low, paired.high))
+    assert len(found) == (3 if distance == "FAD" else 2)
+
+
+@pytest.mark.parametrize(("distance", "count"), [("FAD", 3), ("KAD", 2)])
+def test_the_coverage_of_distances_is_measured_by_prompt(distance, count):
+    found = distance_coverage(distance, "different", 12, 2, 60, np.random.default_rng(0))
+    assert list(found) == list(INTERVALS[:count])
+    assert all(0.85 < coverage <= 1.0 and 0.8 < width < 2.0 for coverage, width in found.values())
 
 
 def test_settings():
