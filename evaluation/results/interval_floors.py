@@ -15,7 +15,8 @@ _DISTANCES = ("fad", "fd", "kad", "is", "consistency", "event_order")
 FEWEST: dict[Kind, int] = {"mean": 32, "distance": 6}
 REFUSED = (
     f"No interval below {FEWEST['mean']} prompts ({FEWEST['distance']} of distances between sets): its coverage there "
-    "was measured under 93% (results/coverage). None where all clips agree: they do not say how much others would differ."
+    "was measured under 93% (results/coverage). None where all clips agree: they do not say how much others would "
+    "differ."
 )
 
 
