@@ -16,11 +16,13 @@ from experiments.testbed.training.train_unet import (
     TrainingData,
     UnetSettings,
     averaged_unet,
+    draw_clips,
     initial_unet,
     make_scheduler,
     noise_levels,
     prepare_data,
     train_unet,
+    two_event_clips,
 )
 from litefocus.sites import find_sites
 
@@ -138,6 +140,19 @@ def test_noise_levels_are_stratified_and_mostly_in_the_middle() -> None:
     assert t.max() <= 999
 
 
+def test_pairs_are_drawn_more_often_and_otherwise_clips_are_drawn_as_before() -> None:
+    settings = UnetSettings(batch_size=4000, pair_share=0.6)
+    generator = torch.Generator().manual_seed(0)
+    natural = len(two_event_clips(200)) / 200
+    assert natural == pytest.approx(0.55, abs=0.08)  # "while" and "then" of the corpus: 38% and 17%
+    drawn = draw_clips(200, settings, generator)
+    paired = torch.isin(drawn, two_event_clips(200)).float().mean().item()
+    assert paired == pytest.approx(0.6 + 0.4 * natural, abs=0.02)
+    assert len(drawn.unique()) == 200
+    as_before = torch.randint(200, (4000,), generator=torch.Generator().manual_seed(0))
+    assert torch.equal(draw_clips(200, replace(settings, pair_share=0.0), torch.Generator().manual_seed(0)), as_before)
+
+
 def test_schedule_ends_in_pure_noise() -> None:
     assert make_scheduler().alphas_cumprod[-1] == 0.0
 
@@ -154,6 +169,16 @@ def test_a_checkpoint_of_other_settings_is_refused_and_more_steps_go_on(tmp_path
     torch.save(checkpoint, tmp_path / "checkpoint.pt")
     with pytest.raises(ValueError, match="other settings; delete it"):
         train_unet(settings, data)
+
+
+def test_a_unet_is_compiled_where_asked_and_learns_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[torch.nn.Module] = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compiled.append(module))
+    plain = train_unet(UnetSettings(run=str(tmp_path / "plain"), steps=1, **SMALL), tiny_data())
+    assert compiled == []
+    asked = train_unet(UnetSettings(run=str(tmp_path / "asked"), steps=1, compile=True, **SMALL), tiny_data())
+    assert compiled == [asked]
+    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), asked.parameters(), strict=True))
 
 
 def test_training_data_are_named_after_what_made_them(tmp_path: Path) -> None:
