@@ -73,7 +73,7 @@ def test_what_was_sent_offline_reads_back(run_dir):
     assert totals["clap/litefocus/0.1s"] == pytest.approx(0.3)
     assert "clap/litefocus/0.1s.low" not in totals  # of five prompts no table prints an interval
     assert [path.suffix for path in files(run_dir, "images")] == [".png"]
-    assert table(run_dir, "timing_rounds")["data"][1] == [0.1, "dense", 1, 6.0]
+    assert table(run_dir, "timing_rounds")["data"][1] == [0.1, "dense", "r", 1, 6.0]
     assert table(run_dir, "speed")["data"] == [[0.1, "dense"]]
     assert list(run.tags) == ["pilot", "7"]
     assert run.notes.splitlines()[0] == "mine"
