@@ -87,7 +87,7 @@ def effect(claim: Claim, run: Run) -> Measured:
     if isinstance(first, AttentionRecord) and place.column == "own_bin_over_uniform":
         return _ratio(claim, [_own_bin(r) for r in traced.records if isinstance(r, AttentionRecord)], "sites", starts)
     if isinstance(first, TimingRecord | RoundRecord) and place.column.startswith("speedup"):
-        return _ratio(claim, _ratios(run, traced), "rounds" if len(starts) == 1 else "starts", starts)
+        return _ratio(claim, *_ratios(run, traced), starts)
     raise ValueError(f"{place.column} of {place.table} is no difference of scores or losses and no ratio")
 
 
@@ -102,21 +102,19 @@ def _own_bin(record: AttentionRecord) -> float:
     return float(record.structure["same_frequency"] / record.structure["uniform_same_frequency"])
 
 
-def _ratios(run: Run, traced: Traced) -> list[float]:
-    """Baseline over method: round by round, or start by start where several timed the length."""
-    timings = [record for record in traced.records if isinstance(record, TimingRecord)]
-    if timings:
+def _ratios(run: Run, traced: Traced) -> tuple[list[float], str]:
+    """Baseline over method and what they are of: rounds, or starts where several timed the length."""
+    if timings := [record for record in traced.records if isinstance(record, TimingRecord)]:
         pairs = timed_pairs(timings, timings[-1].baseline, traced.method)
-        return [one / other for one, other in zip(*pairs, strict=True)]
-    found: list[float] = []
-    for record in traced.records:
-        if isinstance(record, RoundRecord):
-            cells = run.of_kind(CellRecord)
-            key = (record.level, record.duration_s, record.regime)
-            baseline = next(c.baseline for c in cells if (c.level, c.duration_s, c.regime) == key)
-            if baseline in record.latencies_s:
-                found.append(record.latencies_s[baseline] / record.latencies_s[traced.method])
-    return found
+        found = [one / other for one, other in zip(*pairs, strict=True)]
+        return found, "starts" if len(timings) > 1 else "rounds"
+    cells = {(c.level, c.duration_s, c.regime): c.baseline for c in reversed(run.of_kind(CellRecord))}
+    found = []
+    for record in (record for record in traced.records if isinstance(record, RoundRecord)):
+        baseline = cells[record.level, record.duration_s, record.regime]
+        if baseline in record.latencies_s:
+            found.append(record.latencies_s[baseline] / record.latencies_s[traced.method])
+    return found, "rounds"
 
 
 def _ratio(claim: Claim, ratios: Sequence[float], of: str, starts: list[str]) -> Measured:

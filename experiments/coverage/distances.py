@@ -6,7 +6,7 @@ influences a difference of Fréchet distances (FAD). The other kind stands besid
 Shapes: n prompts, s seeds of each, d embedding size, G jackknife groups.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from evaluation.metrics.fad import frechet_distance, frechet_influence
 from evaluation.metrics.kad import FixedReference
 from evaluation.statistics.bootstrap import JACKKNIFE_GROUPS, deal_groups, jackknife_bounds
-from evaluation.statistics.student import student_bounds
+from evaluation.statistics.student import influence_bounds
 from experiments.system.progress import progress
 
 Array = NDArray[np.float64]
@@ -33,7 +33,7 @@ class Sample:
 
     Attributes:
         value: the distance. without: (G,) the distance without each group of prompts.
-        influences: (n,) of the prompts, where the distance has them.
+        influences: (n * s,) of the clips, where the distance has them.
     """
 
     value: float
@@ -63,8 +63,7 @@ def made_references(rng: np.random.Generator) -> Array:
 def fad_sample(reference: Array, rows: Array, groups: Array, prompts: Array) -> Sample:
     """Fréchet distance of (n * s, d) rows, of the prompts `prompts` (n * s,) and the groups `groups` (n * s,)."""
     without = [frechet_distance(reference, rows[groups != g]) for g in range(int(groups.max()) + 1)]
-    each = np.bincount(prompts, frechet_influence(reference, rows)) / np.bincount(prompts)
-    return Sample(frechet_distance(reference, rows), np.array(without), each)
+    return Sample(frechet_distance(reference, rows), np.array(without), frechet_influence(reference, rows))
 
 
 def kad_sample(reference: FixedReference, rows: Array, groups: Array, prompts: Array) -> Sample:
@@ -72,13 +71,13 @@ def kad_sample(reference: FixedReference, rows: Array, groups: Array, prompts: A
     return Sample(reference.distance(rows, prompts), reference.without_groups(rows, groups, prompts), None)
 
 
-def interval_bounds(first: Sample, second: Sample) -> Iterator[tuple[float, float]]:
+def interval_bounds(first: Sample, second: Sample, prompts: Sequence[str]) -> Iterator[tuple[float, float]]:
     """Bounds by each of INTERVALS: of the second's distance, and of the second's minus the first's."""
     difference = second.value - first.value
     yield jackknife_bounds(second.value, second.without, 0.95)
     yield jackknife_bounds(difference, second.without - first.without, 0.95)
     if first.influences is not None and second.influences is not None:
-        yield student_bounds(difference, second.influences - first.influences)
+        yield from influence_bounds([difference], (second.influences - first.influences)[:, None], prompts)
 
 
 def distance_coverage(
@@ -90,6 +89,7 @@ def distance_coverage(
     """
     reference = made_references(np.random.default_rng(0))
     prompts = np.repeat(np.arange(n), seeds)
+    units = [str(number) for number in prompts]
     of_set = partial(fad_sample, reference) if distance == "FAD" else partial(kad_sample, FixedReference(reference))
     values, bounds = [], []
     with progress(repetitions, f"{distance}, {scenario}, {n} prompts", "sample") as bar:
@@ -97,7 +97,7 @@ def distance_coverage(
             groups = deal_groups([n], JACKKNIFE_GROUPS, number)[0][prompts]
             first, second = (of_set(rows, groups, prompts) for rows in made_sets(scenario, n, seeds, rng))
             values.append((second.value, second.value - first.value))
-            bounds.append(list(interval_bounds(first, second)))
+            bounds.append(list(interval_bounds(first, second, units)))
             bar.update()
     of_distance, of_difference = np.mean(values, axis=0)
     if scenario == "equal":

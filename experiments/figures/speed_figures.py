@@ -76,7 +76,8 @@ def speed_figures(rows: Sequence[SpeedRow], folder: Path, subtitle: str) -> list
     """
     written = []
     bars = any(row.speedup and row.speedup.low < row.speedup.high for row in rows)
-    marks = f"Marks: geometric means over rounds{'; bars: 95% intervals' if bars else ''}."
+    means = "geometric means over rounds, and over starts where several timed a length"
+    marks = f"Marks: {means}{'; bars: 95% intervals' if bars else ''}."
     for name, title, plot, said in (
         ("latency", "Time per denoising step", plot_latency, "Marks: medians of rounds."),
         ("speedup", "Speed-up of a denoising step", plot_speedup, marks),

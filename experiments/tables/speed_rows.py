@@ -123,34 +123,23 @@ def _failure_reasons(failures: list[FailureRecord]) -> dict[str, str]:
 
 
 def _speed_row(duration: float, name: str, timings: list[TimingRecord], clips: list[ClipRecord], note: str) -> SpeedRow:
+    newest = timings[-1] if timings else None
+    arms = set(newest.latencies_s) if newest else set()
+    baseline, limit = (newest.baseline, newest.limit) if newest else ("", "")
+    bounded = {name, baseline, limit} <= arms and name != NAIVE
+    seconds = [latency for timing in timings for latency in timing.latencies_s.get(name, [])]
     clip_latencies = [clip.latency_s for clip in clips if clip.method == name]
     clip_s = statistics.median(clip_latencies) if clip_latencies else None
-    row = SpeedRow(
+    return SpeedRow(
         duration_s=duration,
         method=name,
-        label=name,
-        step_s=None,
+        label=newest.labels.get(name, name) if newest else name,
+        step_s=statistics.median(seconds) if seconds else None,
         clip_s=clip_s,
         real_time_factor=clip_s / duration if clip_s is not None else None,
-        peak_memory_gib=None,
-        speedup=None,
-        speedup_naive=None,
-        share_of_limit=None,
-        note=note,
-    )
-    if not timings:
-        return row
-    newest = timings[-1]
-    row = replace(row, label=newest.labels.get(name, name))
-    if name not in newest.latencies_s:
-        return row
-    baseline, limit = newest.baseline, newest.limit
-    bounded = {baseline, limit} <= set(newest.latencies_s) and name != NAIVE
-    return replace(
-        row,
-        step_s=statistics.median(latency for timing in timings for latency in timing.latencies_s[name]),
-        peak_memory_gib=newest.peak_memory_gib.get(name),
-        speedup=timed_ratio(timings, baseline, name) if baseline in newest.latencies_s else None,
-        speedup_naive=timed_ratio(timings, NAIVE, name) if NAIVE in newest.latencies_s else None,
+        peak_memory_gib=newest.peak_memory_gib.get(name) if newest else None,
+        speedup=timed_ratio(timings, baseline, name) if {name, baseline} <= arms else None,
+        speedup_naive=timed_ratio(timings, NAIVE, name) if {name, NAIVE} <= arms else None,
         share_of_limit=share_of_limit(*timed_pairs(timings, baseline, name, limit)) if bounded else None,
+        note=note,
     )

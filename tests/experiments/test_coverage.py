@@ -96,7 +96,7 @@ def test_intervals_of_distances_are_those_that_scores_get(distance):
         fad_sample(reference, rows, groups, prompts) if distance == "FAD" else kad_sample(fixed, rows, groups, prompts)
         for rows in sets
     ]
-    found = list(interval_bounds(*samples))
+    found = list(interval_bounds(*samples, [str(number) for number in prompts]))
     alone = jackknife_interval(of, sets[1], seed=3, groups=12)
     paired = jackknife_interval(lambda one, two: of(two) - of(one), *sets, seed=3, groups=12)
     assert found[0] == pytest.approx((alone.low, alone.high))

@@ -41,7 +41,7 @@ class UnetSettings(TrainingSettings):
     `middle_share` of the noise levels lie in 400-850, where distant context helps most (alpha_bar x T near 1).
     `pair_share` of the clips are drawn from the scenes of two events, the others from all scenes.
     `start` is a folder with a UNet of this form to start from (empty: random weights).
-    `compile` has torch compile the UNet first: two minutes, then a fourth faster on one CPU thread.
+    `compile` has torch compile the UNet first, which a long training earns back.
     """
 
     run: str = "runs/testbed/unet"

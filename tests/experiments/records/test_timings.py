@@ -10,7 +10,7 @@ from scipy.stats import gmean, ttest_1samp
 
 from experiments.claims.claim import Claim, Endpoint
 from experiments.claims.verdicts import measure_claims
-from experiments.records import RunRecord, TimingRecord, append_record
+from experiments.records import CellRecord, RoundRecord, RunRecord, TimingRecord, append_record
 from experiments.records.run import Run
 from experiments.stages.timing import is_timed
 from experiments.tables.run_tables import all_tables
@@ -120,6 +120,24 @@ def test_claims_and_traces_name_every_start(tmp_path):
     assert (found.measured.count, found.measured.of, found.measured.starts) == (3, "starts", ["one", "three", "two"])
     lines = trace(tmp_path / "run", "speed", "10 litefocus", "speedup")
     assert [line.split(", start ")[1] for line in lines if line.startswith("record:")] == ["one", "two", "three"]
+
+
+def test_rounds_of_a_benchmark_that_was_resumed_are_rounds(tmp_path):
+    """Two starts, three rounds: the cell is one, and its interval is over rounds."""
+    (tmp_path / "run").mkdir()
+    labels = {"dense": "Dense", "litefocus": "LiteFocus"}
+    cell = CellRecord("one", "step", 10.0, "eager", 2, 1, "dense", "", labels, [], {}, {}, {}, {}, {}, "")
+    rounds = [("one", 2.0), ("two", 1.0), ("two", 2.0)]
+    timed = [
+        RoundRecord(run_id, "step", 10.0, "eager", {"dense": 4.0, "litefocus": lite}, {}, 1.0, 0.1)
+        for run_id, lite in rounds
+    ]
+    for record in (start("one"), start("two"), cell, *timed):
+        append_record(tmp_path / "run", record)
+    place = Endpoint("run", "step_eager_speedup", "LiteFocus", "speedup_10s")
+    (found,) = measure_claims([Claim("a", "ours", "a sentence", place, "here", "a command", above=1.2)], tmp_path)
+    assert (found.measured.count, found.measured.of, found.measured.starts) == (3, "rounds", ["one", "two"])
+    assert found.measured.value == pytest.approx(gmean([2.0, 4.0, 2.0]), rel=1e-4)
 
 
 def test_the_table_says_how_many_starts():
