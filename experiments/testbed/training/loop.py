@@ -23,6 +23,7 @@ from torch import nn
 from tqdm import tqdm
 
 from experiments.system.seeds import numbered_generator
+from experiments.testbed.training.processes import average_gradients, averaged, is_first, process_count
 from experiments.testbed.training.train_state import (
     Ema,
     append_record,
@@ -125,7 +126,8 @@ def train(
     ema = None if ema_decay is None else Ema([model], ema_decay)
     fingerprint = fingerprint_of({"schedule": schedule.work(), **settings})
     first = _resume(folder / CHECKPOINT, model, optimizer, ema, fingerprint)
-    append_record(folder / RECORD, _start(model, schedule, settings))
+    if is_first():
+        append_record(folder / RECORD, _start(model, schedule, settings))
     model.train()
     interval: list[dict[str, float]] = []
     started = time.monotonic()
@@ -139,13 +141,13 @@ def train(
         if ema is not None:
             ema.update(step)
         last = step + 1 == schedule.steps
-        if last or (step + 1) % schedule.record_every == 0:
+        if is_first() and (last or (step + 1) % schedule.record_every == 0):
             means = {name: round(sum(row[name] for row in interval) / len(interval), 5) for name in interval[0]}
             means["loss"], seconds = means.pop("total"), (time.monotonic() - started) / len(interval)
             append_record(folder / RECORD, {"step": step + 1, **means, "step_s": round(seconds, 3)})
             bar.set_postfix(loss=f"{means['loss']:.4f}")
             interval, started = [], time.monotonic()
-        if last or (step + 1) % schedule.checkpoint_every == 0:
+        if is_first() and (last or (step + 1) % schedule.checkpoint_every == 0):
             state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "ema": ema and ema.state()}
             save_checkpoint(folder / CHECKPOINT, {**state, "step": step + 1, "fingerprint": fingerprint})
     if ema is not None:
@@ -181,9 +183,10 @@ def _optimise(
         raise ValueError(f"step {step}: the loss is {total.item()}; lower the learning rate or check the data")
     optimizer.zero_grad(set_to_none=True)
     total.backward()
+    average_gradients(model.parameters())
     nn.utils.clip_grad_norm_(model.parameters(), schedule.gradient_norm)
     optimizer.step()
-    return {name: value.item() for name, value in terms.items()}
+    return dict(zip(terms, torch.stack(averaged(list(terms.values()))).tolist(), strict=True))
 
 
 def _start(model: nn.Module, schedule: Schedule, settings: dict[str, Any]) -> dict[str, Any]:
@@ -191,6 +194,7 @@ def _start(model: nn.Module, schedule: Schedule, settings: dict[str, Any]) -> di
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "schedule": asdict(schedule),
         "settings": settings,
+        "processes": process_count(),
         "threads": torch.get_num_threads(),
         "versions": {
             "python": platform.python_version(),

@@ -1,7 +1,7 @@
 """Trains the UNet: `python -m experiments.testbed.training.train_unet run=DIR steps=3000`. Resumes where it was killed.
 
-Needs the VAE and the text side (train_vae, train_text). Shapes: B clips, T = 80 latent frames of a crop,
-latents (B, 8, T, 16), GPT-2 tokens (B, 8, 64), T5 tokens (B, L, 64).
+Needs the VAE and the text side (train_vae, train_text). Several processes may share it (`processes.py`).
+Shapes: B clips, T = 80 latent frames of a crop, latents (B, 8, T, 16), GPT-2 tokens (B, 8, 64), T5 tokens (B, L, 64).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from experiments.testbed.models.unet import TRAIN_FRAMES, TimeTaps, export_unet,
 from experiments.testbed.models.vae import encode_mel
 from experiments.testbed.models.vocoder import load_vae
 from experiments.testbed.training.loop import CHECKPOINT, TrainingSettings, check_resumable, train
+from experiments.testbed.training.processes import first_before_the_others, is_first, own_rows, several_processes
 from experiments.testbed.training.train_state import content_digest, load_checkpoint
 from experiments.testbed.training.train_text import load_text_parts
 from experiments.testbed.training.train_vae import mel_cache
@@ -171,7 +172,7 @@ def draw_clips(count: int, settings: UnetSettings, generator: torch.Generator) -
 def unet_loss(
     unet: AudioLDM2UNet2DConditionModel, data: TrainingData, settings: UnetSettings, generator: torch.Generator
 ) -> Tensor:
-    """v-prediction MSE of one batch; everything random comes from the generator."""
+    """v-prediction MSE of this process's rows of one batch; everything random comes from the generator."""
     device = unet.device
     clips = draw_clips(len(data.latents), settings, generator)
     spare = data.latents.shape[2] - settings.frames
@@ -184,6 +185,8 @@ def unet_loss(
     text = torch.where(dropped, 0, clips + 1)
     scheduler = make_scheduler()
     noisy, target = scheduler.add_noise(clean, noise, t), scheduler.get_velocity(clean, noise, t)
+    rows = own_rows(settings.batch_size)
+    noisy, target, t, text = noisy[rows], target[rows], t[rows], text[rows]
     with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
         predicted = unet(
             noisy.to(device),
@@ -209,12 +212,15 @@ def train_unet(settings: UnetSettings, data: TrainingData | None = None) -> Audi
         work["start"] = content_digest(Path(settings.start))
     schedule = settings.schedule(decay="linear", weight_decay=1e-4, gradient_norm=1.0, record_every=20)
     check_resumable(run, schedule, work)
-    seen = data or prepare_data(settings)
+    own_rows(settings.batch_size)
+    with first_before_the_others():
+        seen = data or prepare_data(settings)
     unet = initial_unet(settings).to(pick_device(settings.device))
     if settings.compile:
         unet.compile()
     train(unet, lambda g: {"total": unet_loss(unet, seen, settings, g)}, schedule, run, work, settings.ema_decay)
-    export_unet(unet).cpu().save_pretrained(run / "unet")
+    if is_first():
+        export_unet(unet).cpu().save_pretrained(run / "unet")
     return unet
 
 
@@ -255,4 +261,5 @@ def averaged_unet(run: Path) -> tuple[AudioLDM2UNet2DConditionModel, int]:
 
 
 if __name__ == "__main__":
-    program(UnetSettings, train_unet, __doc__)
+    with several_processes():
+        program(UnetSettings, train_unet, __doc__)
