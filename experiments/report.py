@@ -5,7 +5,7 @@ python -m experiments.report runs/durations
 
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from experiments.records.store import record_files
 from experiments.system.cli import one_folder, one_line_errors
 from experiments.system.files import write_whole
 from experiments.tables.escaping import plain_line
-from experiments.tables.formats import to_markdown
+from experiments.tables.formats import ResultTable, to_markdown_together
 from experiments.tables.quality_tables import write_tables
 from experiments.tables.run_tables import all_tables, joined_tables, tables_of
 from experiments.tables.speed_rows import speed_rows
@@ -81,14 +81,17 @@ def _write_report(run: Run) -> str:
     tables = all_tables(run)
     _drop_stale(run_dir / "tables", write_tables(tables.values(), run_dir / "tables"), "")
     title = run.starts[-1].config.get("name", run_dir.name)
-    shown = [to_markdown(table) for name, table in tables.items() if not name.startswith(DETAIL)]
-    shown = shown or [plain_line(line) for line in provenance(run.starts).splitlines()]
-    text = "\n".join([f"# {plain_line(str(title))}\n", *not_scored(run), *shown])
+    shown = _shown(tables) or "\n".join(plain_line(line) for line in provenance(run.starts).splitlines())
+    text = "\n".join([f"# {plain_line(str(title))}\n", *not_scored(run), shown])
     write_whole(run_dir / "report.md", text)
     _drop_stale(run_dir / "figures", _draw(run, run_dir / "figures"), QUALITY_FIGURES)
     if has_audio(run):
         write_listening_page(run)
     return text
+
+
+def _shown(tables: Mapping[str, ResultTable]) -> str:
+    return to_markdown_together([table for name, table in tables.items() if not name.startswith(DETAIL)])
 
 
 def run_folders(folder: Path) -> list[Path]:
@@ -100,9 +103,8 @@ def _write_joined(folder: Path, runs: Sequence[Path]) -> str:
     """The tables of several runs as one, in the folder above them; each run keeps its own report."""
     tables = joined_tables({run.name: tables_of(run) for run in runs})
     _drop_stale(folder / "tables", write_tables(tables.values(), folder / "tables"), "")
-    shown = [to_markdown(table) for name, table in tables.items() if not name.startswith(DETAIL)]
     listed = "".join(f"- [{run.name}]({run.name}/report.md)\n" for run in runs)
-    text = "\n".join([f"# {plain_line(folder.name)}\n", listed, *shown])
+    text = "\n".join([f"# {plain_line(folder.name)}\n", listed, _shown(tables)])
     write_whole(folder / "report.md", text)
     return text
 

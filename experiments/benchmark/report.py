@@ -9,7 +9,7 @@ from experiments.records.provenance import where
 from experiments.system.cli import one_folder, one_line_errors
 from experiments.system.files import write_whole
 from experiments.tables.benchmark_tables import arm_rows, benchmark_tables
-from experiments.tables.formats import to_markdown
+from experiments.tables.formats import to_markdown_together
 from experiments.tables.quality_tables import write_tables
 
 
@@ -27,7 +27,7 @@ def benchmark_report(run_dir: Path) -> str:
     write_tables(tables, run_dir / "tables")
     run = of_kind(records, RunRecord)[-1]
     latency_figures(rows, run_dir / "figures", where(run))
-    text = "\n".join([f"# {run.config.get('name', run_dir.name)}\n", *(to_markdown(table) for table in tables)])
+    text = f"# {run.config.get('name', run_dir.name)}\n\n{to_markdown_together(tables)}"
     write_whole(run_dir / "report.md", text)
     return text
 

@@ -3,8 +3,9 @@
 import csv
 import io
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 
 from experiments.tables.escaping import markdown_cell, one_line, plain_line, safe_cell
@@ -86,6 +87,19 @@ def to_markdown(table: ResultTable) -> str:
     ]
     notes = "".join(f"\n{plain_line(note)}\n" for note in table.notes)
     return f"**{plain_line(table.title)}**\n\n{markdown_table(table.header, rows)}{notes}"
+
+
+def to_markdown_together(tables: Sequence[ResultTable]) -> str:
+    """Tables one after the other as GitHub markdown; a note of more than one of them stands once, above, by number."""
+    counts = Counter(note for table in tables for note in dict.fromkeys(table.notes))
+    shared = [note for note, count in counts.items() if count > 1]
+    listed = "".join(f"{number}. {plain_line(note)}\n" for number, note in enumerate(shared, 1))
+    parts = [f"Notes of more than one table, named under it by number:\n\n{listed}"] if shared else []
+    for table in tables:
+        numbers = [str(number) for number, note in enumerate(shared, 1) if note in table.notes]
+        named = [f"Notes: {', '.join(numbers)}."] if numbers else []
+        parts.append(to_markdown(replace(table, notes=[*(n for n in table.notes if n not in shared), *named])))
+    return "\n".join(parts)
 
 
 def to_html(table: ResultTable) -> str:

@@ -147,11 +147,6 @@ class Interval(NamedTuple):
     high: float
 
 
-def standard_error(values: np.ndarray) -> float:
-    """Of the mean of independent values (n,); nan for one."""
-    return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
-
-
 def mean_interval(values: np.ndarray) -> Interval:
     """Mean of independent values (n,) with Student's 95% interval; without one where they do not differ."""
     found = student_interval(values)
@@ -189,14 +184,12 @@ def with_family(differences: Mapping[Any, MetricRecord]) -> dict[Any, MetricReco
 # The smallest effect that a comparison could have seen: two-sided test at 5%, power 80%, normal approximation.
 POWER = 0.80
 _INTERVAL = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
-_QUANTILES = _INTERVAL + NormalDist().inv_cdf(POWER)
+_HALF_WIDTHS = 1 + NormalDist().inv_cdf(POWER) / _INTERVAL
 
 
-def detectable_effect(standard_error: float) -> float:
-    """The true difference that a paired comparison with this standard error finds in 80% of studies: 2.80 s.e."""
-    return _QUANTILES * standard_error
+def detectable_effect(low: float, high: float) -> float | None:
+    """The true difference that a paired comparison with such a 95% interval finds in 80% of studies, two digits.
 
-
-def detectable_from_interval(low: float, high: float) -> float:
-    """The same from a 95% interval of the paired difference: 1.43 times its half width; nan for an undefined one."""
-    return detectable_effect((high - low) / 2 / _INTERVAL)
+    1.43 times the interval's half width, 2.80 standard errors; None for an undefined interval.
+    """
+    return float(f"{_HALF_WIDTHS * (high - low) / 2:.2g}") if math.isfinite(high - low) else None

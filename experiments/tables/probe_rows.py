@@ -4,7 +4,6 @@ Every method saw the same latents and noise, so a difference is taken per clip (
 have) and its interval is over clips: Student's t, 95%.
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 
 from experiments.records import AttentionRecord, ProbeLossRecord, ProbeRunRecord, Record, of_kind
 from experiments.records.site_structure import SiteStructure, uniform_offsets
-from experiments.tables.intervals import Interval, detectable_effect, mean_interval, standard_error
+from experiments.tables.intervals import Interval, mean_interval
 
 BASELINE, LITEFOCUS = "dense", "litefocus"
 FRESH_KEYS = "_fresh_keys"
@@ -29,7 +28,6 @@ class LossRow:
         method: with `_fresh_keys` behind it where the sampled keys were drawn anew with other seeds.
         loss: mean over clips. difference: to dense on the same clips and noise, in per cent of dense; None for dense.
         to_litefocus: the difference to LiteFocus on the same clips and noise, in per cent of dense; None for both.
-        detectable: smallest difference in per cent that these clips would have shown with a power of 80%.
         key_range: smallest and largest difference in per cent among the key seeds; None without fresh keys.
     """
 
@@ -40,7 +38,6 @@ class LossRow:
     loss: Interval
     difference: Interval | None
     to_litefocus: Interval | None
-    detectable: float
     key_range: tuple[float, float] | None
     clips: int
     noise_draws: int
@@ -82,13 +79,12 @@ def _loss_row(key: tuple[float, int, str], found: Losses, labels: Mapping[str, s
     name = key[2].removesuffix(FRESH_KEYS)
     clips = sorted(set.intersection(*(set(losses) for losses in draws.values())))
     values = np.array([[draws[draw][clip] for clip in clips] for draw in draws])
-    difference, detectable, key_range, to_litefocus = None, math.nan, None, None
+    difference, key_range, to_litefocus = None, None, None
     if key[2] not in (BASELINE, LITEFOCUS) and (beside := _shared(draws, litefocus, dense, clips)):
         to_litefocus = mean_interval(_deltas(beside, draws, litefocus, dense, clips).mean(axis=0))
     if key[2] != BASELINE and (paired := _shared(draws, dense, dense, clips)):
         deltas = _deltas(paired, draws, dense, dense, clips)
         difference = mean_interval(deltas.mean(axis=0))
-        detectable = detectable_effect(standard_error(deltas.mean(axis=0)))
         key_range = _range_over_keys(paired, deltas) if name != key[2] else None
     return LossRow(
         *key,
@@ -96,7 +92,6 @@ def _loss_row(key: tuple[float, int, str], found: Losses, labels: Mapping[str, s
         loss=mean_interval(values.mean(axis=0)),
         difference=difference,
         to_litefocus=to_litefocus,
-        detectable=detectable,
         key_range=key_range,
         clips=len(clips),
         noise_draws=len({noise for noise, _ in draws}),

@@ -7,7 +7,7 @@ from experiments.records import AttentionRecord, ProbeLossRecord, ProbeRunRecord
 from experiments.records.provenance import provenance, quality_notes, starts_of
 from experiments.records.site_structure import FAR_S, SiteStructure
 from experiments.tables.formats import Cell, Estimate, ResultTable
-from experiments.tables.intervals import LEVEL, holm, p_value
+from experiments.tables.intervals import LEVEL, detectable_effect, holm, p_value
 from experiments.tables.probe_rows import LossRow, loss_rows, probe_labels, structures_by_length
 
 TO_LITEFOCUS = "difference_to_litefocus_percent"
@@ -84,7 +84,7 @@ def _loss_cells(row: LossRow, p: float, adjusted: float) -> list[Cell]:
         Estimate(*row.loss),
         None if row.difference is None else Estimate(*row.difference, mark=_mark(row, adjusted), sign=True, p=p),
         None if row.to_litefocus is None else Estimate(*row.to_litefocus, sign=True),
-        None if math.isnan(row.detectable) else float(f"{row.detectable:.2g}"),
+        None if row.difference is None else detectable_effect(row.difference.low, row.difference.high),
         row.clips,
         row.noise_draws,
         row.key_draws,

@@ -12,7 +12,7 @@ from experiments.records import MetricRecord
 from experiments.records.run import Run
 from experiments.system.files import write_whole
 from experiments.tables.formats import Cell, Estimate, ResultTable, interval_cell, ratio_notes, to_csv, to_markdown
-from experiments.tables.intervals import ALL_EQUAL, detectable_from_interval, interval_notes
+from experiments.tables.intervals import ALL_EQUAL, detectable_effect, interval_notes
 from experiments.tables.latex import to_latex
 from experiments.tables.quality_rows import (
     Differences,
@@ -191,9 +191,7 @@ def _detectable(difference: MetricRecord | None) -> Cell:
         return None
     if difference.details[ALL_EQUAL]:
         return SAME
-    if not math.isfinite(difference.high - difference.low):
-        return None
-    return float(f"{detectable_from_interval(difference.low, difference.high):.2g}")
+    return detectable_effect(difference.low, difference.high)
 
 
 def sparsity_table(rows: Sequence[QualityRow], paired: Differences, name: str, notes: Sequence[str]) -> ResultTable:

@@ -12,7 +12,7 @@ from scipy.stats import ttest_1samp
 from experiments.records import ClipRecord, FailureRecord, RunRecord, TimingRecord
 from experiments.records.run import Run
 from experiments.tables.escaping import latex_escape, safe_cell
-from experiments.tables.formats import ResultTable, markdown_table, to_csv
+from experiments.tables.formats import ResultTable, markdown_table, to_csv, to_markdown, to_markdown_together
 from experiments.tables.latex import to_latex
 from experiments.tables.speed_rows import (
     paired_ratio,
@@ -118,3 +118,20 @@ def test_no_text_is_taken_for_the_options_of_a_row_end():
     after = [line for before, line in pairwise(lines) if before.endswith((r"\\", "rule"))]
     assert after
     assert not [line for line in after if line.startswith(("[", "*"))]
+
+
+def test_a_note_of_several_tables_stands_once_and_is_named_where_it_belongs():
+    def table(name, *notes):
+        return ResultTable(name, name, ["a"], ["a"], [[1.0]], notes)
+
+    tables = [table("x", "both", "x alone"), table("y", "last two", "both"), table("z", "last two")]
+    text = to_markdown_together(tables)
+    assert [text.count(note) for note in ("both", "x alone", "last two")] == [1, 1, 1]
+    above, x, y, z = text.split("**")[0], *text.split("**")[2::2]
+    assert above.endswith("\n1. both\n2. last two\n\n")
+    assert [part.splitlines()[5:] for part in (x, y, z)] == [
+        ["", "x alone", "", "Notes: 1.", ""],
+        ["", "Notes: 1, 2.", ""],
+        ["", "Notes: 2."],
+    ]
+    assert to_markdown_together(tables[:1]) == to_markdown(tables[0])
