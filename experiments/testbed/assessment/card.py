@@ -130,6 +130,7 @@ RUNS = (
     ("UNet, continued", "3700 x 8, 12,000 scenes", "0.001", "64", "training_unet_continued.jsonl", ""),
     ("UNet, with time taps", "600 x 8, 6,000 scenes", "0.001", "11", "training_unet_taps.jsonl", ""),
     ("UNet, even noise levels", "5100 x 8, 6,000 scenes", "0.001", "82", "training_unet_levels.jsonl", ""),
+    ("UNet, more pairs, two processes", "12000 x 8, 6,000 scenes", "0.001", "95", "training_unet_pairs.jsonl", ""),
     ("classifier", "2600 x 32", "0.003", "31", "training_classifier.json", ""),
     ("classifier2", "1800 x 32", "0.002", "21", "training_classifier2.json", ""),
     ("classifier3, 49,152 scenes", "1800 x 32", "0.002", "14", "training_classifier3.json", ""),

@@ -14,7 +14,7 @@ A reading names the UNet it was taken on by the sha256 of its half-precision fil
 
     python -m experiments.testbed.assessment.gate run=runs/testbed/unet lengths=1,4 record=results/testbed/gate.jsonl
     W=experiments/testbed/weights
-    python -m experiments.testbed.assessment.gate unet=$W/unet vae=$W/vae text=$W steps_before=11800
+    python -m experiments.testbed.assessment.gate unet=$W/unet vae=$W/vae text=$W steps_before=23800
 """
 
 from __future__ import annotations
