@@ -212,7 +212,7 @@ def train_unet(settings: UnetSettings, data: TrainingData | None = None) -> Audi
         work["start"] = content_digest(Path(settings.start))
     schedule = settings.schedule(decay="linear", weight_decay=1e-4, gradient_norm=1.0, record_every=20)
     check_resumable(run, schedule, work)
-    own_rows(settings.batch_size)
+    own_rows(settings.batch_size)  # a batch that cannot be shared is refused before any data are made
     with first_before_the_others():
         seen = data or prepare_data(settings)
     unet = initial_unet(settings).to(pick_device(settings.device))
