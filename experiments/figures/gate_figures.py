@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,16 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
 from experiments.figures.panels import finish, panel_grid
-from experiments.figures.style import RC
+from experiments.figures.style import RC, SPARE_COLOURS
 from experiments.records.gate_criteria import DELETION_SHARE, ENTROPY_GAP_NAT, MASS_RATIO, TOKEN_FRAMES_PER_SECOND
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", *SPARE_COLOURS)
 LENGTH_STYLES = {1: "-", 2: "--", 4: "-.", 8: ":"}
+
+
+def coloured(runs: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Each run with its colour, in order of appearance; colours start again after 19 runs, no run is left out."""
+    return zip(runs, itertools.cycle(COLOURS), strict=False)
 
 
 def read_record(path: Path) -> list[dict[str, Any]]:
@@ -39,7 +46,7 @@ def plot_steps(readings: list[dict[str, Any]], axes: list[Axes]) -> None:
          100 * DELETION_SHARE),
     )  # fmt: skip
     for ax, (title, value, threshold) in zip(axes, panels, strict=True):
-        for label, colour in zip(dict.fromkeys(r["label"] for r in readings), COLOURS, strict=False):
+        for label, colour in coloured(dict.fromkeys(r["label"] for r in readings)):
             points = sorted((r["step"], value(r)) for r in readings if r["label"] == label and r["length"] == 1)
             ax.plot(*zip(*points, strict=True), color=colour, marker="o", ms=5, label=label.replace("_", " "))
         ax.axhline(threshold, color="#000000", lw=0.8, ls=":", label="gate")
@@ -56,7 +63,7 @@ def plot_offsets(readings: list[dict[str, Any]], axes: list[Axes]) -> None:
     newest = {(r["label"], r["length"]): r for r in sorted(readings, key=lambda r: r["step"])}
     lengths = sorted({length for _, length in newest})
     runs = [run for run in dict.fromkeys(label for label, _ in newest) if sum(run == key[0] for key in newest) > 1]
-    for run, colour in zip(runs, COLOURS, strict=False):
+    for run, colour in coloured(runs):
         for number, reading in enumerate(newest[run, length] for length in lengths if (run, length) in newest):
             label = f"{run.replace('_', ' ')}, step {reading['step']}" if number == 0 else None
             look: Any = {"color": colour, "ls": LENGTH_STYLES.get(reading["length"], "-"), "marker": "o", "ms": 3}

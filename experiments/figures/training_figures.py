@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from experiments.figures.gate_figures import COLOURS, plot_steps, read_record
+from experiments.figures.gate_figures import coloured, plot_steps, read_record
 from experiments.figures.panels import MAX_COLUMNS, finish, panel_grid
 from experiments.figures.style import RC
 
@@ -41,11 +41,11 @@ def families(stages: list[str]) -> dict[str, list[str]]:
 
 def plot_losses(points: dict[str, tuple[list[int], list[float]]], ax: Axes) -> Axes:
     """Losses against steps; with many points the single values are faint and their centred mean lies on top."""
-    for number, (stage, (steps, losses)) in enumerate(points.items()):
+    for number, (stage, colour) in enumerate(coloured(points)):
+        steps, losses = points[stage]
         window = SMOOTHING_POINTS if len(losses) >= SMOOTHED_FROM else 1
         half = window // 2
         smooth = np.convolve(losses, np.ones(window) / window, mode="valid")
-        colour = COLOURS[number % len(COLOURS)]
         # Runs that continue one another coincide at first: the later is drawn thinner, on top.
         width = 2.4 / (number + 1) + 0.6
         ax.plot(steps, losses, color=colour, lw=0.5, alpha=0.3)

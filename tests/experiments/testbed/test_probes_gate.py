@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.figures.gate_figures import gate_figure, plot_offsets, read_record
+from experiments.figures.gate_figures import gate_figure, plot_offsets, plot_steps, read_record
 from experiments.stages.probes import METHODS, ProbeClips, attention_structure, denoising_loss
 from experiments.system.files import sha256_file
 from experiments.testbed.assessment.gate import (
@@ -138,6 +138,19 @@ def test_figures_are_drawn_from_the_record(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="gate"):
         read_record(tmp_path / "missing.jsonl")
     assert gate_figure(tmp_path / "figures", tmp_path / "none") == []
+
+
+def test_every_run_is_drawn_in_a_colour_of_its_own() -> None:
+    """A list of five colours once cut the sixth run, the UNet that ships, from both figures."""
+    runs = [f"run{number}" for number in range(12)]
+    readings = [{"label": run, "step": 100} | asdict(PASSING) | {"length": n} for run in runs for n in (1, 4)]
+    figure, axes = plt.subplots(1, 5)
+    plot_steps(readings, list(axes[:3]))
+    plot_offsets(readings, list(axes[3:]))
+    for ax, names in ((axes[0], runs), (axes[3], [f"{run}, step 100" for run in runs])):
+        colours = {line.get_label(): line.get_color() for line in ax.get_lines()}
+        assert len({colours[name] for name in names}) == len(runs)
+    plt.close(figure)
 
 
 def test_a_run_read_at_one_length_is_left_out_of_the_offsets() -> None:
