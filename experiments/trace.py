@@ -1,6 +1,6 @@
 """From a number back to what made it: the records, starts and wavs behind one cell of a run folder's tables.
 
-python -m experiments.trace results/second_study difference_dense "40.96 litefocus" fad
+python -m experiments.trace results/third_study difference_dense "40.96 litefocus" fad
 """
 
 import math
@@ -25,8 +25,8 @@ from experiments.system.cli import one_line_errors, print_help_if_asked
 from experiments.tables.formats import Cell, Estimate
 
 USAGE = (
-    "RUN_FOLDER TABLE ROW COLUMN, like results/second_study quality '40.96 litefocus' fad or "
-    "results/second_study denoising_loss '40.96 500 litefocus' difference_percent"
+    "RUN_FOLDER TABLE ROW COLUMN, like results/third_study quality '40.96 litefocus' fad or "
+    "results/third_study denoising_loss '40.96 500 litefocus' difference_percent"
 )
 
 

@@ -9,18 +9,23 @@ from typing import Literal
 
 from evaluation.results.result import DRIFT, SLOPE
 
-Kind = Literal["mean", "distance"]
+Kind = Literal["mean", "difference", "distance"]
 
 _DISTANCES = ("fad", "fd", "kad", "is", "consistency", "event_order")
-FEWEST: dict[Kind, int] = {"mean": 32, "distance": 6}
+FEWEST: dict[Kind, int] = {"mean": 32, "difference": 64, "distance": 6}
 REFUSED = (
-    f"No interval below {FEWEST['mean']} prompts ({FEWEST['distance']} of distances between sets): its coverage there "
-    "was measured under 93% (results/coverage). None where all clips agree: they do not say how much others would "
-    "differ."
+    f"No interval below {FEWEST['mean']} prompts ({FEWEST['difference']} of paired differences, {FEWEST['distance']} "
+    "of distances between sets): its coverage there was measured under 93% (results/coverage). None where all clips "
+    "agree: they do not say how much others would differ."
 )
 
 
-def kind_of(metric: str) -> Kind:
-    """Which of FEWEST applies: a mean over clips or a distance between sets."""
+def kind_of(metric: str, baseline: str | None = None) -> Kind:
+    """Which of FEWEST applies: a mean over clips, one of paired differences to a baseline, a distance between sets.
+
+    Paired differences take more clips: two methods may share all values but a few, which 32 clips need not hold.
+    """
     base = metric.removesuffix(DRIFT).removesuffix(SLOPE)
-    return "distance" if base.startswith(_DISTANCES) else "mean"
+    if base.startswith(_DISTANCES):
+        return "distance"
+    return "difference" if baseline else "mean"

@@ -55,7 +55,7 @@ def line(result: MetricResult) -> str:
 
 def _few(result: MetricResult) -> bool:
     """Whether there are fewer prompts than an interval of this kind takes; the json and csv have it all the same."""
-    return bool(result.details.get("units", result.n_scored) < FEWEST[kind_of(result.metric)])
+    return bool(result.details.get("units", result.n_scored) < FEWEST[kind_of(result.metric, result.baseline)])
 
 
 def failures_by_reason(failures: Mapping[str, str], title: str = "failed") -> list[str]:

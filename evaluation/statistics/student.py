@@ -1,7 +1,7 @@
 """Student's t over clips, for a mean or for the influences of clips on any smooth statistic.
 
 Where a few clips make up the variance, another sample may well hold one more of them, and Student's t covers too
-seldom: 86% of 64 hit rates of which two methods share all but a few. There it is widened as if two more clips were as
+seldom: 88% of 64 hit rates of which two methods share all but a few. There it is widened as if two more clips were as
 far from the mean as the farthest one, in the manner of the pseudo-observations of Agresti and Min (Statistics in
 Medicine 24, 2005) for paired proportions; the measured rule is in :func:`student_bounds`.
 

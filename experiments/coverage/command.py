@@ -13,7 +13,7 @@ import numpy as np
 
 from experiments.coverage.distances import DISTANCES, INTERVALS, distance_coverage
 from experiments.coverage.means import METHODS, coverage
-from experiments.coverage.populations import Population, committed, distributions
+from experiments.coverage.populations import Population, committed, committed_losses, distributions
 from experiments.system.files import write_whole
 from experiments.system.progress import progress
 from experiments.tables.formats import Cell, ResultTable, to_csv, to_markdown
@@ -21,7 +21,7 @@ from experiments.tables.formats import Cell, ResultTable, to_csv, to_markdown
 RESULTS = Path("results")
 # (prompts, seeds of each).
 SIZES = ((6, 1), (12, 1), (32, 1), (64, 1), (64, 3), (192, 1))
-STUDIES = ("testbed", "second_study")
+STUDIES = ("testbed", "third_study")
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class CoverageSettings:
 
 def populations(results: Path) -> list[Population]:
     """Made ones, and LiteFocus minus dense at 4 and 8 times the training length."""
-    places = itertools.product(STUDIES, (20.48, 40.96))
-    differences = (committed(results / study, "litefocus", "dense", length) for study, length in places)
+    places = itertools.product((committed, committed_losses), STUDIES, (20.48, 40.96))
+    differences = (of(results / study, "litefocus", "dense", length) for of, study, length in places)
     return [*distributions(), *itertools.chain(*differences)]
 
 
@@ -88,7 +88,7 @@ def tables(results: Path, settings: CoverageSettings) -> list[ResultTable]:
             error_note(repetitions),
             "Printed: Student's t, from 32 prompts on widened where few of them make up the variance.",
             "Where every value of a sample is equal there is no interval; coverage is of the others.",
-            "testbed, second_study: the paired differences of LiteFocus to dense that these folders hold, drawn with "
+            "testbed, third_study: the paired differences of LiteFocus to dense that these folders hold, drawn with "
             "replacement.",
         ],
     )

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.records import MetricRecord, of_kind, read_records
+from experiments.tables.probe_rows import Draws, losses_by_condition
 
 Array = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, tuple[int, ...]], Array]
@@ -64,6 +65,21 @@ def committed(run_dir: Path, method: str, baseline: str, duration_s: float) -> I
         }
         if method in values and baseline in values:
             yield _of_differences(f"{run_dir.name}: {metric} at {duration_s:g} s", values[method], values[baseline])
+
+
+def committed_losses(run_dir: Path, method: str, baseline: str, duration_s: float) -> Iterator[Population]:
+    """Paired differences in denoising loss, means over the noise draws that both have, a population by noise level."""
+    found = losses_by_condition(read_records(run_dir))
+    for t in sorted({level for length, level, name in found if (length, name) == (duration_s, method)}):
+        own, other = found[duration_s, t, method], found[duration_s, t, baseline]
+        draws = sorted(own.keys() & other.keys(), key=str)
+        values, against = ({f"{clip}_0": loss for clip, loss in _mean_losses(of, draws)} for of in (own, other))
+        yield _of_differences(f"{run_dir.name}: loss at {duration_s:g} s, t = {t}", values, against)
+
+
+def _mean_losses(losses: Draws, draws: list[tuple[int, int | None]]) -> Iterator[tuple[str, float]]:
+    for clip in losses[draws[0]]:
+        yield clip, float(np.mean([losses[draw][clip] for draw in draws]))
 
 
 def _of_differences(name: str, values: dict[str, float], against: dict[str, float]) -> Population:

@@ -72,9 +72,9 @@ class Intervals:
             if not self._is_student(record) and kind_of(record.metric) != "distance":
                 low = high = math.nan  # a percentile bootstrap
         equal = (bool(values) and math.isnan(low)) or _is_point(record)
-        if n < FEWEST[kind_of(record.metric)] or equal:
+        if n < FEWEST[kind_of(record.metric, record.baseline)] or equal:
             low = high = math.nan
-        details = {**record.details, ALL_EQUAL: equal and n >= FEWEST[kind_of(record.metric)]}
+        details = {**record.details, ALL_EQUAL: equal and n >= FEWEST[kind_of(record.metric, record.baseline)]}
         if record.baseline:
             details |= {"p": p_value(record.value, (high - low) / 2, degrees), "degrees": degrees}
         return replace(record, low=low, high=high, details=details)

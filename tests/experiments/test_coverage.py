@@ -20,7 +20,8 @@ from experiments.coverage.distances import (
     made_sets,
 )
 from experiments.coverage.means import bca, coverage, percentile, resampling_weights, student, studentised
-from experiments.coverage.populations import _of_differences, distributions
+from experiments.coverage.populations import _of_differences, committed_losses, distributions
+from experiments.records import ProbeLossRecord, append_record
 from experiments.system.settings import parse_settings
 
 SAMPLE = np.random.default_rng(3).exponential(1.0, (1, 24))
@@ -71,6 +72,16 @@ def test_committed_differences_are_drawn_by_prompt():
     assert set(np.unique(drawn)) == {1.0, 11.0, 21.0, 31.0}
     one = population.sample(np.random.default_rng(0), 50, 64, 1)
     assert set(np.unique(one)) == {10.0 * p + s for p in range(4) for s in range(3)}
+
+
+def test_committed_losses_are_paired_by_clip_over_the_noise_draws_of_both(tmp_path):
+    for method, seed, losses in (("dense", 0, [1.0, 2.0]), ("dense", 1, [3.0, 4.0]), ("litefocus", 0, [2.0, 5.0])):
+        append_record(tmp_path, ProbeLossRecord("start", method, 20.48, 500, seed, None, ["a", "b"], losses))
+    append_record(tmp_path, ProbeLossRecord("start", "litefocus", 40.96, 700, 0, None, ["a", "b"], [9.0, 9.0]))
+    (population,) = committed_losses(tmp_path, "litefocus", "dense", 20.48)
+    assert population.name == f"{tmp_path.name}: loss at 20.48 s, t = 500"
+    assert (population.mean, population.seeds) == (2.0, 1), "draw 1 is of dense alone"
+    assert set(np.unique(population.sample(np.random.default_rng(0), 50, 64, 1))) == {1.0, 3.0}
 
 
 def test_made_embeddings_are_paired():

@@ -95,8 +95,8 @@ def test_the_command_says_how_it_is_used(monkeypatch, capsys):
         main()
     assert (stop.value.code, capsys.readouterr().err.splitlines()) == (
         2,
-        ["error: got 1 arguments; give RUN_FOLDER TABLE ROW COLUMN, like results/second_study quality "
-         "'40.96 litefocus' fad or results/second_study denoising_loss '40.96 500 litefocus' difference_percent"],
+        ["error: got 1 arguments; give RUN_FOLDER TABLE ROW COLUMN, like results/third_study quality "
+         "'40.96 litefocus' fad or results/third_study denoising_loss '40.96 500 litefocus' difference_percent"],
     )  # fmt: skip
 
 

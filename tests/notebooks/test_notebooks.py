@@ -60,9 +60,9 @@ def test_all_notebooks_are_executed_below():
 @pytest.mark.slow
 def test_the_results_as_they_are_opened(tmp_path):
     _, shown = execute("01_results.ipynb", tmp_path)
-    tables = sorted((ROOT / "results" / "second_study" / "tables").glob("*.md"))
+    tables = sorted((ROOT / "results" / "third_study" / "tables").glob("*.md"))
     assert shown.count("text/markdown") == 1 + sum(not path.name.startswith("all_metrics") for path in tables)
-    figures = sorted(path.name for path in (ROOT / "results" / "second_study" / "figures").glob("*.png"))
+    figures = sorted(path.name for path in (ROOT / "results" / "third_study" / "figures").glob("*.png"))
     # Audio is not in git, so of the committed figures these alone cannot be redrawn from it.
     assert shown.count("image/png") == len([name for name in figures if not name.startswith("spectrogram")])
     assert shown.count("text/html") == 2

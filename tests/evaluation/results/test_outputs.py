@@ -90,11 +90,20 @@ def test_a_table_prints_an_interval_only_where_enough_prompts_make_it_cover(metr
     assert ("[1, 2]" in line(replace(result, n_scored=units, details={}))) is printed, "clips where none are told"
 
 
+@pytest.mark.parametrize(
+    ("metric", "units", "printed"),
+    [("kl", 63, False), ("kl", 64, True), ("hit_rate", 32, False), ("fad", 5, False), ("fad", 6, True)],
+)
+def test_a_paired_difference_takes_more_prompts_than_a_mean(metric, units, printed):
+    result = MetricResult(metric, "strict", 1.5, 1.0, 2.0, units, 0, details={"units": units}, baseline="dense")
+    assert ("[1, 2]" in line(result)) is printed
+
+
 def test_records_keep_the_intervals_that_the_table_withholds_and_the_table_says_so(root):
     found = run("a/gen", baseline="b/gen", metrics=("level", "kad"))
     assert all(row.low < row.value < row.high for row in (*found.results[:1], *found.differences[:1]))
     assert found.results[0].details["units"] == 3
     text = " ".join(found.table().split())
     assert "[" not in text.partition("No interval")[0]
-    assert text.count("No interval below 32 prompts (6 of distances between sets)") == 1
+    assert text.count("No interval below 32 prompts (64 of paired differences, 6 of distances between sets)") == 1
     assert json.loads(found.to_json())["results"][0]["low"] == found.results[0].low

@@ -24,7 +24,7 @@ from experiments.tables.intervals import (
 )
 from experiments.tables.quality_tables import result_tables
 
-PROMPTS = [f"p{number}" for number in range(2 * FEWEST["mean"])]
+PROMPTS = [f"p{number}" for number in range(2 * FEWEST["difference"])]
 
 
 def scored(values, metric="clap", seeds=(0, 1), **changes):
@@ -43,7 +43,7 @@ def scored(values, metric="clap", seeds=(0, 1), **changes):
 
 
 def test_the_interval_of_a_mean_is_student_t_over_prompts_out_of_single_clips():
-    values = np.random.default_rng(0).normal(0.3, 0.1, (2, 40, 2))
+    values = np.random.default_rng(0).normal(0.3, 0.1, (2, 70, 2))
     *_, paired = records = scored(values)
     found = Intervals(records, "strict").of(paired)
     changes = (values[1] - values[0]).mean(axis=1)
@@ -54,12 +54,14 @@ def test_the_interval_of_a_mean_is_student_t_over_prompts_out_of_single_clips():
 
 @pytest.mark.parametrize("metric", ["clap", "hit_rate"])
 def test_below_the_number_of_prompts_that_was_measured_there_is_no_interval(metric):
-    values = np.random.default_rng(0).normal(0.3, 0.1, (2, FEWEST["mean"], 2))
-    for prompts, printed in ((FEWEST["mean"], True), (FEWEST["mean"] - 1, False)):
-        *_, paired = records = scored(values[:, :prompts], metric)
-        found = Intervals(records, "strict").of(paired)
-        assert math.isfinite(found.low) is printed
-        assert math.isfinite(found.details["p"]) is printed
+    values = np.random.default_rng(0).normal(0.3, 0.1, (2, FEWEST["difference"], 2))
+    for prompts in (FEWEST["difference"], FEWEST["difference"] - 1, FEWEST["mean"], FEWEST["mean"] - 1):
+        own, _, paired = records = scored(values[:, :prompts], metric)
+        intervals = Intervals(records, "strict")
+        assert math.isfinite(intervals.of(own).low) is (prompts >= FEWEST["mean"])
+        found = intervals.of(paired)
+        assert math.isfinite(found.low) is (prompts >= FEWEST["difference"])
+        assert math.isfinite(found.details["p"]) is (prompts >= FEWEST["difference"])
 
 
 def test_equal_differences_have_no_interval_and_say_so():
