@@ -35,9 +35,10 @@ class CoverageSettings:
 
 def populations(results: Path) -> list[Population]:
     """Made ones, and LiteFocus minus dense at 4 and 8 times the training length."""
-    places = itertools.product((committed, committed_losses), STUDIES, (20.48, 40.96))
-    differences = (of(results / study, "litefocus", "dense", length) for of, study, length in places)
-    return [*distributions(), *itertools.chain(*differences)]
+    places = list(itertools.product(STUDIES, (20.48, 40.96)))
+    scores = (committed(results / study, "litefocus", "dense", length) for study, length in places)
+    losses = (committed_losses(results / study, "litefocus", length) for study, length in places)
+    return [*distributions(), *itertools.chain(*scores, *losses)]
 
 
 def mean_rows(results: Path, repetitions: int, seed: int) -> Iterator[list[Cell]]:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.records import MetricRecord, of_kind, read_records
-from experiments.tables.probe_rows import Draws, losses_by_condition
+from experiments.tables.intervals import prompt_of
+from experiments.tables.probe_rows import clip_differences, losses_by_condition
 
 Array = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, tuple[int, ...]], Array]
@@ -67,26 +68,23 @@ def committed(run_dir: Path, method: str, baseline: str, duration_s: float) -> I
             yield _of_differences(f"{run_dir.name}: {metric} at {duration_s:g} s", values[method], values[baseline])
 
 
-def committed_losses(run_dir: Path, method: str, baseline: str, duration_s: float) -> Iterator[Population]:
-    """Paired differences in denoising loss, means over the noise draws that both have, a population by noise level."""
+def committed_losses(run_dir: Path, method: str, duration_s: float) -> Iterator[Population]:
+    """Differences to dense in denoising loss, those that its table prints the mean of; a population by noise level."""
     found = losses_by_condition(read_records(run_dir))
     for t in sorted({level for length, level, name in found if (length, name) == (duration_s, method)}):
-        own, other = found[duration_s, t, method], found[duration_s, t, baseline]
-        draws = sorted(own.keys() & other.keys(), key=str)
-        values, against = ({f"{clip}_0": loss for clip, loss in _mean_losses(of, draws)} for of in (own, other))
-        yield _of_differences(f"{run_dir.name}: loss at {duration_s:g} s, t = {t}", values, against)
-
-
-def _mean_losses(losses: Draws, draws: list[tuple[int, int | None]]) -> Iterator[tuple[str, float]]:
-    for clip in losses[draws[0]]:
-        yield clip, float(np.mean([losses[draw][clip] for draw in draws]))
+        differences = clip_differences(found, duration_s, t, method)
+        yield _of_table(f"{run_dir.name}: loss at {duration_s:g} s, t = {t}", differences[:, None])
 
 
 def _of_differences(name: str, values: dict[str, float], against: dict[str, float]) -> Population:
     by_prompt: dict[str, list[float]] = {}
     for clip in sorted(values.keys() & against.keys()):
-        by_prompt.setdefault(clip.rpartition("_")[0], []).append(values[clip] - against[clip])
-    table = np.array(list(by_prompt.values()))
+        by_prompt.setdefault(prompt_of(clip), []).append(values[clip] - against[clip])
+    return _of_table(name, np.array(list(by_prompt.values())))
+
+
+def _of_table(name: str, table: Array) -> Population:
+    """Rows of (prompts, seeds) values, drawn with replacement, then seeds of each."""
 
     def sample(rng: np.random.Generator, repetitions: int, n: int, seeds: int) -> Array:
         rows = table[rng.integers(len(table), size=(repetitions, n))]

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-from evaluation.results.interval_floors import FEWEST, REFUSED, kind_of
+from evaluation.results.interval_floors import REFUSED, fewest_prompts, kind_of
 from evaluation.results.result import DRIFT, SLOPE
 from evaluation.statistics.bootstrap import JACKKNIFE_GROUPS
 from evaluation.statistics.student import student_interval
@@ -72,9 +72,10 @@ class Intervals:
             if not self._is_student(record) and kind_of(record.metric) != "distance":
                 low = high = math.nan  # a percentile bootstrap
         equal = (bool(values) and math.isnan(low)) or _is_point(record)
-        if n < FEWEST[kind_of(record.metric, record.baseline)] or equal:
+        enough = n >= fewest_prompts(record.metric, record.baseline)
+        if not enough or equal:
             low = high = math.nan
-        details = {**record.details, ALL_EQUAL: equal and n >= FEWEST[kind_of(record.metric, record.baseline)]}
+        details = {**record.details, ALL_EQUAL: equal and enough}
         if record.baseline:
             details |= {"p": p_value(record.value, (high - low) / 2, degrees), "degrees": degrees}
         return replace(record, low=low, high=high, details=details)

@@ -77,7 +77,7 @@ def loss_rows(records: Sequence[Record]) -> list[LossRow]:
 def _loss_row(key: tuple[float, int, str], found: Losses, labels: Mapping[str, str]) -> LossRow:
     draws, dense, litefocus = (found.get((*key[:2], method), {}) for method in (key[2], BASELINE, LITEFOCUS))
     name = key[2].removesuffix(FRESH_KEYS)
-    clips = sorted(set.intersection(*(set(losses) for losses in draws.values())))
+    clips = _clips(draws)
     values = np.array([[draws[draw][clip] for clip in clips] for draw in draws])
     difference, key_range, to_litefocus = None, None, None
     if key[2] not in (BASELINE, LITEFOCUS) and (beside := _shared(draws, litefocus, dense, clips)):
@@ -97,6 +97,17 @@ def _loss_row(key: tuple[float, int, str], found: Losses, labels: Mapping[str, s
         noise_draws=len({noise for noise, _ in draws}),
         key_draws=len({keys for _, keys in draws}),
     )
+
+
+def clip_differences(found: Losses, duration_s: float, t: int, method: str) -> np.ndarray:
+    """(clips,) differences to dense, in per cent of dense's mean loss: means over the noise draws that both have."""
+    draws, dense = (found[duration_s, t, name] for name in (method, BASELINE))
+    clips = _clips(draws)
+    return _deltas(_shared(draws, dense, dense, clips), draws, dense, dense, clips).mean(axis=0)
+
+
+def _clips(draws: Draws) -> list[str]:
+    return sorted(set.intersection(*(set(losses) for losses in draws.values())))
 
 
 def _shared(draws: Draws, baseline: Draws, dense: Draws, clips: Sequence[str]) -> list[Draw]:

@@ -105,5 +105,7 @@ def test_records_keep_the_intervals_that_the_table_withholds_and_the_table_says_
     assert found.results[0].details["units"] == 3
     text = " ".join(found.table().split())
     assert "[" not in text.partition("No interval")[0]
-    assert text.count("No interval below 32 prompts (64 of paired differences, 6 of distances between sets)") == 1
+    assert (
+        text.count("No interval below 32 prompts (64 of paired differences of means, 6 of distances between sets)") == 1
+    )
     assert json.loads(found.to_json())["results"][0]["low"] == found.results[0].low

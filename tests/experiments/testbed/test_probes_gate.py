@@ -141,7 +141,7 @@ def test_figures_are_drawn_from_the_record(tmp_path: Path) -> None:
 
 
 def test_every_run_is_drawn_in_a_colour_of_its_own() -> None:
-    """A list of five colours once cut the sixth run, the UNet that ships, from both figures."""
+    """A list of five colours once cut the sixth run, the UNet that ships, from the training figure."""
     runs = [f"run{number}" for number in range(12)]
     readings = [{"label": run, "step": 100} | asdict(PASSING) | {"length": n} for run in runs for n in (1, 4)]
     figure, axes = plt.subplots(1, 5)
