@@ -9,7 +9,7 @@ Shapes: B batch, H heads, N = T * F tokens, T time frames, F frequency bins, D h
 
 import importlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from typing import Any
 
@@ -30,16 +30,20 @@ def _package(name: str) -> Any:
         raise ImportError(f"the arm needs the package {name}: pip install -e '.[peers]'") from error
 
 
-@contextmanager
-def deep_cache(pipe: Any, interval: int) -> Iterator[None]:
+def deep_cache(pipe: Any, interval: int) -> AbstractContextManager[None]:
     """DeepCache with its shallowest branch: `interval` - 1 of `interval` steps run the outermost block alone.
 
     It finds its place in the schedule by the timestep, so it needs a whole denoising loop.
 
     Raises:
-        ImportError: the package DeepCache is not installed.
+        ImportError: the package DeepCache is not installed; raised here, so before the first clip of any method.
     """
-    helper = _package("DeepCache").DeepCacheSDHelper(pipe=pipe)
+    return _deep_cache(_package("DeepCache"), pipe, interval)
+
+
+@contextmanager
+def _deep_cache(package: Any, pipe: Any, interval: int) -> Iterator[None]:
+    helper = package.DeepCacheSDHelper(pipe=pipe)
     helper.set_params(cache_interval=interval, cache_branch_id=0)
     # Its own disable() leaves an attribute `forward` on every module: what was not there before is taken off.
     own = {module for module in pipe.unet.modules() if "forward" in vars(module)}
@@ -53,16 +57,19 @@ def deep_cache(pipe: Any, interval: int) -> Iterator[None]:
                 vars(module).pop("forward", None)
 
 
-@contextmanager
-def token_merging(pipe: Any, ratio: float) -> Iterator[None]:
+def token_merging(pipe: Any, ratio: float) -> AbstractContextManager[None]:
     """Token merging before the self-attentions (`attn1`) of LiteFocus's level, `ratio` of the tokens merged.
 
     tomesd merges at the finest resolution by default, where this UNet has no attention: `max_downsample=2` is the next.
 
     Raises:
-        ImportError: the package tomesd is not installed.
+        ImportError: the package tomesd is not installed; raised here, so before the first clip of any method.
     """
-    package = _package("tomesd")
+    return _token_merging(_package("tomesd"), pipe, ratio)
+
+
+@contextmanager
+def _token_merging(package: Any, pipe: Any, ratio: float) -> Iterator[None]:
     package.apply_patch(pipe, ratio=ratio, max_downsample=2)
     try:
         yield

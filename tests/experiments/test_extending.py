@@ -138,6 +138,23 @@ def test_a_patch_that_is_no_context_manager_is_refused_before_a_clip_is_made(out
     assert sys.modules["outside_parts"].entered == []
 
 
+@pytest.mark.parametrize(("name", "package"), [("deepcache_2", "DeepCache"), ("tomesd", "tomesd")])
+def test_a_method_whose_package_is_missing_is_refused_before_a_clip_of_any_method(outside, monkeypatch, name, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    words = [
+        f"--config-dir={outside / 'conf'}",
+        "+method@methods.counted=counted",
+        f"+method@methods.{name}={name}",
+        "data=two",
+        "pipeline=mine",
+        f"out_dir={outside}/run",
+    ]
+    with pytest.raises(ImportError, match=f"the arm needs the package {package}: pip install -e '.\\[peers\\]'"):
+        run(check_overrides([*words, "stages=[generate]"], config_name="config"))
+    assert read_records(outside / "run") == []
+    assert sys.modules["outside_parts"].entered == []
+
+
 def test_keys_that_are_missing_are_named_together(outside):
     (outside / "conf" / "method" / "counted.yaml").write_text("name: counted\nlabel: Counted\n")
     (outside / "conf" / "pipeline" / "mine.yaml").write_text("name: mine\ntrained: true\nsteps: 1\n")
