@@ -3,6 +3,7 @@
 Both come from the records of `experiments.probe`.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
@@ -173,4 +174,6 @@ def loss_figure(rows: Sequence[LossRow], path: Path, subtitle: str) -> list[Path
         )
         for t, ax in zip(levels, grid[0], strict=True):
             plot_loss_difference([row for row in rows if row.t == t], ax).set_title(f"noise level t = {t}", fontsize=9)
-        return finish(figure, list(grid[0]), "Denoising loss of real audio, 95% intervals over clips", subtitle, path)
+        bounded = any(row.difference is not None and math.isfinite(row.difference.low) for row in rows)
+        title = "Denoising loss of real audio" + (", 95% intervals over clips" if bounded else "")
+        return finish(figure, list(grid[0]), title, subtitle, path)

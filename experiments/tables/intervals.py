@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-from evaluation.results.interval_floors import REFUSED, fewest_prompts, kind_of
+from evaluation.results.interval_floors import FEWEST, REFUSED, Kind, fewest_prompts, kind_of
 from evaluation.results.result import DRIFT, SLOPE
 from evaluation.statistics.bootstrap import JACKKNIFE_GROUPS
 from evaluation.statistics.student import student_interval
@@ -152,6 +152,12 @@ def mean_interval(values: np.ndarray) -> Interval:
     """Mean of independent values (n,) with Student's 95% interval; without one where they do not differ."""
     found = student_interval(values)
     return Interval(found.value, found.low, found.high)
+
+
+def printed_interval(values: np.ndarray, kind: Kind) -> Interval:
+    """:func:`mean_interval` of one value per prompt, (n,); without bounds below the prompts that its kind takes."""
+    found = mean_interval(values)
+    return found if len(values) >= FEWEST[kind] else Interval(found.value, math.nan, math.nan)
 
 
 def p_value(value: float, half_width: float, degrees: int) -> float:

@@ -1,7 +1,7 @@
 """Rows of the probes' records: denoising loss paired with dense clip by clip, and where attention looks.
 
 Every method saw the same latents and noise, so a difference is taken per clip (mean over the noise draws that both
-have) and its interval is over clips: Student's t, 95%.
+have) and its interval is over clips: Student's t, 95%, from as many clips on as a score's.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +12,7 @@ import numpy as np
 
 from experiments.records import AttentionRecord, ProbeLossRecord, ProbeRunRecord, Record, of_kind
 from experiments.records.site_structure import SiteStructure, uniform_offsets
-from experiments.tables.intervals import Interval, mean_interval
+from experiments.tables.intervals import Interval, printed_interval
 
 BASELINE, LITEFOCUS = "dense", "litefocus"
 FRESH_KEYS = "_fresh_keys"
@@ -81,15 +81,15 @@ def _loss_row(key: tuple[float, int, str], found: Losses, labels: Mapping[str, s
     values = np.array([[draws[draw][clip] for clip in clips] for draw in draws])
     difference, key_range, to_litefocus = None, None, None
     if key[2] not in (BASELINE, LITEFOCUS) and (beside := _shared(draws, litefocus, dense, clips)):
-        to_litefocus = mean_interval(_deltas(beside, draws, litefocus, dense, clips).mean(axis=0))
+        to_litefocus = printed_interval(_deltas(beside, draws, litefocus, dense, clips).mean(axis=0), "difference")
     if key[2] != BASELINE and (paired := _shared(draws, dense, dense, clips)):
         deltas = _deltas(paired, draws, dense, dense, clips)
-        difference = mean_interval(deltas.mean(axis=0))
+        difference = printed_interval(deltas.mean(axis=0), "difference")
         key_range = _range_over_keys(paired, deltas) if name != key[2] else None
     return LossRow(
         *key,
         label=labels.get(name, name) + (", fresh keys" if name != key[2] else ""),
-        loss=mean_interval(values.mean(axis=0)),
+        loss=printed_interval(values.mean(axis=0), "mean"),
         difference=difference,
         to_litefocus=to_litefocus,
         key_range=key_range,

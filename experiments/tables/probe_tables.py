@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from evaluation.results.interval_floors import FEWEST, REFUSED
 from experiments.records import AttentionRecord, ProbeLossRecord, ProbeRunRecord, Record, of_kind
 from experiments.records.provenance import provenance, quality_notes, starts_of
 from experiments.records.site_structure import FAR_S, SiteStructure
@@ -51,6 +52,7 @@ def denoising_loss_table(rows: Sequence[LossRow], start: ProbeRunRecord, notes: 
     adjusted = holm(p_values)
     family = sum(not math.isnan(p) for p in p_values)
     words = f"Better and worse: p under {LEVEL:g} after Holm's adjustment for {family} comparisons, all to dense here."
+    few = any(row.clips < FEWEST["mean" if row.difference is None else "difference"] for row in rows)
     body: list[list[Cell]] = [_loss_cells(*row) for row in zip(rows, p_values, adjusted, strict=True)]
     body += _gaps(rows, start)
     ordered = sorted(body, key=lambda cells: (float(str(cells[0])), float(str(cells[1]))))
@@ -60,7 +62,7 @@ def denoising_loss_table(rows: Sequence[LossRow], start: ProbeRunRecord, notes: 
         (*header, "clips", "noise draws", "key draws", "note"),
         (*keys, "clips", "noise_draws", "key_draws", "note"),
         ordered,
-        [reading, *([words] if family else []), *notes],
+        [reading, *([words] if family else []), *([REFUSED] if few else []), *notes],
     )
 
 
@@ -72,7 +74,7 @@ def difference_p(row: LossRow) -> float:
 
 
 def _loss_cells(row: LossRow, p: float, adjusted: float) -> list[Cell]:
-    note = "one clip: no interval" if row.clips == 1 else ""
+    note = ""
     if row.key_range is not None:
         note = f"Δ of single key draws from {row.key_range[0]:+.3g} to {row.key_range[1]:+.3g}"
     if math.isnan(row.loss.value):

@@ -59,6 +59,7 @@ def test_a_verdict_follows_the_side_and_the_adjusted_p(threshold, value, p, expe
     assert verdict(claim(**threshold), found, p) == expected
 
 
+@pytest.mark.usefixtures("intervals_of_few_clips")
 def test_a_loss_is_held_against_its_threshold_over_clips(tmp_path):
     with_probe(tmp_path, [0.9, 0.95, 0.94])
     (found,) = measure_claims([claim(below=-2.0)], tmp_path)
@@ -70,6 +71,7 @@ def test_a_loss_is_held_against_its_threshold_over_clips(tmp_path):
     assert (found.measured.count, found.measured.of, found.measured.starts) == (3, "clips", ["p"])
 
 
+@pytest.mark.usefixtures("intervals_of_few_clips")
 def test_p_is_adjusted_over_the_claims_that_can_be_tested(tmp_path):
     with_probe(tmp_path, [0.9, 0.95, 0.94])
     other = Endpoint("probe", "denoising_loss", "5 500 deleted", "difference_percent")
@@ -82,6 +84,7 @@ def test_p_is_adjusted_over_the_claims_that_can_be_tested(tmp_path):
     assert (third.p_adjusted, third.verdict) == (None, "not testable here")
 
 
+@pytest.mark.usefixtures("intervals_of_few_clips")
 def test_a_family_is_adjusted_apart(tmp_path):
     with_probe(tmp_path, [0.9, 0.95, 0.94])
     other = Endpoint("probe", "denoising_loss", "5 500 deleted", "difference_percent")
@@ -103,6 +106,7 @@ def test_a_family_is_adjusted_apart(tmp_path):
     assert headline.rows[0][table.keys.index("p_adjusted")] == shown[0]  # of a family of two, though one is shown
 
 
+@pytest.mark.usefixtures("intervals_of_few_clips")
 def test_a_loss_is_compared_with_litefocus_too(tmp_path):
     with_probe(tmp_path, [0.9, 0.95, 0.94])
     place = Endpoint("probe", "denoising_loss", "5 500 deleted", "difference_to_litefocus_percent")

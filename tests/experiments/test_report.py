@@ -12,7 +12,6 @@ import pytest
 from listen_material import clip, make_run, metric, run_record, timing
 from probe_material import attention, loss, probe_run
 
-from evaluation.results.interval_floors import FEWEST
 from experiments.records import append_record
 from experiments.report import report
 from experiments.tables.formats import ResultTable
@@ -21,19 +20,12 @@ from experiments.tables.run_tables import joined_tables
 
 RENDERED = {".md", ".csv", ".tex", ".svg", ".png", ".pdf", ".html"}
 
+pytestmark = pytest.mark.usefixtures("module_with_intervals_of_few_clips")
+
 
 def snapshot(folder):
     files = [path for path in folder.rglob("*") if path.suffix in RENDERED]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def intervals_of_few_clips():
-    """How many clips an interval takes is not what is asked here."""
-    with pytest.MonkeyPatch.context() as patch:
-        for kind in FEWEST:
-            patch.setitem(FEWEST, kind, 2)
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import pytest
 from listen_material import METHODS, clip, run_record, timing
 from quality_material import DENSE, LITE, value
 
-from evaluation.results.interval_floors import FEWEST
 from experiments.records import ClipRecord, FailureRecord, MetricRecord
 from experiments.records.current import current, left_out
 from experiments.records.run import Run
@@ -15,14 +14,7 @@ from experiments.tables.quality_rows import differences, is_best, quality_rows
 from experiments.tables.quality_tables import result_tables
 from experiments.tables.speed_rows import speed_rows
 
-
-@pytest.fixture(autouse=True)
-def intervals_of_two_clips(monkeypatch):
-    """How many clips an interval takes is not what is asked here."""
-    for kind in FEWEST:
-        monkeypatch.setitem(FEWEST, kind, 2)
-
-
+pytestmark = pytest.mark.usefixtures("intervals_of_few_clips")
 PAIR = {name: METHODS[name] for name in (DENSE, LITE)}
 
 

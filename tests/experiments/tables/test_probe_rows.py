@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from probe_material import attention, loss, probe_run, structure
 from scipy.stats import ttest_1samp
 
+from evaluation.results.interval_floors import FEWEST, REFUSED
 from experiments.figures.probe_figures import (
     attention_figure,
     attention_ratio,
@@ -21,6 +22,8 @@ from experiments.figures.probe_figures import (
 from experiments.tables.formats import Estimate, to_markdown
 from experiments.tables.probe_rows import loss_rows, structures_by_length
 from experiments.tables.probe_tables import difference_p, probe_tables
+
+pytestmark = pytest.mark.usefixtures("intervals_of_few_clips")
 
 
 @pytest.fixture
@@ -146,6 +149,29 @@ def test_the_detectable_difference_follows_the_interval_that_is_printed():
     printed = cells["difference_percent"]
     assert printed.high - printed.low > 1.3 * (plain.high - plain.low)
     assert cells["detectable_percent"] == pytest.approx(1.4295 * (printed.high - printed.low) / 2, rel=0.05)
+
+
+def test_too_few_clips_print_no_interval_no_word_and_no_p(monkeypatch):
+    monkeypatch.setitem(FEWEST, "mean", 3)
+    monkeypatch.setitem(FEWEST, "difference", 4)
+
+    def cells(clips):
+        of = {"dense": 1.0, "litefocus": 1.1, "focus_only": 1.2}
+        read = [loss(m, [base + 0.001 * i for i in range(len(clips))], clips=clips) for m, base in of.items()]
+        read[1].losses[0] += 1e-4  # paired differences that are all equal have no interval at any number
+        read[2].losses[1] += 1e-4
+        (table,) = probe_tables([probe_run(), *read])
+        found = {line[2]: dict(zip(table.keys, line, strict=True)) for line in table.rows}
+        row = next(cells for name, cells in found.items() if "ocus only" in name or name == "focus_only")
+        losses = [math.isfinite(found["Dense (SDPA)"]["loss"].low)]
+        losses += [math.isfinite(row[key].low) for key in ("difference_percent", "difference_to_litefocus_percent")]
+        return losses, row["difference_percent"].mark, row["detectable_percent"], REFUSED in table.notes
+
+    assert cells("ab") == ([False] * 3, "", None, True)
+    assert cells("abc") == ([True, False, False], "", None, True)
+    whole, mark, detectable, refused = cells("abcd")
+    assert (whole, mark, refused) == ([True] * 3, "worse", False)
+    assert detectable > 0
 
 
 def test_a_loss_that_is_not_finite_is_a_gap():
