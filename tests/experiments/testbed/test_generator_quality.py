@@ -1,13 +1,18 @@
 """The generator's measures: signal contrasts on known signals, hits by hand, order, pairs, and the whole program."""
 
 import json
+import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
+from evaluation.metrics.fad import frechet_distance
+from evaluation.statistics.bootstrap import jackknife_interval
 from experiments.testbed.assessment import generator_quality
 from experiments.testbed.assessment.attribute_contrasts import (
     MISREAD_EVENTS,
@@ -24,6 +29,7 @@ from experiments.testbed.assessment.generator_quality import (
     measure,
     noise_names,
     ratio_above_floor,
+    ratio_bounds,
     reference_scenes,
 )
 from experiments.testbed.corpus.events import EVENTS
@@ -157,6 +163,23 @@ def test_the_shipped_judges_are_checked_and_named(tmp_path: Path) -> None:
         load_judges(tmp_path)
 
 
+def test_the_ratio_of_two_distances_is_bounded_as_a_jackknife_by_clip_bounds_it() -> None:
+    made = torch.Generator().manual_seed(0)
+    references, shared, first, second = (torch.randn(n, 4, generator=made).relu() for n in (400, 300, 300, 300))
+    near, far = shared + 0.5 * first + 0.4, shared + 0.5 * second + 0.2
+    low, high = ratio_bounds(references, near, far)
+
+    def log_ratio(rows: Any) -> float:
+        return math.log(
+            frechet_distance(references.numpy(), rows[:, :4]) / frechet_distance(references.numpy(), rows[:, 4:])
+        )
+
+    both = torch.cat([near, far], dim=1).numpy()
+    other = jackknife_interval(log_ratio, both, seed=0, groups=len(both))
+    assert math.sqrt(low * high) == pytest.approx(math.exp(other.value), rel=1e-3)
+    assert math.log(high / low) == pytest.approx(other.high - other.low, rel=0.1)
+
+
 def test_the_program_measures_every_source_and_writes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generator_quality, "tqdm", lambda x, **_: x)
     monkeypatch.setattr(generator_quality, "TRAIN_DURATION_S", 2.56)
@@ -172,5 +195,12 @@ def test_the_program_measures_every_source_and_writes_it(tmp_path: Path, monkeyp
         distance["generated"] / distance["untrained"], abs=1e-3
     )
     assert distance["n"] == 4
+    ratio = distance["generated_over_round_trip"]
+    assert distance["generated_over_round_trip_low"] < ratio < distance["generated_over_round_trip_high"]
+    short = measure(replace(settings, contrasts=False))
+    assert short == {
+        **{k: v for k, v in result.items() if k not in ("level", "rate", "pitch")},
+        "settings": short["settings"],
+    }
     assert set(result["judges"]) == {"classifier", "clap"}
     assert list(result["rate"]["without"]) == ["helicopter", "telephone", "wind_chimes"]
