@@ -1,8 +1,9 @@
 """What a cell of a run's tables was made of: the records behind it, of every kind of table.
 
 A row is named as its table shows it, by the cells of its key columns with spaces between: "40.96 litefocus" of a table
-of scores, "40.96 500 litefocus" of losses, "40.96 500" of attention, "80 LiteFocus" or, where the lengths are columns,
-"LiteFocus" of a benchmark. A method may be named by its name or by its label.
+of scores, "40.96 500 litefocus" of losses, "500 litefocus" of their change with length, "40.96 500" of attention,
+"80 LiteFocus" or, where the lengths are columns, "LiteFocus" of a benchmark. A method may be named by its name or by
+its label.
 """
 
 import math
@@ -15,7 +16,7 @@ from experiments.records.run import Run
 from experiments.tables.benchmark_tables import LEVEL_TITLES
 from experiments.tables.formats import Cell, ResultTable
 from experiments.tables.probe_rows import BASELINE, FRESH_KEYS, LITEFOCUS, probe_labels
-from experiments.tables.probe_tables import TO_LITEFOCUS
+from experiments.tables.probe_tables import CHANGE_TO_LITEFOCUS, TO_LITEFOCUS
 from experiments.tables.run_tables import all_tables
 
 Source = MetricRecord | TimingRecord | ProbeLossRecord | AttentionRecord | RoundRecord
@@ -112,6 +113,10 @@ def _records(
         asked = {method, BASELINE} if column in ("difference_percent", "detectable_percent") else {method}
         asked |= {BASELINE, LITEFOCUS} if column == TO_LITEFOCUS else set()
         return [r for r in run.of_kind(ProbeLossRecord) if (r.duration_s, r.t) == (length, row["t"]) and _in(r, asked)]
+    if table_name == "denoising_loss_trend":
+        asked = {method, BASELINE} | ({LITEFOCUS} if column == CHANGE_TO_LITEFOCUS else set())
+        ends = (row["shortest_s"], row["longest_s"])
+        return [r for r in run.of_kind(ProbeLossRecord) if r.duration_s in ends and r.t == row["t"] and _in(r, asked)]
     if table_name == "attention":
         found = run.of_kind(AttentionRecord)
         return [r for r in found if (r.duration_s, r.structure["t"]) == (length, row["t"])]

@@ -18,10 +18,13 @@ from experiments.records import AttentionRecord, CellRecord, MetricRecord, Probe
 from experiments.records.run import Run
 from experiments.tables.formats import Estimate
 from experiments.tables.intervals import LEVEL, Interval, holm, mean_interval, p_value
-from experiments.tables.probe_tables import TO_LITEFOCUS
+from experiments.tables.probe_tables import CHANGE, CHANGE_TO_LITEFOCUS, TO_LITEFOCUS
 from experiments.tables.speed_rows import timed_pairs
 
 SUPPORTED, REFUTED, BOUNDED, NOT_TESTABLE = "supported", "refuted", "bounded", "not testable here"
+LOSS_COLUMNS = {"difference_percent": "% of dense", TO_LITEFOCUS: "% of dense"} | dict.fromkeys(
+    (CHANGE, CHANGE_TO_LITEFOCUS), "points of % of dense"
+)
 DIGITS = 5
 
 
@@ -79,11 +82,11 @@ def effect(claim: Claim, run: Run) -> Measured:
     first = traced.records[0]
     if isinstance(first, MetricRecord) and first.baseline:
         return _score(claim, traced, first, starts)
-    if isinstance(first, ProbeLossRecord) and place.column in ("difference_percent", TO_LITEFOCUS):
+    if isinstance(first, ProbeLossRecord) and place.column in LOSS_COLUMNS:
         cell = _estimate(traced)
         clips = len(set.intersection(*(set(r.clip_ids) for r in traced.records if isinstance(r, ProbeLossRecord))))
         p = p_value(cell.value - claim.threshold, (cell.high - cell.low) / 2, clips - 1)
-        return _measured(cell, "% of dense", clips, "clips", p, starts)
+        return _measured(cell, LOSS_COLUMNS[place.column], clips, "clips", p, starts)
     if isinstance(first, AttentionRecord) and place.column == "own_bin_over_uniform":
         return _ratio(claim, [_own_bin(r) for r in traced.records if isinstance(r, AttentionRecord)], "sites", starts)
     if isinstance(first, TimingRecord | RoundRecord) and place.column.startswith("speedup"):

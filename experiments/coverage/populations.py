@@ -72,7 +72,7 @@ def committed_losses(run_dir: Path, method: str, duration_s: float) -> Iterator[
     """Differences to dense in denoising loss, those that its table prints the mean of; a population by noise level."""
     found = losses_by_condition(read_records(run_dir))
     for t in sorted({level for length, level, name in found if (length, name) == (duration_s, method)}):
-        differences = clip_differences(found, duration_s, t, method)
+        differences = np.array([*clip_differences(found, duration_s, t, method).values()])
         yield _of_table(f"{run_dir.name}: loss at {duration_s:g} s, t = {t}", differences[:, None])
 
 

@@ -44,6 +44,25 @@ class LossRow:
     key_draws: int
 
 
+@dataclass(frozen=True)
+class TrendRow:
+    """One method at one noise level: its difference at the longest length less that at the shortest, clip by clip.
+
+    Attributes:
+        to_dense, to_litefocus: of the differences to these, in points of per cent; None for the method itself.
+        clips: that dense and the method share at both lengths.
+    """
+
+    t: int
+    method: str
+    label: str
+    shortest_s: float
+    longest_s: float
+    to_dense: Interval | None
+    to_litefocus: Interval | None
+    clips: int
+
+
 Draw = tuple[int, int | None]
 Draws = Mapping[Draw, Mapping[str, float]]
 Losses = dict[tuple[float, int, str], dict[Draw, dict[str, float]]]
@@ -75,39 +94,64 @@ def loss_rows(records: Sequence[Record]) -> list[LossRow]:
 
 
 def _loss_row(key: tuple[float, int, str], found: Losses, labels: Mapping[str, str]) -> LossRow:
-    draws, dense, litefocus = (found.get((*key[:2], method), {}) for method in (key[2], BASELINE, LITEFOCUS))
+    draws = found[key]
     name = key[2].removesuffix(FRESH_KEYS)
     clips = _clips(draws)
     values = np.array([[draws[draw][clip] for clip in clips] for draw in draws])
-    difference, key_range, to_litefocus = None, None, None
-    if key[2] not in (BASELINE, LITEFOCUS) and (beside := _shared(draws, litefocus, dense, clips)):
-        to_litefocus = printed_interval(_deltas(beside, draws, litefocus, dense, clips).mean(axis=0), "difference")
-    if key[2] != BASELINE and (paired := _shared(draws, dense, dense, clips)):
-        deltas = _deltas(paired, draws, dense, dense, clips)
-        difference = printed_interval(deltas.mean(axis=0), "difference")
-        key_range = _range_over_keys(paired, deltas) if name != key[2] else None
     return LossRow(
         *key,
         label=labels.get(name, name) + (", fresh keys" if name != key[2] else ""),
         loss=printed_interval(values.mean(axis=0), "mean"),
-        difference=difference,
-        to_litefocus=to_litefocus,
-        key_range=key_range,
+        difference=None if key[2] == BASELINE else _mean(clip_differences(found, *key)),
+        to_litefocus=None if key[2] in (BASELINE, LITEFOCUS) else _mean(clip_differences(found, *key, LITEFOCUS)),
+        key_range=_range_over_keys(found, key) if name != key[2] else None,
         clips=len(clips),
         noise_draws=len({noise for noise, _ in draws}),
         key_draws=len({keys for _, keys in draws}),
     )
 
 
-def clip_differences(found: Losses, duration_s: float, t: int, method: str) -> np.ndarray:
-    """(clips,) differences to dense, in per cent of dense's mean loss: means over the noise draws that both have."""
-    draws, dense = (found[duration_s, t, name] for name in (method, BASELINE))
+def trend_rows(records: Sequence[Record]) -> list[TrendRow]:
+    """How each method's difference changes from the shortest length to the longest, in the order of the records."""
+    found, labels = losses_by_condition(records), probe_labels(records)
+    rows = []
+    for t, method in sorted(dict.fromkeys(key[1:] for key in found), key=lambda place: place[0]):
+        lengths = sorted(length for length, *place in found if tuple(place) == (t, method))
+        if method == BASELINE or method.endswith(FRESH_KEYS) or len(lengths) < 2:
+            continue
+        ends = (lengths[0], lengths[-1])
+        to_dense = _change(found, *ends, t, method, BASELINE)
+        to_litefocus = {} if method == LITEFOCUS else _change(found, *ends, t, method, LITEFOCUS)
+        label = labels.get(method, method)
+        rows.append(TrendRow(t, method, label, *ends, _mean(to_dense), _mean(to_litefocus), len(to_dense)))
+    return rows
+
+
+def _change(found: Losses, first: float, last: float, t: int, method: str, baseline: str) -> dict[str, float]:
+    """Clip id -> difference at the last length less that at the first, of the clips that both have."""
+    before, after = (clip_differences(found, length, t, method, baseline) for length in (first, last))
+    return {clip: after[clip] - before[clip] for clip in before if clip in after}
+
+
+def _mean(differences: Mapping[str, float]) -> Interval | None:
+    return printed_interval(np.array([*differences.values()]), "difference") if differences else None
+
+
+def clip_differences(
+    found: Losses, duration_s: float, t: int, method: str, baseline: str = BASELINE
+) -> dict[str, float]:
+    """Clip id -> difference to a baseline, in per cent of dense's mean loss; nothing where they share no clips.
+
+    A clip's is its mean over the draws whose noise baseline and dense saw, too.
+    """
+    draws, base, dense = (found.get((duration_s, t, name), {}) for name in (method, baseline, BASELINE))
     clips = _clips(draws)
-    return _deltas(_shared(draws, dense, dense, clips), draws, dense, dense, clips).mean(axis=0)
+    shared = _shared(draws, base, dense, clips)
+    return dict(zip(clips, _deltas(shared, draws, base, dense, clips).mean(axis=0), strict=True)) if shared else {}
 
 
 def _clips(draws: Draws) -> list[str]:
-    return sorted(set.intersection(*(set(losses) for losses in draws.values())))
+    return sorted(set.intersection(*(set(losses) for losses in draws.values()))) if draws else []
 
 
 def _shared(draws: Draws, baseline: Draws, dense: Draws, clips: Sequence[str]) -> list[Draw]:
@@ -124,10 +168,15 @@ def _deltas(shared: Sequence[Draw], draws: Draws, baseline: Draws, dense: Draws,
     return 100 * (own - base) / scale.mean()
 
 
-def _range_over_keys(draws: Sequence[Draw], deltas: np.ndarray) -> tuple[float, float]:
+def _range_over_keys(found: Losses, key: tuple[float, int, str]) -> tuple[float, float] | None:
+    draws = found[key]
     seeds = sorted({keys for _, keys in draws if keys is not None})
-    means = [float(deltas[[keys == seed for _, keys in draws]].mean()) for seed in seeds]
-    return min(means), max(means)
+    single = [
+        clip_differences({**found, key: {d: losses for d, losses in draws.items() if d[1] == seed}}, *key)
+        for seed in seeds
+    ]
+    means = [float(np.mean([*differences.values()])) for differences in single if differences]
+    return (min(means), max(means)) if means else None
 
 
 def structure_values(site: SiteStructure) -> dict[str, object]:

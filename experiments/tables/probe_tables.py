@@ -8,14 +8,15 @@ from experiments.records import AttentionRecord, ProbeLossRecord, ProbeRunRecord
 from experiments.records.provenance import provenance, quality_notes, starts_of
 from experiments.records.site_structure import FAR_S, SiteStructure
 from experiments.tables.formats import Cell, Estimate, ResultTable
-from experiments.tables.intervals import LEVEL, detectable_effect, holm, p_value
-from experiments.tables.probe_rows import LossRow, loss_rows, probe_labels, structures_by_length
+from experiments.tables.intervals import LEVEL, Interval, detectable_effect, holm, p_value
+from experiments.tables.probe_rows import LossRow, TrendRow, loss_rows, probe_labels, structures_by_length, trend_rows
 
 TO_LITEFOCUS = "difference_to_litefocus_percent"
+CHANGE, CHANGE_TO_LITEFOCUS = "change_percent", "change_to_litefocus_percent"
 
 
 def probe_tables(records: Sequence[Record]) -> list[ResultTable]:
-    """The tables that the records can fill: denoising_loss, attention."""
+    """The tables that the records can fill: denoising_loss, denoising_loss_trend, attention."""
     starts = of_kind(list(records), ProbeRunRecord)
     if not starts:
         return []
@@ -25,6 +26,8 @@ def probe_tables(records: Sequence[Record]) -> list[ResultTable]:
     tables = []
     if rows := loss_rows(records):
         tables.append(denoising_loss_table(rows, starts[-1], notes))
+    if trends := trend_rows(records):
+        tables.append(trend_table(trends, notes))
     if structures := structures_by_length(records):
         clips = max(len(record.clip_ids) for record in of_kind(list(records), AttentionRecord))
         tables.append(attention_table(structures, clips, notes))
@@ -66,11 +69,52 @@ def denoising_loss_table(rows: Sequence[LossRow], start: ProbeRunRecord, notes: 
     )
 
 
+def trend_table(rows: Sequence[TrendRow], notes: Sequence[str]) -> ResultTable:
+    """How the differences of denoising_loss change from the shortest length to the longest, clip by clip."""
+    changes = [(change, row.clips) for row in rows for change in (row.to_dense, row.to_litefocus)]
+    adjusted = holm([interval_p(*change) for change in changes])
+    cells = [_change_cell(*change, p) for change, p in zip(changes, adjusted, strict=True)]
+    family = sum(not math.isnan(p) for p in adjusted)
+    header = ("noise level t", "method", "from (s)", "to (s)", "change of Δ to dense", "change of Δ to LiteFocus")
+    reading = (
+        "Difference in denoising loss at the longest length less that at the shortest, clip by clip, in points of per "
+        "cent of dense's loss: below 0 where the method gains on the other with length. Intervals: 95%, Student's t "
+        "over clips."
+    )
+    words = f"Falls and rises: p under {LEVEL:g} after Holm's adjustment for {family} comparisons, all of both columns."
+    body: list[list[Cell]] = [
+        [row.t, row.label, row.shortest_s, row.longest_s, *pair, row.clips]
+        for row, pair in zip(rows, zip(cells[::2], cells[1::2], strict=True), strict=True)
+    ]
+    keys = ("t", "method", "shortest_s", "longest_s", CHANGE, CHANGE_TO_LITEFOCUS)
+    few = any(row.clips < FEWEST["difference"] for row in rows)
+    return ResultTable(
+        "denoising_loss_trend",
+        "Change of the differences in denoising loss from the shortest length to the longest",
+        (*header, "clips"),
+        (*keys, "clips"),
+        body,
+        [reading, *([words] if family else []), *([REFUSED] if few else []), *notes],
+    )
+
+
+def _change_cell(change: Interval | None, clips: int, adjusted: float) -> Estimate | None:
+    if change is None:
+        return None
+    word = "" if not adjusted < LEVEL else "rises" if change.value > 0 else "falls"
+    return Estimate(*change, mark=word, sign=True, p=interval_p(change, clips))
+
+
 def difference_p(row: LossRow) -> float:
     """Two-sided p of no difference to dense, Student's t over clips; nan without a difference or its interval."""
-    if row.difference is None:
+    return interval_p(row.difference, row.clips)
+
+
+def interval_p(difference: Interval | None, clips: int) -> float:
+    """Two-sided p of a difference of 0, from its Student's t interval over clips; nan without one."""
+    if difference is None:
         return math.nan
-    return p_value(row.difference.value, (row.difference.high - row.difference.low) / 2, row.clips - 1)
+    return p_value(difference.value, (difference.high - difference.low) / 2, clips - 1)
 
 
 def _loss_cells(row: LossRow, p: float, adjusted: float) -> list[Cell]:

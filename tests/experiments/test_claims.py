@@ -117,6 +117,30 @@ def test_a_loss_is_compared_with_litefocus_too(tmp_path):
     assert found.measured.starts == ["p"]
 
 
+@pytest.mark.usefixtures("intervals_of_few_clips")
+def test_a_change_with_length_is_held_against_its_threshold(tmp_path):
+    folder = tmp_path / "probe"
+    folder.mkdir()
+    read = {
+        "dense": ([1.0] * 3, [1.0] * 3),
+        "litefocus": ([1.1] * 3, [1.0] * 3),
+        "deleted": ([2.0] * 3, [2.2, 2.0, 2.1]),
+    }
+    append_record(folder, probe_run(durations=(5.0, 10.0)))
+    for method, ends in read.items():
+        for length, losses in zip((5.0, 10.0), ends, strict=True):
+            append_record(folder, loss(method, losses, duration=length, clips="abc"))
+    of = {column: Endpoint("probe", "denoising_loss_trend", "500 deleted", column) for column in
+          ("change_percent", "change_to_litefocus_percent")}  # fmt: skip
+    claims = measure_claims([claim(name=column, endpoint=place, above=5.0) for column, place in of.items()], tmp_path)
+    expected = {"change_percent": [20.0, 0.0, 10.0], "change_to_litefocus_percent": [30.0, 10.0, 20.0]}
+    for found in claims:
+        changes = expected[found.id]
+        assert found.measured.value == pytest.approx(np.mean(changes), rel=1e-4)
+        assert found.measured.p == pytest.approx(ttest_1samp(changes, 5.0).pvalue, rel=1e-4)
+        assert (found.measured.unit, found.measured.count) == ("points of % of dense", 3)
+
+
 def test_a_score_is_held_against_a_margin(tmp_path):
     """Not inferior by 4: the p of a difference of 4 from the interval's own degrees of freedom."""
     (tmp_path / "run").mkdir()

@@ -20,7 +20,7 @@ from experiments.figures.probe_figures import (
     probe_figures,
 )
 from experiments.tables.formats import Estimate, to_markdown
-from experiments.tables.probe_rows import loss_rows, structures_by_length
+from experiments.tables.probe_rows import loss_rows, structures_by_length, trend_rows
 from experiments.tables.probe_tables import difference_p, probe_tables
 
 pytestmark = pytest.mark.usefixtures("intervals_of_few_clips")
@@ -172,6 +172,46 @@ def test_too_few_clips_print_no_interval_no_word_and_no_p(monkeypatch):
     whole, mark, detectable, refused = cells("abcd")
     assert (whole, mark, refused) == ([True] * 3, "worse", False)
     assert detectable > 0
+
+
+def test_the_change_with_length_is_taken_clip_by_clip_from_the_shortest_to_the_longest():
+    def read(method, short, long, clips="abc"):
+        yield loss(method, short, clips=clips)
+        yield loss(method, [9.0] * len(clips), duration=7.0, clips=clips)  # between the two: not looked at
+        yield loss(method, long, duration=10.0, clips=clips[::-1])  # pairing goes by id
+
+    records = [
+        probe_run(durations=(5.0, 7.0, 10.0)),
+        *read("dense", [1.0, 1.0, 1.0], [2.0, 2.0, 2.0]),
+        *read("litefocus", [1.2, 1.3, 1.4], [2.0, 2.1, 2.2]),
+        *read("deleted", [1.3, 1.3, 1.3], [2.6, 2.6, 2.6]),
+        loss("litefocus", [1.1, 1.1, 1.1], keys=1, clips="abc"),
+        loss("short", [1.1, 1.1, 1.1], clips="abc"),
+    ]
+    lite, deleted = trend_rows(records)
+    # LiteFocus: 20, 30 and 40% at 5 s; 10, 5 and 0% at 10 s. Changes -10, -25, -40 points.
+    found = ttest_1samp([-10.0, -25.0, -40.0], 0)
+    bounds = found.confidence_interval()
+    assert (lite.method, lite.shortest_s, lite.longest_s, lite.clips) == ("litefocus", 5.0, 10.0, 3)
+    assert lite.to_dense == pytest.approx((-25.0, bounds.low, bounds.high))
+    assert lite.to_litefocus is None
+    # Deletion costs 30% at both: no change to dense, and all that LiteFocus gains.
+    assert deleted.to_dense.value == pytest.approx(0.0)
+    assert deleted.to_litefocus.value == pytest.approx(25.0)
+    table = {table.name: table for table in probe_tables(records)}["denoising_loss_trend"]
+    (row, other) = [dict(zip(table.keys, line, strict=True)) for line in table.rows]
+    assert row["change_percent"].p == pytest.approx(found.pvalue)
+    assert row["change_percent"].mark == ""  # p is .10
+    assert other["change_percent"].p != other["change_percent"].p
+    assert "for 2 comparisons, all of both columns" in table.notes[1]
+
+
+def test_a_change_with_an_adjusted_p_has_its_word():
+    records = [probe_run(), loss("dense", [1.0] * 3, clips="abc"), loss("dense", [1.0] * 3, duration=10.0, clips="abc")]
+    records += [loss("litefocus", [1.0] * 3, clips="abc")]
+    records += [loss("litefocus", [0.9, 0.9001, 0.9002], duration=10.0, clips="abc")]
+    (cells,) = next(table.rows for table in probe_tables(records) if table.name == "denoising_loss_trend")
+    assert (cells[4].mark, cells[5], cells[6]) == ("falls", None, 3)
 
 
 def test_a_loss_that_is_not_finite_is_a_gap():
