@@ -5,15 +5,17 @@ A claim's `measured` part is written by `python -m experiments.claims`; the rest
 
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import AllowInfNan, ConfigDict, Field, Strict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 from yaml import YAMLError
 
 STRICT = ConfigDict(extra="forbid")
+Number = Annotated[float, Strict(), AllowInfNan(False)]  # no true that reads as 1
+Name = Annotated[str, Field(min_length=1)]
 HEADER = (
     "# Claims as data. By hand: all but `measured`, which `python -m experiments.claims` writes from the records.\n"
 )
@@ -40,14 +42,14 @@ class Measured:
         starts: run ids of the records behind it.
     """
 
-    value: float
-    low: float | None
-    high: float | None
+    value: Number
+    low: Number | None
+    high: Number | None
     unit: str
     count: int
     of: str
-    p: float | None
-    p_adjusted: float | None
+    p: Number | None
+    p_adjusted: Number | None
     verdict: str
     starts: list[str]
 
@@ -65,14 +67,14 @@ class Claim:
         headline: shown in README.
     """
 
-    id: str
-    source: str
-    statement: str
+    id: Name
+    source: Name
+    statement: Name
     endpoint: Endpoint
     where: str
     command: str
-    above: float | None = None
-    below: float | None = None
+    above: Number | None = None
+    below: Number | None = None
     not_testable: str = ""
     family: str = ""
     headline: bool = False
@@ -93,17 +95,23 @@ def load_claims(path: Path) -> list[Claim]:
     """The claims of a file.
 
     Raises:
-        ValueError: a field is missing, unknown or of another type; an id twice; not exactly one of above and below.
+        ValueError: a field is missing, unknown or of another type; an id twice; not exactly one of above and below;
+            two spellings of one family, whose claims would be adjusted apart.
     """
     try:
         claims = CLAIMS.validate_python(OmegaConf.to_container(OmegaConf.load(path)))  # nothing in it is resolved
-    except (YAMLError, OmegaConfBaseException) as error:
+    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not a yaml file: {' '.join(str(error).split())}") from None
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         raise ValueError(f"{path}: claim {place}: {first['msg']}") from None
     ids = [claim.id for claim in claims]
+    families: dict[str, str] = {}
+    for family in (claim.family for claim in claims):
+        spelling = families.setdefault("".join(family.split()).casefold(), family)
+        if spelling != family:
+            raise ValueError(f"{path}: families {spelling!r} and {family!r} differ in their spelling; write one of them")
     for claim in claims:
         if ids.count(claim.id) > 1:
             raise ValueError(f"{path}: two claims are called {claim.id!r}; give each an id of its own")

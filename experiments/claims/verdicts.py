@@ -79,7 +79,7 @@ def effect(claim: Claim, run: Run) -> Measured:
     place = claim.endpoint
     traced = trace_cell(run, place.table, place.row, place.column)
     starts = sorted({record.run_id for record in traced.records})
-    first = traced.records[0]
+    first = next((r for r in traced.records if isinstance(r, MetricRecord) and r.baseline), traced.records[0])
     if isinstance(first, MetricRecord) and first.baseline:
         return _score(claim, traced, first, starts)
     if isinstance(first, ProbeLossRecord) and place.column in LOSS_COLUMNS:
@@ -121,7 +121,13 @@ def _ratios(run: Run, traced: Traced) -> tuple[list[float], str]:
 
 
 def _ratio(claim: Claim, ratios: Sequence[float], of: str, starts: list[str]) -> Measured:
-    """The geometric mean of ratios (n,) with Student's t interval of its logarithm; no interval of one."""
+    """The geometric mean of ratios (n,) with Student's t interval of its logarithm; no interval of one.
+
+    Raises:
+        ValueError: a threshold that no ratio can have.
+    """
+    if claim.threshold <= 0:
+        raise ValueError(f"its threshold is {claim.threshold:g}; that of a ratio is above 0")
     logs = mean_interval(np.log(ratios))
     p = p_value(logs.value - math.log(claim.threshold), (logs.high - logs.low) / 2, len(ratios) - 1)
     return _measured(Interval(*map(math.exp, logs)), "times", len(ratios), of, p, starts)

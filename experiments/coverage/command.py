@@ -1,4 +1,4 @@
-"""Measure the coverage of intervals and write results/coverage: `python -m experiments.coverage [repetitions=4000]`.
+"""Measure the coverage of intervals: `python -m experiments.coverage [repetitions=4000] [out_dir=results/coverage]`.
 
 One thread, no network, a few minutes. The choice of the intervals that are printed (`evaluation.statistics.student`,
 `experiments.tables.intervals`) follows from this table.
@@ -26,11 +26,12 @@ STUDIES = ("testbed", "third_study")
 
 @dataclass(frozen=True)
 class CoverageSettings:
-    """Repetitions for means and for distances; the seed of all that is drawn."""
+    """Repetitions for means and for distances; the seed of all that is drawn; where the tables go."""
 
     repetitions: int = 4000
     distance_repetitions: int = 400
     seed: int = 0
+    out_dir: str = "results/coverage"
 
 
 def populations(results: Path) -> list[Population]:
@@ -115,14 +116,14 @@ def write(settings: CoverageSettings) -> str:
     """Write the tables and return them as markdown.
 
     Raises:
-        FileNotFoundError: not at the root of a checkout. ValueError: no repetitions, or a seed below 0.
+        FileNotFoundError: not at the root of a checkout. ValueError: fewer than two repetitions, or a seed below 0.
     """
-    if min(settings.repetitions, settings.distance_repetitions) < 1 or settings.seed < 0:
-        raise ValueError(f"got {settings}; give repetitions from 1 and a seed from 0")
+    if min(settings.repetitions, settings.distance_repetitions) < 2 or settings.seed < 0:
+        raise ValueError(f"got {settings}; give repetitions from 2 and a seed from 0")
     if missing := [study for study in STUDIES if not (RESULTS / study).is_dir()]:
         raise FileNotFoundError(f"no {RESULTS / missing[0]} here; run from the root of the checkout")
     found = tables(RESULTS, settings)
     for table in found:
-        write_whole(RESULTS / "coverage" / f"{table.name}.md", to_markdown(table))
-        write_whole(RESULTS / "coverage" / f"{table.name}.csv", to_csv(table))
+        write_whole(Path(settings.out_dir) / f"{table.name}.md", to_markdown(table))
+        write_whole(Path(settings.out_dir) / f"{table.name}.csv", to_csv(table))
     return "\n".join(map(to_markdown, found))

@@ -115,9 +115,10 @@ def build_timing_arms(config: DictConfig) -> dict[str, Method]:
 
 
 def _by_name(methods: list[Method]) -> dict[str, Method]:
-    names = [method.name for method in methods]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"methods named twice: {', '.join(twice)}; give each arm of a sweep its own name")
+    for what in ("name", "label"):  # rows of tables are told apart by the label
+        given = [getattr(method, what) for method in methods]
+        if twice := sorted({one for one in given if given.count(one) > 1}):
+            raise ValueError(f"methods with one {what}: {', '.join(twice)}; give each arm of a sweep its own {what}")
     return {method.name: method for method in methods}
 
 

@@ -141,6 +141,34 @@ def test_a_change_with_length_is_held_against_its_threshold(tmp_path):
         assert (found.measured.unit, found.measured.count) == ("points of % of dense", 3)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("above", True, "claim 0.above: Input should be a valid number"),
+        ("above", math.nan, "claim 0.above: Input should be a finite number"),
+        ("id", "", "claim 0.id: String should have at least 1 character"),
+    ],
+)
+def test_numbers_and_names_of_claims_are_what_they_say(tmp_path, field, value, message):
+    node = yaml.safe_load(to_yaml([claim(above=1.0)]))[0]
+    (tmp_path / "claims.yaml").write_text(yaml.safe_dump([node | {field: value}]))
+    with pytest.raises(ValueError, match=message):
+        load_claims(tmp_path / "claims.yaml")
+
+
+def test_a_family_is_spelt_in_one_way_or_its_claims_would_be_adjusted_apart(tmp_path):
+    claims = [claim("a", family="the study's plan"), claim("b", family="the  Study's plan")]
+    (tmp_path / "claims.yaml").write_text(to_yaml(claims))
+    with pytest.raises(ValueError, match="families .* differ in their spelling; write one of them"):
+        load_claims(tmp_path / "claims.yaml")
+
+
+def test_a_file_that_is_no_utf8_is_named(tmp_path):
+    (tmp_path / "claims.yaml").write_bytes(to_yaml([claim()]).encode("utf-16"))
+    with pytest.raises(ValueError, match=r"claims.yaml: not a yaml file: 'utf-8' codec"):
+        load_claims(tmp_path / "claims.yaml")
+
+
 def test_a_score_is_held_against_a_margin(tmp_path):
     """Not inferior by 4: the p of a difference of 4 from the interval's own degrees of freedom."""
     (tmp_path / "run").mkdir()
@@ -173,6 +201,15 @@ def test_a_speed_up_is_the_geometric_mean_of_its_rounds(tmp_path):
     assert found.measured.value == pytest.approx(16 ** (1 / 3), rel=1e-4)
     assert found.measured.p == pytest.approx(test.pvalue, rel=1e-4)
     assert found.measured.low == pytest.approx(math.exp(test.confidence_interval().low), rel=1e-4)
+
+
+def test_a_ratio_has_no_threshold_of_nothing(tmp_path):
+    (tmp_path / "run").mkdir()
+    make_run(tmp_path / "run", {"a": "Rain"}, [0.1])
+    append_record(tmp_path / "run", timing(0.1, dense=[4.0, 4.1], litefocus=[2.0, 2.0], no_attention=[1.0, 1.0]))
+    place = Endpoint("run", "speed", "0.1 litefocus", "speedup")
+    with pytest.raises(ValueError, match="claim a: its threshold is 0; that of a ratio is above 0"):
+        measure_claims([claim(endpoint=place, above=0.0)], tmp_path)
 
 
 def test_attention_is_a_ratio_over_sites(tmp_path):

@@ -127,5 +127,5 @@ def test_settings():
     assert parse_settings(CoverageSettings, ["repetitions=5"]).repetitions == 5
     with pytest.raises(ValueError, match="got 'clips=5'; accepted"):
         parse_settings(CoverageSettings, ["clips=5"])
-    with pytest.raises(ValueError, match="give repetitions from 1"):
-        write(CoverageSettings(repetitions=0))
+    with pytest.raises(ValueError, match="give repetitions from 2"):
+        write(CoverageSettings(repetitions=1))

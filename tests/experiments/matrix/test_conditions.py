@@ -33,7 +33,7 @@ def config(**changes):
 
 
 def test_durations_are_outermost_and_ids_are_folder_names():
-    methods = {"a": DENSE, "b": {**DENSE, "name": "other"}}
+    methods = {"a": DENSE, "b": {**DENSE, "name": "other", "label": "other"}}
     cfg = config(methods=methods, durations=[10, 20.5])
     ids = [condition.id for condition in expand_conditions(cfg, build_methods(cfg))]
     assert ids == [
@@ -45,15 +45,23 @@ def test_durations_are_outermost_and_ids_are_folder_names():
 
 
 def test_a_sweep_replaces_the_single_method_and_arms_add_to_it():
-    cfg = config(methods={"x": {**DENSE, "name": "x"}}, timing={"arms": {"y": {**DENSE, "name": "y"}}})
+    cfg = config(
+        methods={"x": {**DENSE, "name": "x", "label": "x"}},
+        timing={"arms": {"y": {**DENSE, "name": "y", "label": "y"}}},
+    )
     assert list(build_methods(cfg)) == ["x"]
     assert list(build_timing_arms(cfg)) == ["x", "y"]
     assert list(build_methods(config())) == ["dense"]
 
 
 def test_two_arms_of_one_name_are_refused():
-    with pytest.raises(ValueError, match="methods named twice: dense"):
+    with pytest.raises(ValueError, match="methods with one name: dense"):
         build_methods(config(methods={"a": DENSE, "b": DENSE}))
+
+
+def test_two_arms_of_one_label_are_refused_as_a_table_could_not_tell_them_apart():
+    with pytest.raises(ValueError, match="methods with one label: Dense; give each arm of a sweep its own label"):
+        build_methods(config(methods={"a": DENSE, "b": {**DENSE, "name": "other"}}))
 
 
 @pytest.mark.parametrize("name", ["../up", "a b", "", ".hidden", "x" * 65])
@@ -119,7 +127,7 @@ def test_bad_numbers_are_refused(change, message):
 
 
 def test_a_method_may_sample_with_its_own_steps():
-    methods = {"a": DENSE, "b": {**DENSE, "name": "fast", "steps": 25, "approximate": True}}
+    methods = {"a": DENSE, "b": {**DENSE, "name": "fast", "label": "fast", "steps": 25, "approximate": True}}
     cfg = config(methods=methods, steps=200, durations=[10])
     built = build_methods(cfg)
     assert [c.id for c in expand_conditions(cfg, built)] == ["dense_10s_200steps_g3.5", "fast_10s_25steps_g3.5"]
