@@ -111,7 +111,9 @@ def load_claims(path: Path) -> list[Claim]:
     for family in (claim.family for claim in claims):
         spelling = families.setdefault("".join(family.split()).casefold(), family)
         if spelling != family:
-            raise ValueError(f"{path}: families {spelling!r} and {family!r} differ in their spelling; write one of them")
+            raise ValueError(
+                f"{path}: families {spelling!r} and {family!r} differ in their spelling; write one of them"
+            )
     for claim in claims:
         if ids.count(claim.id) > 1:
             raise ValueError(f"{path}: two claims are called {claim.id!r}; give each an id of its own")

@@ -23,7 +23,7 @@ def claims_table(claims: Sequence[Claim], headlines: bool = False) -> ResultTabl
     rows: list[Sequence[Cell]] = [_row(claim, sizes[claim.family]) for claim in claims]
     notes = [
         f"Supported, refuted: on the claimed or the other side with p under {LEVEL:g} after Holm's adjustment over all "
-        "claims of results/claims.yaml that are of no family; bounded: neither, the effect lies in the interval. Not "
+        "claims of results/claims.yaml outside a named family; bounded: undecided, the interval bounds the effect. Not "
         "testable here: the row shows the nearest that is measured.",
     ]
     notes += [f"p ({size}): adjusted over the {size} {family} alone." for family, size in sizes.items() if family]

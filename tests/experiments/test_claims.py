@@ -206,7 +206,7 @@ def test_a_speed_up_is_the_geometric_mean_of_its_rounds(tmp_path):
 def test_a_ratio_has_no_threshold_of_nothing(tmp_path):
     (tmp_path / "run").mkdir()
     make_run(tmp_path / "run", {"a": "Rain"}, [0.1])
-    append_record(tmp_path / "run", timing(0.1, dense=[4.0, 4.1], litefocus=[2.0, 2.0], no_attention=[1.0, 1.0]))
+    append_record(tmp_path / "run", timing(0.1, dense=[4.0, 4.1], litefocus=[2.0, 2.0]))
     place = Endpoint("run", "speed", "0.1 litefocus", "speedup")
     with pytest.raises(ValueError, match="claim a: its threshold is 0; that of a ratio is above 0"):
         measure_claims([claim(endpoint=place, above=0.0)], tmp_path)
