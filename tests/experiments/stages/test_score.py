@@ -314,7 +314,10 @@ def test_scoring_a_part_again_loses_no_embedding(kept):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda run_dir: (run_dir / "embeddings.npz").write_bytes(b"no zip"), "its content is not what was recorded"),
+        (
+            lambda run_dir: (run_dir / "embeddings.npz").write_bytes(b"no zip"),
+            r"its content is not what was recorded; fetch it again \(git checkout, say\) or, only where the wavs",
+        ),
         (
             lambda run_dir: (run_dir / "records.jsonl").write_text(
                 "".join(
