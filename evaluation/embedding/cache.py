@@ -132,6 +132,11 @@ class EmbeddingCache:
         """Name of an entry: content hash (of a file or a caption), embedder identity, preprocessing."""
         return identity_of(FORMAT, content, identity, preprocessing)
 
+    def holds(self, key: str) -> bool:
+        """Whether there is an entry to look at; it is neither read nor counted."""
+        path = self._path(key)
+        return (self.kept is not None and key in self.kept.entries) or (path is not None and path.exists())
+
     def get(self, key: str) -> Features | None:
         """The arrays stored under ``key``, or None. An entry that cannot be read is reported and counts as absent."""
         if self.kept is not None and key in self.kept.entries:

@@ -199,9 +199,8 @@ def score_with_material(
     failures = {**left_out, **failed_clips(clips, generated, reference, references, paired)}
     scored = tuple(clip for clip in clips if clip.id not in failures)
     if not scored:
-        raise AudioError(
-            f"{name}: none of {len(clips)} clips could be scored; the first: {next(iter(failures.items()))}"
-        )
+        first, reason = next(iter(failures.items()))
+        raise AudioError(f"{name}: none of {len(clips)} clips could be scored; the first: {first}, {reason}")
     lost_references = {} if paired else reasons_in(reference)
     for reasons, asked, what in (
         (failures, len(failures) + len(scored), "clips"),

@@ -13,7 +13,8 @@ from omegaconf import DictConfig
 
 from evaluation.embedding.cache import KeptEmbeddings
 from evaluation.files.pairing import Clip
-from evaluation.run.scorer import Scorer, embed_folder, make_scorer, score_folder
+from evaluation.run.gone import first_gone
+from evaluation.run.scorer import Scorer, computable, embed_folder, make_scorer, score_folder
 from evaluation.scoring.intervals import FolderScore, compare
 from experiments.datasets.prompts import Prompt
 from experiments.listen.references import keep_references
@@ -21,7 +22,7 @@ from experiments.matrix.clips import Clip as PlannedClip
 from experiments.matrix.conditions import Condition
 from experiments.records import ClipRecord, FailureRecord, append_record, of_kind, read_records
 from experiments.records.current import scored_otherwise
-from experiments.stages.kept import keep_embeddings, kept_embeddings
+from experiments.stages.kept import EMBEDDINGS_FILE, keep_embeddings, kept_embeddings
 from experiments.stages.score_records import material_of, to_record, with_provenance
 from experiments.stages.setup import score_start_record
 from experiments.system.audio_files import check_content
@@ -93,8 +94,8 @@ def score_run(
     Args:
         run_id: of this start; None for one that has no record yet and gets it once the clips are known to be right.
     Raises:
-        ValueError: an untrained pipeline, or a wav or embeddings that are not those that were recorded; no record is
-            written then.
+        ValueError: an untrained pipeline, or a wav or embeddings that are not those that were recorded.
+        FileNotFoundError: a wav is gone, and its embedding was not kept. Nothing is written in either case.
     """
     check_scorable(config)
     wanted = {(prompt.id, seed) for prompt in prompts for seed in config.seeds}
@@ -102,6 +103,9 @@ def score_run(
     asked = {condition.id for condition in conditions if not condition.method.timing_only}
     check_wavs([clip for clip in clips if clip.condition in asked], run_dir)
     kept = kept_embeddings(config, clips, run_dir)
+    for duration in dict.fromkeys(condition.duration_s for condition in conditions):
+        here = {condition.id for condition in _at(conditions, duration)}
+        check_audio(config, duration, [clip for clip in clips if clip.condition in here], run_dir, kept)
     references = build_references(config)
     run_id = run_id or score_start_record(config, prompts, run_dir)
     asked_for = material_of(prompts, list(config.seeds))
@@ -139,10 +143,26 @@ def embed_clips(config: DictConfig, planned: Sequence[PlannedClip], run_dir: Pat
 
 
 def check_wavs(records: Sequence[ClipRecord], run_dir: Path) -> None:
-    """Raise ValueError for the first wav that was swapped, replaced or damaged; one that is gone fails in scoring."""
+    """Raise ValueError for the first wav that was swapped, replaced or damaged; for those gone see `check_audio`."""
     for record in {record.audio: record for record in records}.values():
         if (run_dir / record.audio).exists():
             check_content(run_dir, record.audio, record.sha256)
+
+
+def check_audio(
+    config: DictConfig, duration_s: float, records: Sequence[ClipRecord], run_dir: Path, kept: KeptEmbeddings | None
+) -> None:
+    """Raise FileNotFoundError for the first clip of a duration that has neither a wav nor kept embeddings."""
+    clips = to_clips(records, run_dir)
+    if all(clip.generated.is_file() for clip in clips):
+        return
+    for preset in presets_of(config):
+        scorer = build_scorer(config, preset, duration_s, aligned=False, kept=kept)
+        if gone := first_gone(computable(scorer, config.data.references is not None, clips), clips):
+            raise FileNotFoundError(
+                f"{gone.generated} is gone, and its embeddings are not all in {run_dir / EMBEDDINGS_FILE}; fetch one "
+                "of the two again, or make the clip again: stages=[generate,score]"
+            )
 
 
 def _at(conditions: Sequence[Condition], duration: float) -> list[Condition]:

@@ -291,17 +291,46 @@ def test_scores_are_the_same_bits_from_kept_embeddings_without_the_audio(kept):
     assert one.size_bytes == (run_dir / one.file).stat().st_size
 
 
-def test_a_clip_whose_embedding_was_not_kept_fails_with_its_reason(kept):
+def refuse_the_gone(config, conditions, prompts, run_dir, audio):
+    """The first wav that is gone without an embedding is named before anything is written."""
+    before = (run_dir / "records.jsonl").read_bytes()
+    message = rf"^{run_dir}/{audio} is gone, and its embeddings are not all in {run_dir}/embeddings\.npz; fetch one .*$"
+    with pytest.raises(FileNotFoundError, match=message):
+        score_run(config, conditions, prompts, run_dir)
+    assert (run_dir / "records.jsonl").read_bytes() == before
+    assert not (run_dir / "references").exists()
+
+
+def test_a_clip_without_audio_whose_embedding_was_not_kept_is_refused(kept):
     config, conditions, run_dir = kept
     late = add_clip(run_dir, conditions[0], Prompt("late", "late"), 0.3)
     (run_dir / late.audio).unlink()
-    score_run(config, conditions, [*PROMPTS, Prompt("late", "late")], run_dir, "second")
-    found = metric(scores(run_dir, "second"), "dense")
-    assert (found.n_scored, found.n_failed) == (8, 1)
+    refuse_the_gone(config, conditions, [*PROMPTS, Prompt("late", "late")], run_dir, late.audio)
 
 
-def forget(path, word):
-    path.write_text("".join(line for line in path.read_text().splitlines(keepends=True) if word not in line))
+@pytest.mark.parametrize("keep", [True, False])
+def test_clips_without_audio_and_embeddings_are_refused(kept, keep):
+    config, conditions, run_dir = kept
+    (run_dir / "embeddings.npz").unlink()
+    config.metrics.keep_embeddings = keep
+    refuse_the_gone(config, conditions, PROMPTS, run_dir, "audio/dense_2s_2steps_g3.5/a_0.wav")
+
+
+def test_embeddings_by_other_windows_do_not_stand_in_for_the_audio(kept):
+    config, conditions, run_dir = kept
+    config.metrics.window_s = 0.5
+    refuse_the_gone(config, conditions, PROMPTS, run_dir, "audio/dense_2s_2steps_g3.5/a_0.wav")
+
+
+def test_a_random_crop_of_audio_that_is_gone_is_found_again(tmp_path):
+    cond = condition("dense")
+    for prompt in PROMPTS:
+        add_clip(tmp_path, cond, prompt, 0.1)
+    config = OmegaConf.merge(level_config(), {"metrics": {"preset": "litefocus", "keep_embeddings": True}})
+    score_run(config, [cond], PROMPTS, tmp_path, "first")
+    shutil.rmtree(tmp_path / "audio")
+    score_run(config, [cond], PROMPTS, tmp_path, "second")
+    assert repr(scores(tmp_path, "second")) == repr(scores(tmp_path, "first"))
 
 
 def test_scoring_a_part_again_loses_no_embedding(kept):
