@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from experiments.datasets.prompts import Prompt
 from experiments.matrix.conditions import Condition
+from experiments.records.audio_path import audio_path
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Clip:
     @property
     def audio(self) -> str:
         """Path of the wav relative to the run folder."""
-        return f"audio/{self.condition.id}/{self.prompt.id}_{self.seed}.wav"
+        return audio_path(self.condition.id, self.prompt.id, self.seed)
 
 
 def plan_clips(conditions: Sequence[Condition], prompts: Sequence[Prompt], seeds: Sequence[int]) -> list[Clip]:

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from experiments.records.audio_path import audio_path
 from experiments.records.types import (
     RECORD_TYPES,
     ClipRecord,
@@ -150,8 +151,8 @@ def parse_record(data: Any, where: str = "record") -> Record:
     """Turn one decoded JSON object into a record.
 
     Raises:
-        RecordError: not an object, an unknown schema version, an unknown kind, missing or unknown fields, or a value
-            of another type or unsafe as a name (`experiments.records.types`).
+        RecordError: not an object, an unknown schema version, an unknown kind, missing or unknown fields, a value of
+            another type or unsafe as a name (`experiments.records.types`), or a clip that points at another one's wav.
     """
     if not isinstance(data, Mapping):
         raise RecordError(f"{where}: got {type(data).__name__}, a record is a JSON object")
@@ -166,9 +167,22 @@ def parse_record(data: Any, where: str = "record") -> Record:
         raise RecordError(f"{where}: got kind {shown(kind)}, accepted: {', '.join(sorted(RECORD_TYPES))}")
     values = {key: value for key, value in data.items() if key not in ("schema", "kind")}
     try:
-        return RECORD_TYPES[kind](**values)
+        record = RECORD_TYPES[kind](**values)
     except ValidationError as error:
         raise RecordError(f"{where}: {_told(error, kind)}; restore the file or delete that line") from error
+    if isinstance(record, ClipRecord):
+        _check_audio(record, where)
+    return record
+
+
+def _check_audio(clip: ClipRecord, where: str) -> None:
+    """Raise RecordError for a clip record that points at another clip's wav: its scores would be the other's."""
+    own = audio_path(clip.condition, clip.prompt_id, clip.seed)
+    if clip.audio != own:
+        raise RecordError(
+            f"{where}: audio is {shown(clip.audio)} in a clip record, accepted is {shown(own)}, that of its condition, "
+            "prompt and seed; restore the file or delete that line"
+        )
 
 
 def _told(error: ValidationError, kind: str) -> str:

@@ -19,6 +19,7 @@ from experiments.matrix.shards import predicted_flops
 from experiments.pipelines.untrained import build_untrained
 from experiments.plan import command_lines, memory_lines, render
 from experiments.records import ClipRecord, append_record
+from experiments.records.audio_path import audio_path
 from litefocus import LiteFocusConfig
 
 LITE = method("litefocus", LiteFocusConfig())
@@ -211,7 +212,8 @@ def test_measuring_interleaves_methods_and_throws_the_first_round_away():
 
 def test_the_command_plans_from_a_stored_run(tmp_path, monkeypatch, capsys):
     for name in ("dense", "litefocus", "focus_only", "compensation_only", "naive", "authors"):
-        record = ClipRecord("r", name, name, 1.0, 4, 3.5, "p", "x", 0, "a.wav", "", 16000, 16000, 1.5, 0.25, 0.25)
+        audio = audio_path(name, "p", 0)
+        record = ClipRecord("r", name, name, 1.0, 4, 3.5, "p", "x", 0, audio, "", 16000, 16000, 1.5, 0.25, 0.25)
         append_record(tmp_path, record)
     arguments = ["+sweep=smoke", "steps=10", "durations=[1]", "data.limit=2", "plan.shard_hours=0.005"]
     monkeypatch.setattr(sys, "argv", ["plan", *arguments, f"plan.calibration={tmp_path}"])

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -19,6 +19,7 @@ from experiments.records import (
     parse_record,
     read_records,
 )
+from experiments.records.audio_path import audio_path
 from experiments.records.store import shown
 
 CLIP = ClipRecord(
@@ -68,7 +69,7 @@ def test_every_id_that_prompts_make_can_be_read_back(tmp_path):
     ids = ["-0xzrMun0Rs", "_a", "--", "0"]
     assert [safe_id(name) for name in ids] == ids
     for name in ids:
-        append_record(tmp_path, replace(CLIP, prompt_id=name, step_s=0.1))
+        append_record(tmp_path, replace(CLIP, prompt_id=name, audio=audio_path(CLIP.condition, name, 0), step_s=0.1))
     assert [record.prompt_id for record in read_records(tmp_path)] == ids
 
 
@@ -107,7 +108,7 @@ def test_what_is_cut_off_is_counted_in_bytes(tmp_path, caplog):
 
 def test_of_several_records_about_one_clip_the_newest_counts(tmp_path):
     missed = replace(FAILURE, stage="generate", condition=CLIP.condition, prompt_id=CLIP.prompt_id)
-    other = replace(CLIP, seed=1, audio="audio/x/a_1.wav")
+    other = replace(CLIP, seed=1, audio=audio_path(CLIP.condition, "a", 1))
     again = replace(CLIP, latency_s=0.25, step_s=0.1)
     for record in (missed, FAILURE, missed, other, replace(CLIP, step_s=0.1), again, FAILURE):
         append_record(tmp_path, record)
@@ -117,6 +118,30 @@ def test_of_several_records_about_one_clip_the_newest_counts(tmp_path):
     append_record(tmp_path, missed)
     assert read_records(tmp_path)[-1] == missed
     assert [clip.seed for clip in of_kind(read_records(tmp_path), ClipRecord)] == [1]
+
+
+def exchanged(one, two):
+    """The wavs of two lines, with their hashes, in each other's place."""
+    for key in ("audio", "sha256"):
+        one[key], two[key] = two[key], one[key]
+
+
+def both_the_first(one, two):
+    two["audio"], two["sha256"] = one["audio"], one["sha256"]
+
+
+@pytest.mark.parametrize("change", [exchanged, both_the_first])
+def test_a_clip_record_that_points_at_the_wav_of_another_condition_is_refused(tmp_path, change):
+    lite = "litefocus_1s_2steps_g3.5"
+    other = replace(CLIP, condition=lite, method="litefocus", audio=audio_path(lite, "a", 0), sha256="1" * 64)
+    lines = [{"schema": 1, "kind": "clip", **asdict(clip)} for clip in (CLIP, other)]
+    change(*lines)
+    (tmp_path / RECORDS_FILE).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    message = (
+        rf"{RECORDS_FILE}:\d: audio is 'audio/\w+_1s.*/a_0.wav' in a clip record, accepted is '.*/a_0.wav', that of"
+    )
+    with pytest.raises(RecordError, match=message):
+        read_records(tmp_path)
 
 
 def test_an_empty_folder_has_no_records(tmp_path):
