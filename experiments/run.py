@@ -22,7 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from experiments.checks.scoring import check_scoring
+from experiments.checks.scoring import check_folder, check_scoring
 from experiments.matrix.clips import plan_clips
 from experiments.matrix.composition import with_composed_methods
 from experiments.matrix.conditions import (
@@ -93,14 +93,16 @@ def _run_stages(
 ) -> str:
     scored = is_scored(config)
     if scored:
-        check_scoring(config, load_prompts(config))
+        prompts = load_prompts(config)
+        if "generate" not in config.stages:
+            check_folder(config, conditions, prompts, run_dir)
+        check_scoring(config, prompts)
     run_id = None
     if any(stage in NEEDS_PIPELINE for stage in config.stages):
         with signals_held_back() as stop_if_asked:
             run_id = _run_pipeline(config, conditions, arms, run_dir, shard, stop_if_asked, tracker)
     if scored:
         tracker.now("scoring")
-        prompts = load_prompts(config)
         if shard.is_whole:
             score_run(config, conditions, prompts, run_dir, run_id)
         else:

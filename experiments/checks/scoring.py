@@ -17,7 +17,14 @@ from evaluation.files.pairing import Clip
 from evaluation.run.build import check_sources
 from evaluation.run.scorer import Scorer, computable
 from experiments.datasets.prompts import Prompt
+from experiments.matrix.conditions import Condition
+from experiments.pipelines.revisions import with_commit
+from experiments.records import ClipRecord, RunRecord, of_kind, read_records
+from experiments.records.current import asked_conditions
+from experiments.records.folder import check_same_settings
+from experiments.stages.generate import check_caption
 from experiments.stages.score import build_scorer, check_scorable, folder_references, presets_of
+from experiments.stages.setup import resolved
 from experiments.system.alphabet import not_latin
 
 logger = logging.getLogger(__name__)
@@ -46,6 +53,62 @@ def check_scoring(config: DictConfig, prompts: Sequence[Prompt]) -> None:
             say_what_is_lacking(config, scorer, prompts)
         for source in dict.fromkeys(s for embedder in embedders for s in getattr(embedder, "sources", ())):
             find_weights(source)
+
+
+def check_folder(config: DictConfig, conditions: Sequence[Condition], prompts: Sequence[Prompt], run_dir: Path) -> None:
+    """Hold a start that scores clips of earlier starts against the folder; nothing is written and no wav is read.
+
+    Other metrics and judges, and a part of the lengths, methods, prompts and seeds, are all right. So is a condition
+    that an earlier start asked for and that gave no clip: the scores then say so.
+
+    Raises:
+        ValueError: settings, captions or a pipeline that is not the one behind the clips, or a condition of which there
+            is no clip and that no start asked for.
+    """
+    records = read_records(run_dir)
+    starts, by_id = of_kind(records, RunRecord), {prompt.id: prompt for prompt in prompts}
+    check_same_settings(starts, resolved(with_commit(config)))
+    if untrained := [start for start in starts if not start.pipeline["trained"]]:
+        raise ValueError(
+            f"stage score: start {untrained[0].run_id} of {run_dir} used {untrained[0].pipeline['name']} with random "
+            "weights, its audio is noise and has no quality; set out_dir to a folder of a trained pipeline"
+        )
+    clips = of_kind(records, ClipRecord)
+    planned = {
+        (asked.condition, prompt_id, seed)
+        for start in starts
+        for asked in asked_conditions(start).values()
+        for prompt_id in start.prompt_ids
+        for seed in start.config["seeds"]
+    }
+    known = planned | {(clip.condition, clip.prompt_id, clip.seed) for clip in clips}
+    here = {condition for condition, prompt_id, seed in known if prompt_id in by_id and seed in config.seeds}
+    asked_for = [condition.id for condition in conditions if not condition.method.timing_only]
+    if absent := [condition for condition in asked_for if condition not in here]:
+        more = f" and {len(absent) - 1} more of the {len(asked_for)} conditions" if len(absent) > 1 else ""
+        raise ValueError(
+            f"stage score: {run_dir} has no clip of {absent[0]}{more} for these prompts and seeds; it has "
+            f"{_told(clips)}; ask for these, or add generate to stages"
+        )
+    for clip in clips:
+        if clip.condition in asked_for and clip.prompt_id in by_id:
+            check_caption(clip, by_id[clip.prompt_id])
+
+
+def _told(clips: Sequence[ClipRecord]) -> str:
+    """What there is to score, by the settings that ask for it."""
+    if not clips:
+        return "no clips at all"
+    values: dict[str, list[float | int]] = {
+        "durations": [clip.duration_s for clip in clips],
+        "steps": [clip.steps for clip in clips],
+        "guidance": [clip.guidance for clip in clips],
+        "seeds": [clip.seed for clip in clips],
+    }
+    settings = [f"{key} {', '.join(f'{n:g}' for n in sorted(set(found)))}" for key, found in values.items()]
+    methods = ", ".join(dict.fromkeys(clip.method for clip in clips))
+    prompts = list(dict.fromkeys(clip.prompt_id for clip in clips))
+    return f"clips of {methods}; {'; '.join(settings)}; {len(prompts)} prompts, first {prompts[0]}"
 
 
 def say_what_is_lacking(config: DictConfig, scorer: Scorer, prompts: Sequence[Prompt]) -> None:

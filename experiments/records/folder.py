@@ -105,7 +105,10 @@ def check_same_settings(
         differences = list(_differences(shared_settings(record.config, keys), shared_settings(config, keys)))
         if differences:
             shown = "; ".join(differences[:SHOWN]) + ("; ..." if len(differences) > SHOWN else "")
-            raise ValueError(f"this run folder was made with other settings: {shown}; set another name or out_dir")
+            raise ValueError(
+                f"this run folder was made with other settings: {shown}; set another name or out_dir, or "
+                "what it was made with"
+            )
 
 
 def check_same_spelling(previous: Sequence[StartRecord], prompt_ids: Sequence[str]) -> None:

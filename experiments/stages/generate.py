@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from experiments.datasets.prompts import Prompt
 from experiments.matrix.clips import Clip
 from experiments.matrix.cost import BYTES_PER_SAMPLE
 from experiments.matrix.shards import predicted_flops
@@ -84,17 +85,22 @@ def is_done(clip: Clip, record: ClipRecord | None, run_dir: Path) -> bool:
     """
     if record is None:
         return False
-    if record.caption != clip.prompt.text:
-        raise ValueError(
-            f"{clip.audio} was made for the caption {record.caption!r}, now it says {clip.prompt.text!r}; "
-            "set another name or out_dir"
-        )
+    check_caption(record, clip.prompt)
     path = run_dir / clip.audio
     if not path.exists():
         logger.warning("%s was recorded but is gone; it is generated again", clip.audio)
         return False
     check_content(run_dir, clip.audio, record.sha256)
     return True
+
+
+def check_caption(record: ClipRecord, prompt: Prompt) -> None:
+    """Raise ValueError for a clip that was made when its prompt's id had another caption."""
+    if record.caption != prompt.text:
+        raise ValueError(
+            f"{record.audio} was made for the caption {record.caption!r}, now it says {prompt.text!r}; "
+            "set another name or out_dir"
+        )
 
 
 def batches(clips: Sequence[Clip], size: int) -> Iterator[list[Clip]]:

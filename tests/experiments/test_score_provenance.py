@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_dir
 from experiments.datasets.prompts import Prompt
 from experiments.records import (
     ClipRecord,
+    FailureRecord,
     MetricRecord,
     RunRecord,
     ScoreRunRecord,
@@ -93,6 +94,70 @@ def test_a_wav_that_is_not_the_recorded_one_stops_the_command_before_a_byte_is_w
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
     assert line.startswith(f"error: {clips[1].audio}: its content is not what was recorded; delete the file")
     assert content(made) == before
+
+
+def refused(run_dir, monkeypatch, capsys, *changes):
+    """The one line that stops a start that only scores; nothing of the folder has changed."""
+    before = content(run_dir)
+    with pytest.raises(SystemExit) as stop:
+        command(monkeypatch, run_dir, "stages=[score,report]", *changes)
+    assert stop.value.code == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    assert content(run_dir) == before
+    return line
+
+
+RATIO = "methods.litefocus.patch.config.sparse_ratio"
+THERE = "it has clips of dense, litefocus; durations 2; steps 2; guidance 3.5; seeds 0; 4 prompts, first a-dog-"
+OTHER = "this run folder was made with other settings: "
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (f"{RATIO}=0.9", f"{OTHER}method litefocus.patch.config.sparse_ratio was 0.1, now 0.9; set another name or"),
+        ("dtype=float16", f"{OTHER}dtype was 'float32', now 'float16'; set another name or out_dir, or what it was"),
+        ("durations=[2.0,3.0]", "has no clip of dense_3s_2steps_g3.5 and 1 more of the 4 conditions for these prompts"),
+        ("steps=3", "has no clip of dense_2s_3steps_g3.5 and 1 more of the 2 conditions for these prompts and seeds"),
+        ("seeds=[7]", THERE),
+    ],
+)
+def test_scores_of_what_the_folder_does_not_hold_are_refused_before_a_byte_is_written(
+    made, change, message, monkeypatch, capsys
+):
+    assert message in refused(made, monkeypatch, capsys, change)
+
+
+def edit(run_dir, old, new):
+    path = run_dir / "records.jsonl"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_a_folder_that_says_its_pipeline_was_untrained_is_not_scored_whatever_was_typed(made, monkeypatch, capsys):
+    edit(made, '"trained": true, "weights"', '"trained": false, "weights"')
+    line = refused(made, monkeypatch, capsys)
+    assert line.startswith(f"error: stage score: start made of {made} used testbed with random weights, its audio is")
+    edit(made, '"trained": true', '"trained": false')
+    assert "made with other settings: pipeline.trained was False, now True" in refused(made, monkeypatch, capsys)
+
+
+def test_clips_of_another_caption_of_the_same_id_are_not_scored(made, monkeypatch, capsys):
+    clip = of_kind(read_records(made), ClipRecord)[0]
+    edit(made, json.dumps(clip.caption), '"Something else"')
+    assert "was made for the caption 'Something else', now it says" in refused(made, monkeypatch, capsys)
+
+
+def test_a_folder_without_clips_says_so(made, monkeypatch, capsys):
+    lines = (made / "records.jsonl").read_text().splitlines(keepends=True)
+    (made / "records.jsonl").write_text("")
+    assert "it has no clips at all; ask for these, or add generate to stages" in refused(made, monkeypatch, capsys)
+    # Asked for, and none came out: the scores say so.
+    (made / "records.jsonl").write_text("".join(line for line in lines if '"method": "litefocus", "dur' not in line))
+    command(monkeypatch, made, "stages=[score]")
+    assert {m.method for m in of_kind(read_records(made), MetricRecord)} == {"dense"}
+    assert [f.reason for f in of_kind(read_records(made), FailureRecord)] == ["no clips were generated"]
 
 
 def test_a_start_that_only_scores_records_its_commit_command_and_judges(made, monkeypatch):
