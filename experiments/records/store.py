@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from experiments.records.audio_path import audio_path
+from experiments.records.outdated import without_outdated_scores
 from experiments.records.types import (
     RECORD_TYPES,
     ClipRecord,
@@ -83,7 +84,7 @@ def read_records(run_dir: Path) -> list[Record]:
     """Read the records of a run, those of shards included, in the order of the starts that wrote them.
 
     That is the order of the starts' numbers, whatever a clock said. Starts of before they were numbered come first, by
-    date. Of several about one clip (made again, failed, made at last) the newest.
+    date. Of several about one clip (made again, failed, made at last) the newest, and no score of an earlier wav.
 
     Args:
         run_dir: a run folder; a folder without records gives an empty list.
@@ -100,7 +101,8 @@ def read_records(run_dir: Path) -> list[Record]:
     starts = [start for records in files for start in of_kind(records, StartRecord)]
     order = {start.run_id: (start.number, "" if start.number else start.started_at) for start in starts}
     # A merge keeps the order within a file, whatever two machines say.
-    return _newest(list(heapq.merge(*files, key=lambda record: order.get(record.run_id, (0, "")))))
+    merged = list(heapq.merge(*files, key=lambda record: order.get(record.run_id, (0, ""))))
+    return _newest(without_outdated_scores(merged))
 
 
 def located_records(run_dir: Path) -> Iterator[tuple[str, Record]]:
