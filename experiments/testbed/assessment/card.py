@@ -3,15 +3,15 @@
     python -m experiments.testbed.assessment.card
 
 Blocks between `<!-- card:NAME -->` and `<!-- /card:NAME -->` in `weights/README.md` are written anew: `judges` from
-judges_quality.json, `generator` from generator_quality.json, `training` from the training records (all in
-results/testbed), `gate` from weights/gate.json.
+judges_quality.json, `generator` from generator_quality.json, `steps` from that and generator_quality_25_steps.json,
+`training` from the training records (all in results/testbed), `gate` from weights/gate.json.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +95,10 @@ def generator_table(quality: dict[str, Any]) -> str:
     distance = quality["frechet_distance"]
     title = f"Fréchet distance of {distance['n']} clips to {distance['n_reference']} other real ones"
     rows.append((title, *(f"{distance[source]:.1f}" for source in SOURCES), ""))
-    ratio, above = distance["generated_over_round_trip"], ratio_above_floor(distance)
-    rows.append(("- over its own round trip", "", "1", f"{ratio:.2f}", "2.02 (a third of the study's 206 / 34)"))
+    above = ratio_above_floor(distance)
+    rows.append(
+        ("- over its own round trip", "", "1", distance_ratio(distance), "2.02 (a third of the study's 206 / 34)")
+    )
     third = "2.66 (a third of the study's (206 - 9.4) / (34 - 9.4))"
     rows.append((
         "- the same, each less the real clips' (the floor at so few rows)", "0", "1",
@@ -105,6 +107,31 @@ def generator_table(quality: dict[str, Any]) -> str:
     untrained = f"{distance['generated_over_untrained']:.3f} of {distance['untrained']:.1f}"
     rows.append(("- over the untrained model's", "", "", untrained, "0.1"))
     return judges_note(quality) + table(("measure", "real", "after VAE and vocoder", "generated", "target"), rows)
+
+
+def distance_ratio(distance: dict[str, Any]) -> str:
+    """The generated clips' Fréchet distance over their round trip's, with its interval where the file holds one."""
+    ratio, low, high = (distance.get(f"generated_over_round_trip{end}") for end in ("", "_low", "_high"))
+    return f"{ratio:.2f}" if low is None else f"{ratio:.2f} ({low:.2f}-{high:.2f}, n={distance['n']})"
+
+
+def steps_table(qualities: Sequence[dict[str, Any]]) -> str:
+    """The generated clips of one UNet at several numbers of steps, the same captions and noise."""
+    rows: list[Row] = []
+    for relation in ("single", "while", "then"):
+        found = [quality[relation]["generated"] for quality in qualities]
+        rows.append((f"hit rate, {relation}", *(share(each["hit_rate"]) for each in found)))
+        rows.append((f"exact sets, {relation}", *(share(each["exact_sets"]) for each in found)))
+        margins = (number(each["clap_minus_shuffled"]) for each in found)
+        rows.append((f"CLAP, own minus another caption, {relation}", *margins))
+    rows.append(("order of two events", *(share(quality["then"]["generated"]["order_right"]) for quality in qualities)))
+    distances = [quality["frechet_distance"] for quality in qualities]
+    rows.append(("Fréchet distance", *(f"{distance['generated']:.1f}" for distance in distances)))
+    rows.append(("- over its own round trip", *map(distance_ratio, distances)))
+    notes = {judges_note(quality): None for quality in qualities}
+    return "".join(notes) + table(
+        ("measure", *(f"{quality['settings']['steps']} steps" for quality in qualities)), rows
+    )
 
 
 def gate_table(gate: dict[str, Any]) -> str:
@@ -161,6 +188,11 @@ def training_table() -> str:
     return table(("run", "steps x batch", "peak rate", "minutes", "loss, first -> last entry of the record"), rows)
 
 
+def _by_steps() -> str:
+    files = [RESULTS / name for name in ("generator_quality.json", "generator_quality_25_steps.json")]
+    return steps_table([json.loads(file.read_text(encoding="utf-8")) for file in files])
+
+
 def _measured(source: Path, render: Callable[[dict[str, Any]], str]) -> Callable[[], str]:
     return lambda: render(json.loads(source.read_text(encoding="utf-8")))
 
@@ -169,6 +201,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "training": training_table,
     "judges": _measured(RESULTS / "judges_quality.json", judges_table),
     "generator": _measured(RESULTS / "generator_quality.json", generator_table),
+    "steps": _by_steps,
     "gate": _measured(WEIGHTS / GATE, gate_table),
 }
 

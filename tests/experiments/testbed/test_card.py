@@ -12,6 +12,7 @@ from experiments.testbed.assessment.card import (
     generator_table,
     judges_note,
     share,
+    steps_table,
     training_table,
 )
 from experiments.testbed.plugin.load import WEIGHTS, judge_hashes
@@ -43,14 +44,30 @@ def test_distances_state_their_rows_and_the_ratio_above_the_floor() -> None:
     quality = json.loads((RESULTS / "generator_quality.json").read_text())
     quality["frechet_distance"] |= {
         "real": 9.4, "round_trip": 34.0, "generated": 206.0, "n": 80, "n_reference": 512,
-        "generated_over_round_trip": 6.06,
+        "generated_over_round_trip": 6.06, "generated_over_round_trip_low": 5.5, "generated_over_round_trip_high": 6.6,
     }  # fmt: skip
     quality["rate"]["without"] = ["helicopter", "wind_chimes"]
     text = generator_table(quality)
     assert "| Fréchet distance of 80 clips to 512 other real ones | 9.4 | 34.0 | 206.0 |" in text
-    assert "| 6.06 | 2.02 (a third of the study's 206 / 34) |" in text
+    assert "| 6.06 (5.50-6.60, n=80) | 2.02 (a third of the study's 206 / 34) |" in text
     assert "| 0 | 1 | 7.99 | 2.66 (a third of the study's (206 - 9.4) / (34 - 9.4)) |" in text
     assert "| rate word obeyed (without helicopter, wind chimes: the measure misreads their real renders) |" in text
+
+
+def test_numbers_of_steps_stand_side_by_side() -> None:
+    few = json.loads((RESULTS / "generator_quality.json").read_text())
+    distance = {"generated": 100.0, "n": 80, "generated_over_round_trip": 1.5} | dict.fromkeys(
+        ("generated_over_round_trip_low", "generated_over_round_trip_high"), 1.25
+    )
+    few |= {"frechet_distance": distance}
+    many = few | {"settings": {"steps": 25}, "frechet_distance": distance | {"generated": 90.0}}
+    lines = steps_table([few, many]).splitlines()
+    assert lines[2] == "| measure | 8 steps | 25 steps |"
+    assert lines[-2:] == [
+        "| Fréchet distance | 100.0 | 90.0 |",
+        "| - over its own round trip |" + 2 * " 1.50 (1.25-1.25, n=80) |",
+    ]
+    assert lines[4].count(share(few["single"]["generated"]["hit_rate"])) == 2
 
 
 def test_losses_are_the_first_and_last_entries_of_the_records(tmp_path: Path) -> None:
@@ -66,5 +83,5 @@ def test_losses_are_the_first_and_last_entries_of_the_records(tmp_path: Path) ->
 
 def test_the_shipped_card_is_not_stale() -> None:
     card = (WEIGHTS / "README.md").read_text(encoding="utf-8")
-    assert card.count("<!-- card:") == 4
+    assert card.count("<!-- card:") == 5
     assert fill(card) == card
