@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from experiments.records import ClipRecord, RoundRecord, StartRecord, TimingRecord
-from experiments.records.provenance import provenance, starts_of
+from experiments.records.provenance import places, provenance, starts_of
 from experiments.records.run import Run
 from experiments.tables.benchmark_tables import benchmark_tables
 from experiments.tables.formats import Cell, ResultTable
@@ -63,10 +63,25 @@ def all_tables(run: Run) -> dict[str, ResultTable]:
         tables.append(lever_table(run))
     if timings := run.current_of(TimingRecord):
         notes = [*provenance(starts_of(timings, run.runs)).replace("`", "").splitlines(), run.settings()]
-        tables.append(speed_table(speed_rows(run), run.runs[-1], [*_starts_note(run), *notes]))
+        tables.append(
+            speed_table(speed_rows(run), run.runs[-1], [*_starts_note(run), *_clips_note(run, timings), *notes])
+        )
     if run.of_kind(RoundRecord):
         tables.extend(benchmark_tables(run.records))
     return {table.name: table for table in tables}
+
+
+def _clips_note(run: Run, timings: list[TimingRecord]) -> list[str]:
+    """Where the clips were made, unless as the steps were timed and by one process: their seconds are of there."""
+    clips = run.current_of(ClipRecord)
+    if not clips:
+        return []
+    where, made = places(clips, run.runs), starts_of(clips, run.runs)
+    shards = max(start.config.get("shard", {}).get("count", 1) for start in made)
+    if where == places(timings, run.runs) and shards == 1:
+        return []
+    beside = f", {shards} processes side by side" if shards > 1 else ""
+    return [f"s/clip and real-time factor: of the clips as they were generated, on {where}{beside}."]
 
 
 def _starts_note(run: Run) -> list[str]:

@@ -4,6 +4,8 @@ import csv
 import io
 import math
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from listen_material import METHODS, clip, failure, run_record, timing
@@ -18,6 +20,7 @@ from experiments.tables.formats import NO_INTERVAL, OF_TIMES, Estimate, ResultTa
 from experiments.tables.latex import to_latex
 from experiments.tables.quality_rows import beats, differences, is_best, mechanisms, quality_rows, verdict
 from experiments.tables.quality_tables import result_tables
+from experiments.tables.run_tables import all_tables
 from experiments.tables.speed_rows import speed_rows
 from experiments.tables.speed_table import speed_table
 
@@ -314,6 +317,24 @@ def test_a_ratio_of_one_round_has_no_interval_and_the_table_says_so():
     cell = table.rows[0][6]
     assert (cell.value, cell.low, cell.high) == times_faster(2.0, 2.0 / 1.1)
     assert list(table.notes) == [OF_TIMES, NO_INTERVAL]  # the second is of dense over itself
+
+
+def test_seconds_of_clips_say_where_they_were_made_unless_as_the_steps_were_timed():
+    timed = run_record(["a"], [10.0])
+    alone = clip("x_10s_2steps_g3.5", "litefocus", 10.0, "a", "Rain", 0, "audio/x.wav", b"x")
+
+    def notes(made, clips):
+        starts = [made, replace(timed, run_id="timed")]
+        records = [*starts, *clips, replace(timing(dense=[2.0], litefocus=[1.0]), run_id="timed")]
+        return [note for note in all_tables(Run(records, Path()))["speed"].notes if note.startswith("s/clip")]
+
+    assert notes(timed, [alone]) == notes(timed, []) == []
+    other = replace(timed, environment={**timed.environment, "threads": 7})
+    (note,) = notes(other, [alone])
+    assert "(7 threads)" in note
+    sharded = replace(timed, config={**timed.config, "shard": {"index": 0, "count": 2}})
+    (note,) = notes(sharded, [alone])
+    assert note.endswith(", 2 processes side by side.")
 
 
 def test_decimals_show_two_digits_of_the_narrowest_interval():
