@@ -15,7 +15,14 @@ from experiments.records import AttentionRecord, CellRecord, MetricRecord, Probe
 from experiments.records.run import Run
 from experiments.tables.benchmark_tables import LEVEL_TITLES
 from experiments.tables.formats import Cell, ResultTable
-from experiments.tables.probe_rows import BASELINE, FRESH_KEYS, LITEFOCUS, probe_labels
+from experiments.tables.probe_rows import (
+    BASELINE,
+    FRESH_KEYS,
+    LITEFOCUS,
+    newest_attention,
+    newest_losses,
+    probe_labels,
+)
 from experiments.tables.probe_tables import CHANGE_TO_LITEFOCUS, TO_LITEFOCUS
 from experiments.tables.run_tables import all_tables
 
@@ -112,13 +119,15 @@ def _records(
     if table_name == "denoising_loss":
         asked = {method, BASELINE} if column in ("difference_percent", "detectable_percent") else {method}
         asked |= {BASELINE, LITEFOCUS} if column == TO_LITEFOCUS else set()
-        return [r for r in run.of_kind(ProbeLossRecord) if (r.duration_s, r.t) == (length, row["t"]) and _in(r, asked)]
+        losses = newest_losses(run.records)
+        return [r for r in losses if (r.duration_s, r.t) == (length, row["t"]) and _in(r, asked)]
     if table_name == "denoising_loss_trend":
         asked = {method, BASELINE} | ({LITEFOCUS} if column == CHANGE_TO_LITEFOCUS else set())
         ends = (row["shortest_s"], row["longest_s"])
-        return [r for r in run.of_kind(ProbeLossRecord) if r.duration_s in ends and r.t == row["t"] and _in(r, asked)]
+        losses = newest_losses(run.records)
+        return [r for r in losses if r.duration_s in ends and r.t == row["t"] and _in(r, asked)]
     if table_name == "attention":
-        found = run.of_kind(AttentionRecord)
+        found = newest_attention(run.records)
         return [r for r in found if (r.duration_s, r.structure["t"]) == (length, row["t"])]
     if benchmark := BENCHMARK.fullmatch(table_name):
         key = (benchmark["level"], benchmark["regime"], length)

@@ -32,7 +32,7 @@ R = TypeVar("R")
 
 SCHEMA_VERSION = 1
 RECORDS_FILE = "records.jsonl"
-SHARD_FILES = "records.shard-*-of-*.jsonl"
+SHARD_FILE = re.compile(r"records\.shard-[0-9]+-of-[0-9]+\.jsonl")
 REASONS = {"string_pattern_mismatch": "which is no safe name", "value_error": "which is no path below the run folder"}
 # Half a surrogate pair, which JSON can spell and no file can hold.
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -84,20 +84,23 @@ def read_records(run_dir: Path) -> list[Record]:
     """Read the records of a run, those of shards included, in the order of the starts that wrote them.
 
     That is the order of the starts' numbers, whatever a clock said. Starts of before they were numbered come first, by
-    date. Of several about one clip (made again, failed, made at last) the newest, and no score of an earlier wav.
+    date. Of several about one clip (made again, failed, made at last) the newest, and no score of an earlier wav. Of
+    identical lines the first alone: no start measures the same twice to the last digit, so the others are copies, which
+    would count as repetitions.
 
     Args:
         run_dir: a run folder; a folder without records gives an empty list.
     Raises:
         FileNotFoundError: no such folder.
-        RecordError: a line that is not a record, or of an unknown schema version or kind. An unfinished last line
-            (no line end) is the trace of a killed process: it is reported and left out.
+        RecordError: a line that is not a record, or of an unknown schema version or kind; errors of `record_files`. An
+            unfinished last line (no line end) is the trace of a killed process: it is reported and left out.
     """
     if not run_dir.is_dir():
         raise FileNotFoundError(
             f"no run folder at {run_dir}; give the folder of a run, the one with its {RECORDS_FILE}"
         )
-    files = [list(_parse_lines(path)) for path in record_files(run_dir)]
+    seen: set[bytes] = set()
+    files = [_without_copies(path, seen) for path in record_files(run_dir)]
     starts = [start for records in files for start in of_kind(records, StartRecord)]
     order = {start.run_id: (start.number, "" if start.number else start.started_at) for start in starts}
     # A merge keeps the order within a file, whatever two machines say.
@@ -108,14 +111,37 @@ def read_records(run_dir: Path) -> list[Record]:
 def located_records(run_dir: Path) -> Iterator[tuple[str, Record]]:
     """FILE:LINE and record of every line, file by file, those that others replace included. Raises RecordError."""
     for path in record_files(run_dir):
-        for number, record in enumerate(_parse_lines(path), start=1):
+        for number, (_, record) in enumerate(_parse_lines(path), start=1):
             yield f"{path.name}:{number}", record
 
 
 def record_files(run_dir: Path) -> list[Path]:
-    """The record files of a run folder that exist."""
-    whole = run_dir / RECORDS_FILE
-    return [path for path in (whole, *sorted(run_dir.glob(SHARD_FILES))) if path.exists()]
+    """The record files of a run folder that exist, those of shards behind.
+
+    Raises:
+        RecordError: another file that is named like one, such as a copy: it could be read twice, or be missed.
+    """
+    found = sorted(run_dir.glob("records*.jsonl"), key=lambda path: (path.name != RECORDS_FILE, path.name))
+    for path in found:
+        if path.name != RECORDS_FILE and not SHARD_FILE.fullmatch(path.name):
+            raise RecordError(
+                f"{path}: no name of a record file; accepted are {RECORDS_FILE} and records.shard-I-of-N.jsonl: move "
+                "it out of the run folder, or delete it if it is a copy"
+            )
+    return found
+
+
+def _without_copies(path: Path, seen: set[bytes]) -> list[Record]:
+    """The records of the lines that are not in `seen` yet; adds them."""
+    found, copies = [], 0
+    for line, record in _parse_lines(path):
+        copies += line in seen
+        if line not in seen:
+            found.append(record)
+        seen.add(line)
+    if copies:
+        logger.warning("%s: %d lines are copies of earlier ones and are left out", path, copies)
+    return found
 
 
 def _newest(records: list[Record]) -> list[Record]:
@@ -131,12 +157,13 @@ def _clip_key(record: Record) -> tuple[str, str, int] | None:
     return None
 
 
-def _parse_lines(path: Path) -> Iterator[Record]:
+def _parse_lines(path: Path) -> Iterator[tuple[bytes, Record]]:
+    """Every whole line and its record."""
     lines = path.read_bytes().split(b"\n")
     if lines[-1]:
         logger.warning("%s ends in the middle of a line: that record is left out", path)
     for number, line in enumerate(lines[:-1], start=1):
-        yield _decode(line, f"{path}:{number}")
+        yield line, _decode(line, f"{path}:{number}")
 
 
 def _decode(line: bytes, where: str) -> Record:

@@ -30,10 +30,12 @@ def pooled_starts(config: Mapping[str, Any]) -> int:
 def newest_alike(records: list[Record], duration_s: float, count: int) -> list[TimingRecord]:
     """At most `count` timings of a length, oldest first: the newest, and those that were taken as it was.
 
-    That is with the same arms, rounds, settings of memory and place; the commit may be another.
+    That is with the same arms, rounds, settings of memory and place; the commit may be another. Of a start its newest:
+    two timings of one process are no two starts.
     """
     starts = {start.run_id: start for start in of_kind(records, RunRecord)}
-    timings = [timing for timing in of_kind(records, TimingRecord) if timing.duration_s == duration_s]
+    own = [timing for timing in of_kind(records, TimingRecord) if timing.duration_s == duration_s]
+    timings = list({timing.run_id: timing for timing in own}.values())
     if not timings:
         return []
     taken = [_taken(timing, starts.get(timing.run_id)) for timing in timings]

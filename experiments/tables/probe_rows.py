@@ -68,10 +68,22 @@ Draws = Mapping[Draw, Mapping[str, float]]
 Losses = dict[tuple[float, int, str], dict[Draw, dict[str, float]]]
 
 
+def newest_losses(records: Iterable[Record]) -> list[ProbeLossRecord]:
+    """The newest record of every length, noise level, method and draw."""
+    found = of_kind(list(records), ProbeLossRecord)
+    return list({(r.duration_s, r.t, r.method, r.noise_seed, r.key_seed): r for r in found}.values())
+
+
+def newest_attention(records: Iterable[Record]) -> list[AttentionRecord]:
+    """The newest record of every length, noise level and site."""
+    found = of_kind(list(records), AttentionRecord)
+    return list({(r.duration_s, r.structure["t"], r.structure["site"]): r for r in found}.values())
+
+
 def losses_by_condition(records: Sequence[Record]) -> Losses:
     """(length, t, method) -> (noise seed, key seed) -> clip id -> loss; the newest record of a place counts."""
     found: Losses = {}
-    for record in of_kind(list(records), ProbeLossRecord):
+    for record in newest_losses(records):
         method = record.method if record.key_seed is None else record.method + FRESH_KEYS
         draws = found.setdefault((record.duration_s, record.t, method), {})
         draws[record.noise_seed, record.key_seed] = dict(zip(record.clip_ids, record.losses, strict=True))
@@ -193,14 +205,11 @@ def _rounded(value: object) -> object:
 
 def structures_by_length(records: Iterable[Record]) -> dict[float, list[SiteStructure]]:
     """Length -> sites at every noise level; the newest record of a place counts."""
-    newest = {
-        (record.duration_s, record.structure["t"], record.structure["site"]): record.structure
-        for record in of_kind(list(records), AttentionRecord)
-    }
     found: dict[float, list[SiteStructure]] = {}
-    for (duration, _, _), values in sorted(newest.items(), key=lambda item: item[0][:2]):
+    for record in sorted(newest_attention(records), key=lambda record: (record.duration_s, record.structure["t"])):
+        values = record.structure
         uniform: dict[str, Any] = {
             name: uniform_offsets(len(values[name.replace("uniform", "mass")])) for name in DERIVED
         }
-        found.setdefault(duration, []).append(SiteStructure(**values, **uniform))
+        found.setdefault(record.duration_s, []).append(SiteStructure(**values, **uniform))
     return found

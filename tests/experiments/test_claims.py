@@ -15,9 +15,11 @@ from scipy.stats import ttest_1samp
 
 from experiments.claims import __main__ as program
 from experiments.claims.claim import Claim, Endpoint, Measured, load_claims, to_yaml
+from experiments.claims.sources import trace_cell
 from experiments.claims.table import claims_table
 from experiments.claims.verdicts import measure_claims, verdict
 from experiments.records import append_record
+from experiments.records.run import Run
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 LOSS = Endpoint("probe", "denoising_loss", "5 500 litefocus", "difference_percent")
@@ -210,6 +212,23 @@ def test_a_ratio_has_no_threshold_of_nothing(tmp_path):
     place = Endpoint("run", "speed", "0.1 litefocus", "speedup")
     with pytest.raises(ValueError, match="claim a: its threshold is 0; that of a ratio is above 0"):
         measure_claims([claim(endpoint=place, above=0.0)], tmp_path)
+
+
+def test_what_was_taken_again_counts_once(tmp_path):
+    """A probe's second start: the newest reading of a place, as in the table."""
+    folder = tmp_path / "probe"
+    folder.mkdir()
+    again = replace(probe_run(), run_id="again")
+    first = [attention(site=site, frequency=(0.75, 0.25)) for site in "ab"]
+    second = [replace(attention(site=site, frequency=mass), run_id="again") for site, mass in
+              zip("ab", ((0.5, 0.5), (0.875, 0.125)), strict=True)]  # fmt: skip
+    losses = [loss(method, values, clips="ab") for method, values in (("dense", [1.0, 1.0]), ("litefocus", [1.0, 2.0]))]
+    for record in (probe_run(), *first, *losses, again, *second, *(replace(r, run_id="again") for r in losses)):
+        append_record(folder, record)
+    run = Run.load(folder)
+    assert trace_cell(run, "attention", "5 500", "own_bin_over_uniform").records == second
+    found = trace_cell(run, "denoising_loss", "5 500 litefocus", "difference_percent").records
+    assert [(r.run_id, r.method) for r in found] == [("again", "dense"), ("again", "litefocus")]
 
 
 def test_attention_is_a_ratio_over_sites(tmp_path):

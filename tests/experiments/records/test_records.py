@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import asdict, replace
 
 import pytest
@@ -14,6 +15,7 @@ from experiments.records import (
     FailureRecord,
     MetricRecord,
     RecordError,
+    RoundRecord,
     append_record,
     of_kind,
     parse_record,
@@ -110,13 +112,13 @@ def test_of_several_records_about_one_clip_the_newest_counts(tmp_path):
     missed = replace(FAILURE, stage="generate", condition=CLIP.condition, prompt_id=CLIP.prompt_id)
     other = replace(CLIP, seed=1, audio=audio_path(CLIP.condition, "a", 1))
     again = replace(CLIP, latency_s=0.25, step_s=0.1)
-    for record in (missed, FAILURE, missed, other, replace(CLIP, step_s=0.1), again, FAILURE):
+    for record in (missed, FAILURE, missed, other, replace(CLIP, step_s=0.1), again):
         append_record(tmp_path, record)
     found = read_records(tmp_path)
-    assert [record for record in found if not isinstance(record, ClipRecord)] == [FAILURE, FAILURE]
+    assert [record for record in found if not isinstance(record, ClipRecord)] == [FAILURE]
     assert [(clip.seed, clip.latency_s) for clip in of_kind(found, ClipRecord)] == [(1, 0.5), (0, 0.25)]
-    append_record(tmp_path, missed)
-    assert read_records(tmp_path)[-1] == missed
+    append_record(tmp_path, replace(missed, run_id="later"))
+    assert read_records(tmp_path)[-1] == replace(missed, run_id="later")
     assert [clip.seed for clip in of_kind(read_records(tmp_path), ClipRecord)] == [1]
 
 
@@ -157,16 +159,42 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
 
 @pytest.mark.parametrize("kept", [0, 1, 2])
 def test_a_line_cut_by_a_kill_is_left_out_and_then_overwritten(tmp_path, kept, caplog):
-    for _ in range(kept):
-        append_record(tmp_path, FAILURE)
+    failures = [replace(FAILURE, seed=seed) for seed in range(kept + 1)]
+    for failure in failures[:kept]:
+        append_record(tmp_path, failure)
     path = tmp_path / RECORDS_FILE
     with path.open("ab") as file:
         file.write(b'{"schema": 1, "kind": "cl')
-    assert read_records(tmp_path) == [FAILURE] * kept
+    assert read_records(tmp_path) == failures[:kept]
     assert "left out" in caplog.text
-    append_record(tmp_path, FAILURE)
-    assert read_records(tmp_path) == [FAILURE] * (kept + 1)
+    append_record(tmp_path, failures[kept])
+    assert read_records(tmp_path) == failures
     assert "cut off" in caplog.text
+
+
+def test_of_identical_lines_one_counts_and_the_others_are_told(tmp_path, caplog):
+    round_of = RoundRecord("r", "step", 80.0, "eager", {"dense": 1.0}, {"dense": None}, 100.0, 0.5)
+    rounds = [round_of, replace(round_of, latencies_s={"dense": 2.0})]
+    for record in rounds:
+        append_record(tmp_path, record)
+    whole = tmp_path / RECORDS_FILE
+    (tmp_path / "records.shard-00-of-02.jsonl").write_bytes(whole.read_bytes())
+    assert read_records(tmp_path) == rounds
+    assert "shard-00-of-02.jsonl: 2 lines are copies of earlier ones and are left out" in caplog.text
+    whole.write_bytes(whole.read_bytes() * 2)
+    assert read_records(tmp_path) == rounds
+
+
+@pytest.mark.parametrize(
+    "name", ["records.shard-00-of-02 (copy).jsonl", "records (1).jsonl", "records.shard-x-of-02.jsonl"]
+)
+def test_a_file_that_is_only_named_like_one_of_records_is_refused(tmp_path, name):
+    append_record(tmp_path, FAILURE)
+    append_record(tmp_path, CLIP, "records.shard-00-of-02.jsonl")
+    assert len(read_records(tmp_path)) == 2
+    (tmp_path / name).write_bytes((tmp_path / RECORDS_FILE).read_bytes())
+    with pytest.raises(RecordError, match=f"{re.escape(name)}: no name of a record file; accepted are .* delete it"):
+        read_records(tmp_path)
 
 
 def test_damage_inside_the_file_is_named_with_its_line(tmp_path):

@@ -140,6 +140,11 @@ def test_rounds_of_a_benchmark_that_was_resumed_are_rounds(tmp_path):
     assert found.measured.value == pytest.approx(gmean([2.0, 4.0, 2.0]), rel=1e-4)
 
 
+def test_two_timings_of_one_start_are_no_two_starts():
+    repeated = [start("one"), timing("one", [2.0, 2.0]), timing("one", [4.0, 2.0])]
+    assert [t.latencies_s["litefocus"] for t in Run(repeated).timings[10.0]] == [[4.0, 2.0]]
+
+
 def test_the_table_says_how_many_starts():
     (table,) = (t for t in all_tables(Run(three())).values() if t.name == "speed")
     assert "Timed by 3 starts, 2 rounds each." in table.notes
