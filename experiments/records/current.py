@@ -70,18 +70,21 @@ def without_other_scorings(records: list[Record]) -> list[Record]:
 
 
 def scored_otherwise(records: list[Record]) -> list[MetricRecord]:
-    """The metric records that must not stand beside the newest of their length and preset.
+    """The metric records that must not stand beside the newest of their preset.
 
-    That is those of other prompts, seeds or references, or whose judge of the same role, or its protocol, is another.
+    That is those whose judge of some role is another, at whatever length: tables show lengths beside each other. And of
+    their length those of other prompts, seeds or references, or of another protocol, in both of which the length is.
     """
     scored = of_kind(records, MetricRecord)
     material = {(m.duration_s, m.preset): m.material for m in scored}
-    judged = {(m.duration_s, m.preset, *m.judges): (m.judges, m.protocol) for m in scored}
+    protocol = {(m.duration_s, m.preset, *m.judges): m.protocol for m in scored}
+    judge = {(m.preset, role): name for m in scored for role, name in m.judges.items()}
     return [
         m
         for m in scored
         if material[m.duration_s, m.preset] != m.material
-        or judged[m.duration_s, m.preset, *m.judges] != (m.judges, m.protocol)
+        or protocol[m.duration_s, m.preset, *m.judges] != m.protocol
+        or any(judge[m.preset, role] != name for role, name in m.judges.items())
     ]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -238,6 +239,17 @@ def test_values_of_another_judge_of_the_same_role_are_left_out_those_of_other_ro
     }})  # fmt: skip
     assert current([unknown]) == [unknown]  # A record of before judges were named: alone it stands,
     assert current([unknown, *again]) == again  # beside a named one it does not.
+
+
+def test_values_of_another_judge_are_left_out_at_every_length_and_protocols_differ_with_it():
+    old = score("1", "dense", "vggish 1")
+    new = replace(old, run_id="2", duration_s=8.0, judges={"frames": "vggish 2"}, protocol="p8", material="m8")
+    longer = replace(old, run_id="2", duration_s=8.0, protocol="p8", material="m8")
+    assert current([old, longer]) == [old, longer]
+    assert current([old, new]) == [new]
+    assert scored_apart([old, new]).keys() == {(2.0, "dense")}
+    several = replace(old, metric="mine", judges={"text": "clap 1", "frames": "vggish 1"})
+    assert current([several, new]) == [new]
 
 
 def test_a_shard_that_is_dated_ahead_does_not_come_after_what_followed_it(made, monkeypatch):
