@@ -69,7 +69,7 @@ def share(run_dir: Path, most_mb: float = Options.most_mb, prompts: int = Option
         raise ValueError(f"{run_dir}: no run to share; give a folder of experiments.run")
     report_of(run)
     grid = _of_prompts(gather(run), prompts)
-    data = page_data(grid, starts_of(list(grid.clips.values()), run.runs) or run.runs, run_dir.name)
+    data = page_data(grid, starts_of(list(grid.clips.values()), run.runs), run_dir.name)
     shown = report_html(run)
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", data["name"])[:64] or "run"
     embedded = _embedded(grid, run_dir, most_mb * MB - len(shown))

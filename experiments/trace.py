@@ -38,19 +38,21 @@ def trace(run_dir: Path, table_name: str, row_name: str, column: str) -> list[st
         row_name: the row's length, noise level and method or arm, those of them that its table has.
         column: a column of the table's csv.
     Raises:
-        ValueError: no such table, row or column, or a cell that no record of a measurement made.
+        ValueError: no such table, row or column, a cell that no record of a measurement made, or errors of `Run.load`.
     """
     run = Run.load(run_dir)
     traced = trace_cell(run, table_name, row_name, column)
     clips = _clips(run, traced)
     ids = {record.run_id for record in (*traced.records, *clips)}
     starts = [start for start in run.of_kind(StartRecord) if start.run_id in ids]
+    unknown = sorted(ids - {start.run_id for start in starts})
     places = {repr(record): place for place, record in located_records(run_dir) if record.run_id in ids}
     scored_by = {record.run_id for record in traced.records if isinstance(record, MetricRecord)}
     return [
         f"cell: {table_name}, {row_name}, {column}: {_shown(traced.cell)}",
         *(f"record: {places[repr(record)]} {_told(record)}" for record in traced.records),
         *(f"start: {places[repr(start)]} {_start_told(start, start.run_id in scored_by)}" for start in starts),
+        *(f"start: {run_id} has no record: its commit and machine are unknown" for run_id in unknown),
         *(f"wav: {places[repr(clip)]} {clip.audio} sha256 {clip.sha256} start {clip.run_id}" for clip in clips),
     ]
 

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from experiments.figures.panels import finish, interval_line, metric_axis, panel_grid, panels
 from experiments.figures.style import RC, length_axis, style_of
 from experiments.figures.sweep_figures import is_sweep, sweep_figures
-from experiments.records import ClipRecord, MetricRecord, RunRecord
+from experiments.records import ClipRecord, MetricRecord, StartRecord
 from experiments.records.provenance import places, starts_of
 from experiments.records.run import Run
 from experiments.tables.quality_rows import (
@@ -142,9 +142,10 @@ def plot_profile(records: Sequence[MetricRecord], window_s: float, labels: dict[
     return ax
 
 
-def _window_s(start: RunRecord, duration_s: float, windows: int) -> float:
+def _window_s(start: StartRecord, duration_s: float, windows: int) -> float:
     """Seconds of a window, from what scored; a clip may be longer than its whole windows."""
-    own = start.config.get("metrics", {}).get("window_s") or start.pipeline.get("training_length_s")
+    pipeline = start.pipeline | start.config.get("pipeline", {})  # a start that only scores loads none
+    own = start.config.get("metrics", {}).get("window_s") or pipeline.get("training_length_s")
     return min(float(own), duration_s) if own else duration_s / windows
 
 
@@ -156,7 +157,8 @@ def _profile_figure(run: Run, preset: str, path: Path, subtitle: str) -> list[Pa
     longest = max(record.duration_s for record in curves)
     here = [record for record in curves if record.duration_s == longest]
     metrics = headline(by_metric(here))
-    window_s = _window_s(starts_of(here, run.runs)[-1], longest, max(record.window for record in here) + 1)
+    start = starts_of(here, run.of_kind(StartRecord))[-1]
+    window_s = _window_s(start, longest, max(record.window for record in here) + 1)
     with plt.rc_context(RC):
         figure, axes = panel_grid(len(metrics))
         for metric, ax in zip(metrics, axes, strict=True):

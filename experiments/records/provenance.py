@@ -32,9 +32,21 @@ def provenance(runs: Sequence[StartRecord]) -> str:
 
 
 def starts_of(records: Sequence[Any], starts: Sequence[Start]) -> list[Start]:
-    """Those of `starts` that made some of `records`; all of them where no record says which start made it."""
+    """Those of `starts` that made some of `records`; all of them where there are no records.
+
+    Raises:
+        ValueError: none of them did: another start's commit and machine would stand beside the numbers.
+    """
+    if not records:
+        return list(starts)
     made = {record.run_id for record in records}
-    return [start for start in starts if start.run_id in made] or list(starts)
+    found = [start for start in starts if start.run_id in made]
+    if not found:
+        raise ValueError(
+            f"no record of the start {', '.join(sorted(made))}, which made these numbers; restore the folder's record "
+            "files, or take such records out"
+        )
+    return found
 
 
 def places(records: Sequence[Any], starts: Sequence[StartRecord]) -> str:

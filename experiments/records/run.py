@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from experiments.records import ProbeRunRecord, Record, RunRecord, StartRecord, TimingRecord, of_kind, read_records
+from experiments.records.completeness import check_complete
 from experiments.records.current import Asked, Key, current, left_out, newest_conditions
 from experiments.records.provenance import method_labels, methods_of, quality_notes, settings_line
 
@@ -25,8 +26,14 @@ class Run:
 
     @classmethod
     def load(cls, folder: Path) -> "Run":
-        """The run of a folder; a folder without records gives one without. Errors of `read_records`."""
-        return cls(read_records(folder), folder)
+        """The run of a folder; a folder without records gives one without.
+
+        Raises:
+            ValueError: as `check_complete`. Errors of `read_records` pass through.
+        """
+        records = read_records(folder)
+        check_complete(records, folder)
+        return cls(records, folder)
 
     def of_kind(self, cls: type[R]) -> list[R]:
         """All records of one type, in order."""

@@ -146,11 +146,11 @@ def _without_copies(path: Path, seen: set[bytes]) -> list[Record]:
 
 def _newest(records: list[Record]) -> list[Record]:
     """The records without those that a later one about the same clip replaces."""
-    last: dict[Any, int] = {key: number for number, record in enumerate(records) if (key := _clip_key(record))}
-    return [record for number, record in enumerate(records) if last.get(_clip_key(record), number) == number]
+    last: dict[Any, int] = {key: number for number, record in enumerate(records) if (key := clip_key(record))}
+    return [record for number, record in enumerate(records) if last.get(clip_key(record), number) == number]
 
 
-def _clip_key(record: Record) -> tuple[str, str, int] | None:
+def clip_key(record: Record) -> tuple[str, str, int] | None:
     """What a record of a generated or failed clip is about; None for every other record."""
     if isinstance(record, ClipRecord) or (isinstance(record, FailureRecord) and record.stage == "generate"):
         return (record.condition, record.prompt_id, record.seed)

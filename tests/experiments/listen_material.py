@@ -111,7 +111,7 @@ def metric(condition, method, duration, name="clap", value=0.3, per_clip=None, *
         "value": value,
         "low": value - 0.02,
         "high": value + 0.02,
-        "n_scored": 8,
+        "n_scored": 8 if per_clip is None else len(per_clip),
         "n_failed": 0,
         "unit": "clip",
         "higher_is_better": True,

@@ -1,6 +1,6 @@
 """Quality records by hand, for the tests of tables, figures and tracking."""
 
-from listen_material import METHODS, metric, run_record
+from listen_material import METHODS, clip, metric, run_record
 
 from experiments.tables.intervals import STUDENT
 
@@ -11,6 +11,19 @@ def value(method, name="fad", number=2.0, duration=10, half=0.1, **changes):
     own = {"higher_is_better": False, "n_scored": 64, "details": {"interval": STUDENT}}
     changes = {**own, "low": number - half, "high": number + half, **changes}
     return metric("c", method, duration, name, number, **changes)
+
+
+def clips_behind(*scores):
+    """The clips that some scores are of; scores of one condition share them."""
+    counts = {}
+    for score in scores:
+        place = (score.condition, score.duration_s)
+        counts[place] = max(counts.get(place, (score.method, 0)), (score.method, score.n_scored), key=lambda p: p[1])
+    return [
+        clip(condition, method, duration, f"p{n}", "Rain", 0, f"audio/{condition}/p{n}_0.wav", b"")
+        for (condition, duration), (method, count) in counts.items()
+        for n in range(count)
+    ]
 
 
 def difference(method, baseline, number, half=0.1, **changes):

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from listen_material import make_run, run_record, timing
 from probe_material import attention, loss, probe_run
-from quality_material import DENSE, LITE, difference, value
+from quality_material import DENSE, LITE, clips_behind, difference, value
 from scipy.stats import ttest_1samp
 
 from experiments.claims import __main__ as program
@@ -179,6 +179,7 @@ def test_a_score_is_held_against_a_margin(tmp_path):
     mean = float(deltas.mean())
     for record in (
         run_record(["a"], [10.0]),
+        *clips_behind(value(DENSE)),
         value(DENSE, number=3.0),
         value(LITE, number=3.0 + mean),
         difference(LITE, DENSE, mean, half=(interval.high - interval.low) / 2),

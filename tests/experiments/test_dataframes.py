@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from listen_material import METHODS, make_run, metric, run_record, timing
-from quality_material import difference, value
+from quality_material import clips_behind, difference, value
 
 import experiments
 from experiments.records import append_record, of_kind, read_records
@@ -44,7 +44,7 @@ def test_the_newest_value_counts_and_the_course_within_a_clip_stands_apart(tmp_p
         difference("litefocus", "dense", 0.5),
         metric("c", "litefocus", 10.0, value=math.nan),
     ]
-    for record in records:
+    for record in [*records, *clips_behind(value("dense"))]:
         append_record(tmp_path, record)
     frames = experiments.frames(tmp_path)
     assert frames.metrics.query("metric == 'fad'")["value"].tolist() == [2.5]
@@ -68,7 +68,7 @@ def test_frames_have_the_intervals_that_the_tables_print(tmp_path, scored):
     """Recorded bounds of a percentile bootstrap, or of few prompts, are printed nowhere."""
     records = [run_record(["a"], [10.0]), value("dense", n_scored=scored), value("litefocus", "clap", n_scored=scored)]
     records += [value("dense", "kl", n_scored=scored, details={}), value("dense", window=1, n_scored=scored)]
-    for record in records:
+    for record in [*records, *clips_behind(*records[1:])]:
         append_record(tmp_path, record)
     frames = experiments.frames(tmp_path)
     rows = quality_rows(Run.load(tmp_path), "strict")
@@ -101,8 +101,8 @@ def test_earlier_settings_are_left_out(tmp_path):
     earlier = metric("dense_10s_9steps_g3.5", "dense", 10.0, value=0.9)
     make_run(tmp_path, {"a": "Rain"}, [10.0])
     newer = replace(run_record(["a"], [10.0], steps=2), run_id="s")
-    append_record(tmp_path, earlier)
-    append_record(tmp_path, newer)
+    for record in (*clips_behind(earlier), earlier, newer):
+        append_record(tmp_path, record)
     assert len(of_kind(read_records(tmp_path), MetricRecord)) == 4
     assert len(experiments.frames(tmp_path).metrics) == 3
 

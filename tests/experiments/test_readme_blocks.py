@@ -1,7 +1,7 @@
 """Tables inside documents: written from records, found when stale."""
 
 import pytest
-from quality_material import DENSE, THREE, value
+from quality_material import DENSE, THREE, clips_behind, value
 
 from experiments.readme import fill_blocks, stale_blocks
 from experiments.records import append_record
@@ -13,7 +13,7 @@ from experiments.tables.run_tables import tables_of
 def results(tmp_path):
     folder = tmp_path / "results" / "demo"
     folder.mkdir(parents=True)
-    for record in THREE:
+    for record in [*THREE, *clips_behind(*THREE[1:])]:
         append_record(folder, record)
     return tmp_path / "results"
 

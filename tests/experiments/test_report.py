@@ -31,10 +31,10 @@ def snapshot(folder):
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
-    make_run(folder, {"a": "Rain", "b": "Wind"}, [0.1, 0.2])
-    by_t = {"interval": STUDENT}
+    make_run(folder, {"a": "Rain", "b": "Wind"}, [0.1, 0.2], seeds=(0, 1, 2, 3))
+    by_t = {"details": {"interval": STUDENT}, "n_scored": 7, "n_failed": 1}  # by its own bounds, not the clips' values
     for record in (
-        metric("litefocus_0.1s_2steps_g3.5", "litefocus", 0.1, value=0.1, baseline="dense", details=by_t),
+        metric("litefocus_0.1s_2steps_g3.5", "litefocus", 0.1, value=0.1, baseline="dense", **by_t),
         timing(0.1, dense=[4.0], litefocus=[2.0], no_attention=[1.0]),
         probe_run(),
         loss("dense", [1.0, 1.1]),
@@ -68,7 +68,7 @@ def test_a_second_rendering_has_the_same_bytes(study, tmp_path):
 def test_what_the_records_no_longer_hold_is_removed_and_nothing_else(study, tmp_path):
     copy = shutil.copytree(study, tmp_path / study.name)
     condition = "litefocus_0.1s_2steps_g3.5"
-    for seed in range(8):  # The difference was of 8 clips; now there are 10.
+    for seed in range(8):  # The difference was of 8 clips; now there are 16.
         audio = f"audio/{condition}/c_{seed}.wav"
         append_record(copy, clip(condition, "litefocus", 0.1, "c", "Snow", seed, audio, b"x"))
     kept = copy / "figures" / "spectrograms.svg"
@@ -145,7 +145,7 @@ def test_runs_that_could_not_share_a_folder_are_joined_into_one_table(tmp_path):
         (tmp_path / f"dtype_{dtype}").mkdir()
         make_run(tmp_path / f"dtype_{dtype}", {"a": "Rain"}, [0.5])
         append_record(tmp_path / f"dtype_{dtype}", timing(0.5, dense=speeds, litefocus=[1.0, 1.0]))
-    append_record(tmp_path / "dtype_float32", metric("c", "dense", 0.5, "kl", 1.25))
+    append_record(tmp_path / "dtype_float32", metric("dense_0.5s_2steps_g3.5", "dense", 0.5, "kl", 1.25, n_scored=1))
     (tmp_path / "jobs").mkdir()
     text = report(tmp_path)
     assert (tmp_path / "report.md").read_text() == text

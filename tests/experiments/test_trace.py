@@ -24,9 +24,9 @@ def scored(tmp_path):
     config = {"stages": ["score"]}
     append_record(tmp_path, ScoreRunRecord("scores", "2026-02-02", config, ENVIRONMENT, {}, [], 7, ["stages=[score]"]))
     for value, changes in ((0.3, {}), (0.4, {}), (-0.1, {"baseline": "dense"})):
-        record = metric(lite.condition, "litefocus", 0.1, value=value, **changes)
+        record = metric(lite.condition, "litefocus", 0.1, value=value, n_scored=2, **changes)
         append_record(tmp_path, replace(record, run_id="scores", judges={"text": "clap 1f2e"}, preset_version=3))
-    append_record(tmp_path, replace(metric(dense.condition, "dense", 0.1), run_id="scores"))
+    append_record(tmp_path, replace(metric(dense.condition, "dense", 0.1, n_scored=2), run_id="scores"))
     timed = timing(0.1, dense=[4.0], litefocus=[2.0], no_attention=[1.0])
     append_record(tmp_path, replace(timed, labels={name: f"{name} step" for name in timed.latencies_s}))
     return tmp_path

@@ -33,7 +33,9 @@ def run_dir(tmp_path, monkeypatch):
         monkeypatch.setenv(name, str(tmp_path / "staged"))
     make_run(tmp_path, CAPTIONS, [0.1], {"dense": "Dense", "litefocus": "LiteFocus"}, fail=[("p4", 0.1, "dense")])
     append_record(tmp_path, timing(0.1, dense=[4.0, 6.0], litefocus=[2.0, 2.0]))
-    append_record(tmp_path, metric("c", "litefocus", 0.1, "clap", 0.02, baseline="dense"))
+    append_record(
+        tmp_path, metric("litefocus_0.1s_2steps_g3.5", "litefocus", 0.1, "clap", 0.02, baseline="dense", n_scored=5)
+    )
     (tmp_path / "speed.csv").write_text("duration_s,method\n0.1,dense\n")
     figures = tmp_path / "figures"
     figures.mkdir()

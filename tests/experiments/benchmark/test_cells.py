@@ -15,9 +15,9 @@ def cell_record(level: str = "step", steps: int = 1) -> CellRecord:
     return CellRecord("r", level, 10.0, "eager", 2, steps, "dense", "limit", labels, [], {}, {}, {}, {}, skipped, "b")
 
 
-def round_record() -> RoundRecord:
+def round_record(probe: float = 10.0) -> RoundRecord:
     latencies = {"dense": 4.0, "fast": 2.0, "limit": 1.0}
-    return RoundRecord("r", "step", 10.0, "eager", latencies, dict.fromkeys(latencies, 0.5), 10.0, 0.1)
+    return RoundRecord("r", "step", 10.0, "eager", latencies, dict.fromkeys(latencies, 0.5), probe, 0.1)
 
 
 def asked_cell(**changes: Any) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def asked_cell(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_round_counts_if_it_holds_every_arm_asked_for_and_not_skipped(tmp_path: Path) -> None:
-    for record in (cell_record(), round_record(), round_record()):
+    for record in (cell_record(), round_record(), round_record(11.0)):
         append_record(tmp_path, record)
     arms = ["dense", "fast", "limit"]
     assert rounds_missing(tmp_path, asked_cell(arms=arms)) == 0

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 from listen_material import clip, run_record, timing
 
 from experiments.records.provenance import provenance, settings_line, starts_of
@@ -46,3 +47,9 @@ def test_settings_are_those_of_the_clips_and_without_clips_those_asked_for():
 def test_a_start_that_made_none_of_the_numbers_is_left_out():
     made = replace(timing(dense=[1.0]), run_id="r2")
     assert starts_of([made], [FIRST, SECOND]) == [SECOND]
+    assert starts_of([], [FIRST, SECOND]) == [FIRST, SECOND]
+
+
+def test_no_start_stands_in_for_one_that_has_no_record():
+    with pytest.raises(ValueError, match="^no record of the start r2, which made these numbers; restore"):
+        starts_of([replace(timing(dense=[1.0]), run_id="r2")], [FIRST])
