@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.records import RECORDS_FILE, ClipRecord, RoundRecord, TimingRecord
+from experiments.records import ClipRecord, RoundRecord, TimingRecord, record_files
 from experiments.records.provenance import commit, starts_of, where
 from experiments.records.run import Run
 from experiments.records.types import AA_SUFFIX
@@ -43,9 +43,13 @@ class Entry(NamedTuple):
 
 
 def folders(results: Path) -> list[Path]:
-    """The run folders that take part: own ones that are there, then submitted ones by name."""
+    """The run folders that take part: own ones that are there, then submitted ones by name; of shards alone, too.
+
+    Raises:
+        RecordError: as `record_files`.
+    """
     own = [results / name for name in OWN]
-    return [folder for folder in [*own, *sorted(results.glob(f"{SUBMITTED}/*"))] if (folder / RECORDS_FILE).is_file()]
+    return [folder for folder in [*own, *sorted(results.glob(f"{SUBMITTED}/*"))] if record_files(folder)]
 
 
 def leaderboard(results: Path) -> ResultTable:
@@ -70,7 +74,7 @@ def leaderboard(results: Path) -> ResultTable:
 def _checked_rows(folder: Path, name: str) -> list[list[Cell]]:
     try:
         return list(_rows(folder, name))
-    except (KeyError, IndexError, TypeError, AttributeError) as error:
+    except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
         problem = f"{type(error).__name__}: {error}"
         raise ValueError(f"{folder}: not the records of a whole run of this harness ({problem})") from error
 

@@ -56,7 +56,11 @@ def distributions() -> Iterator[Population]:
 
 
 def committed(run_dir: Path, method: str, baseline: str, duration_s: float) -> Iterator[Population]:
-    """Paired differences of one comparison, a population by metric: prompts are drawn, then seeds of each."""
+    """Paired differences of one comparison, a population by metric: prompts are drawn, then seeds of each.
+
+    Raises:
+        ValueError: a clip without a value, or seeds that not all prompts have.
+    """
     plain = [m for m in of_kind(read_records(run_dir), MetricRecord) if not m.baseline and m.window < 0]
     for metric in METRICS:
         values = {
@@ -69,10 +73,19 @@ def committed(run_dir: Path, method: str, baseline: str, duration_s: float) -> I
 
 
 def committed_losses(run_dir: Path, method: str, duration_s: float) -> Iterator[Population]:
-    """Differences to dense in denoising loss, those that its table prints the mean of; a population by noise level."""
+    """Differences to dense in denoising loss, those that its table prints the mean of; a population by noise level.
+
+    Raises:
+        ValueError: a noise level at which the method has no clip and noise in common with dense.
+    """
     found = losses_by_condition(read_records(run_dir))
     for t in sorted({level for length, level, name in found if (length, name) == (duration_s, method)}):
         differences = np.array([*clip_differences(found, duration_s, t, method).values()])
+        if not len(differences):
+            raise ValueError(
+                f"{run_dir}: no loss of {method} at {duration_s:g} s, t = {t}, shares its clips and noise with one of "
+                "dense, so there are no differences to draw; restore the records of dense, or probe it too"
+            )
         yield _of_table(f"{run_dir.name}: loss at {duration_s:g} s, t = {t}", differences[:, None])
 
 
@@ -80,6 +93,8 @@ def _of_differences(name: str, values: dict[str, float], against: dict[str, floa
     by_prompt: dict[str, list[float]] = {}
     for clip in sorted(values.keys() & against.keys()):
         by_prompt.setdefault(prompt_of(clip), []).append(values[clip] - against[clip])
+    if len({len(seeds) for seeds in by_prompt.values()}) != 1 or not np.isfinite([*by_prompt.values()]).all():
+        raise ValueError(f"{name}: accepted are finite values of as many seeds of every prompt; score its clips anew")
     return _of_table(name, np.array(list(by_prompt.values())))
 
 

@@ -87,7 +87,7 @@ def _cell(clip: ClipRecord) -> Cell:
 def asked_cells(run: RunRecord) -> Iterable[Cell]:
     """Every clip that a run's configuration asks for; none where it did not generate."""
     config = run.config
-    if "generate" not in config.get("stages", ["generate"]):
+    if "generate" not in config.get("stages", ["generate"]) or not config.get("durations"):
         return []
     arms = [Arm(m["name"], int(m.get("steps") or config["steps"]), config["guidance"]) for m in methods_of(run)]
     durations = [float(duration) for duration in config["durations"]]

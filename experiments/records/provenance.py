@@ -152,7 +152,7 @@ def gate_verdict(verdicts: Mapping[str, bool]) -> str:
 def methods_of(run: RunRecord) -> list[dict[str, Any]]:
     """The method nodes of a run's configuration, those that it only timed left out."""
     config = run.config
-    nodes = list(config["methods"].values()) if config.get("methods") else [config["method"]]
+    nodes = list((config.get("methods") or {}).values()) or [config[key] for key in ("method",) if key in config]
     return [node for node in nodes if not node["timing_only"]]
 
 

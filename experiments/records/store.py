@@ -33,7 +33,7 @@ R = TypeVar("R")
 SCHEMA_VERSION = 1
 RECORDS_FILE = "records.jsonl"
 SHARD_FILE = re.compile(r"records\.shard-[0-9]+-of-[0-9]+\.jsonl")
-REASONS = {"string_pattern_mismatch": "which is no safe name", "value_error": "which is no path below the run folder"}
+REASONS = {"string_pattern_mismatch": "which is no safe name"}
 # Half a surrogate pair, which JSON can spell and no file can hold.
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
@@ -222,8 +222,11 @@ def _told(error: ValidationError, kind: str) -> str:
         return f"unknown fields {shown(unknown)} in a {kind} record"
     place = ".".join(map(str, first["loc"]))
     if first["type"] == "missing":
-        return f"incomplete {kind} record (no {place})"
+        return f"incomplete {kind} record (no {shown(place)[1:-1]})"
     reason = REASONS.get(first["type"]) or first["msg"].replace("Input should be", "accepted is")
+    reason = reason.removeprefix("Value error, ")
+    if not place:
+        return f"a {kind} record has {reason}"
     return f"{shown(place)[1:-1]} is {shown(first['input'])} in a {kind} record, {reason}"
 
 

@@ -1,33 +1,21 @@
 """What a record holds: one dataclass per kind of line in a run folder (experiments.records reads and writes them).
 
 Records travel: they are copied from clusters, attached to issues, sent by strangers. Making or reading one holds it
-against these types: nothing is converted but a whole number to a float, and names are harmless in a path.
+against these types: nothing is converted but a whole number to a float, names are harmless in a path, times are times,
+and what tables read out of a dict is in it (`fields`).
 """
 
 from dataclasses import field
-from pathlib import PurePosixPath
-from typing import Annotated, Any, ClassVar, get_args
+from typing import Any, ClassVar, Self, get_args
 
-from pydantic import AfterValidator, ConfigDict, StringConstraints
+from pydantic import ConfigDict, model_validator
 from pydantic.dataclasses import dataclass
+
+from experiments.records import fields
+from experiments.records.fields import Inside, Name, Seconds
 
 # The second timing of the baseline in each round: its ratio to the first is the noise.
 AA_SUFFIX = "_again"
-
-# A part of a file name somewhere; empty where there is none. As free at the start as `prompts.safe_id`: ids of YouTube
-# begin with "-" or "_" now and then.
-Name = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9_-][A-Za-z0-9._+-]{0,199})?$")]
-
-
-def _inside(path: str) -> str:
-    parts = PurePosixPath(path).parts
-    if not parts or parts[0] == "/" or ".." in parts or "\\" in path or not path.isprintable():
-        raise ValueError("no path below the run folder")
-    return path
-
-
-Inside = Annotated[str, AfterValidator(_inside)]
-
 
 # Every field is there, of its type, and there is no other.
 CHECKED = ConfigDict(strict=True, extra="forbid")
@@ -52,8 +40,8 @@ class StartRecord:
     run_id: Name
     started_at: str
     config: dict[str, Any]
-    environment: dict[str, Any]
-    pipeline: dict[str, Any]
+    environment: fields.Environment
+    pipeline: fields.PipelineKeys
     prompt_ids: list[str]
     number: int = 0
     overrides: list[str] = field(default_factory=list)
@@ -64,6 +52,7 @@ class RunRecord(StartRecord):
     """A start of `experiments.run`."""
 
     kind: ClassVar[str] = "run"
+    config: fields.RunConfig
 
 
 @dataclass(frozen=True, config=CHECKED)
@@ -71,6 +60,7 @@ class ProbeRunRecord(StartRecord):
     """A start of `experiments.probe`; it asks for no clips."""
 
     kind: ClassVar[str] = "probe_run"
+    config: fields.ProbeConfig
 
 
 @dataclass(frozen=True, config=CHECKED)
@@ -107,7 +97,7 @@ class ClipRecord:
     sha256: str
     sample_rate: int
     samples: int
-    latency_s: float
+    latency_s: Seconds
     step_s: float
     decode_s: float
 
@@ -146,7 +136,7 @@ class TimingRecord:
     baseline: Name
     limit: Name
     labels: dict[str, str]
-    latencies_s: dict[str, list[float]]
+    latencies_s: dict[str, list[Seconds]]
     peak_memory_gib: dict[str, float | None]
     load_average: list[float] = field(default_factory=list)
 
@@ -199,9 +189,9 @@ class RoundRecord:
     level: str
     duration_s: float
     regime: str
-    latencies_s: dict[str, float]
+    latencies_s: dict[str, Seconds]
     working_memory_gib: dict[str, float | None]
-    probe_gflops: float
+    probe_gflops: fields.Positive
     load_average: float
 
 
@@ -231,13 +221,13 @@ class MetricRecord:
     value: float
     low: float
     high: float
-    n_scored: int
-    n_failed: int
+    n_scored: fields.Count
+    n_failed: fields.Count
     unit: str
     higher_is_better: bool | None
     baseline: Name = ""
     window: int = -1
-    details: dict[str, Any] = field(default_factory=dict)
+    details: fields.Details = field(default_factory=dict)
     preset_version: int | None = None
     n_references: int | None = None
     judges: dict[str, str] = field(default_factory=dict)
@@ -266,6 +256,12 @@ class ProbeLossRecord:
     clip_ids: list[str]
     losses: list[float]
 
+    @model_validator(mode="after")
+    def _one_loss_per_clip(self) -> Self:
+        if not len(set(self.clip_ids)) == len(self.clip_ids) == len(self.losses):
+            raise ValueError("other than one of its losses for each of its clip_ids")
+        return self
+
 
 @dataclass(frozen=True, config=CHECKED)
 class AttentionRecord:
@@ -275,7 +271,7 @@ class AttentionRecord:
     run_id: Name
     duration_s: float
     clip_ids: list[str]
-    structure: dict[str, Any]
+    structure: fields.SiteValues
 
 
 @dataclass(frozen=True, config=CHECKED)

@@ -71,7 +71,7 @@ class Intervals:
             degrees = (n if self._is_student(record) else min(n, JACKKNIFE_GROUPS)) - 1
             if not self._is_student(record) and kind_of(record.metric) != "distance":
                 low = high = math.nan  # a percentile bootstrap
-        equal = (bool(values) and math.isnan(low)) or _is_point(record)
+        equal = (bool(values) and math.isnan(low) and all(map(math.isfinite, values.values()))) or _is_point(record)
         enough = n >= fewest_prompts(record.metric, record.baseline)
         if not enough or equal:
             low = high = math.nan

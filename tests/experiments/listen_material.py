@@ -5,6 +5,7 @@ import io
 
 import numpy as np
 import soundfile
+from start_material import ENVIRONMENT
 
 from experiments.records import ClipRecord, FailureRecord, MetricRecord, RunRecord, TimingRecord, append_record
 
@@ -27,14 +28,7 @@ def run_record(prompt_ids, durations, methods=METHODS, seeds=(0,), **config):
             "seeds": list(seeds),
             **config,
         },
-        environment={
-            "commit": "0123456789abcdef",
-            "dirty": False,
-            "device": "CPU",
-            "threads": 1,
-            "dtype": "float32",
-            "packages": {"torch": "2.13.0"},
-        },
+        environment=ENVIRONMENT,
         pipeline={"name": "synthetic", "trained": True, "training_length_s": 10.0, "sample_rate": RATE},
         prompt_ids=list(prompt_ids),
     )

@@ -1,5 +1,7 @@
 """Synthetic records of a probe: losses with a known effect, attention structures with a known shape."""
 
+from start_material import ENVIRONMENT
+
 from experiments.records import AttentionRecord, ProbeLossRecord, ProbeRunRecord
 from experiments.records.site_structure import SiteStructure, uniform_offsets
 from experiments.tables.probe_rows import structure_values
@@ -13,14 +15,7 @@ def probe_run(durations=(5.0,), levels=(500,), labels=LABELS):
         run_id="p",
         started_at="2026-11-25T02:00:00+00:00",
         config={"name": "probes", "methods": methods, "durations": list(durations), "levels": list(levels)},
-        environment={
-            "commit": "0123456789abcdef",
-            "dirty": False,
-            "device": "CPU",
-            "threads": 1,
-            "dtype": "float32",
-            "packages": {"torch": "2.13.0"},
-        },
+        environment=ENVIRONMENT,
         pipeline={"name": "testbed", "trained": True, "training_length_s": 5.12, "sample_rate": 16000},
         prompt_ids=["a", "b"],
     )

@@ -74,6 +74,18 @@ def test_committed_differences_are_drawn_by_prompt():
     assert set(np.unique(one)) == {10.0 * p + s for p in range(4) for s in range(3)}
 
 
+def test_values_that_are_no_numbers_and_seeds_that_some_prompts_lack_are_refused():
+    for values in ({"a_0": 1.0, "b_0": np.nan}, {"a_0": 1.0, "a_1": 1.0, "b_0": 1.0}):
+        with pytest.raises(ValueError, match="^x: accepted are finite values of as many seeds of every prompt"):
+            _of_differences("x", values, dict.fromkeys(values, 1.0))
+
+
+def test_losses_without_those_of_dense_are_refused(tmp_path):
+    append_record(tmp_path, ProbeLossRecord("p", "litefocus", 20.48, 500, 0, None, ["a", "b"], [1.0, 2.0]))
+    with pytest.raises(ValueError, match="no loss of litefocus at 20.48 s, t = 500, shares its clips and noise with"):
+        list(committed_losses(tmp_path, "litefocus", 20.48))
+
+
 def test_committed_losses_are_paired_by_clip_over_the_noise_draws_of_both(tmp_path):
     for method, seed, losses in (("dense", 0, [1.0, 2.0]), ("dense", 1, [3.0, 4.0]), ("litefocus", 0, [2.0, 5.0])):
         append_record(tmp_path, ProbeLossRecord("start", method, 20.48, 500, seed, None, ["a", "b"], losses))

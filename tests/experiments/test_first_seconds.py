@@ -12,6 +12,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
+from start_material import ENVIRONMENT, PIPELINE
 
 from evaluation.embedders.weights import CNN14_16K, WeightsError, check_weights
 from evaluation.embedding.cache import EmbeddingCache
@@ -176,7 +177,7 @@ def test_a_full_disk_under_the_cache(tmp_path, monkeypatch):
 
 
 def test_a_full_disk_under_the_records_and_the_report(tmp_path, monkeypatch):
-    record = RunRecord("r", "2026-01-01T00:00:00+00:00", {"name": "n"}, {}, {"weights": "w"}, [])
+    record = RunRecord("r", "2026-01-01T00:00:00+00:00", {"name": "n"}, ENVIRONMENT, {**PIPELINE, "weights": "w"}, [])
     append_record(tmp_path, record)
     monkeypatch.setattr(report_module, "all_tables", full)
     with pytest.raises(OSError, match=rf"{tmp_path}: No space left on device while writing the report"):

@@ -83,6 +83,12 @@ def test_short_clips_do_not_take_part(tmp_path):
     assert shown(tmp_path) == []
 
 
+def test_a_folder_of_shards_alone_takes_part(tmp_path):
+    folder = submit(tmp_path, timed(dense=[4.0], litefocus=[2.0]))
+    (folder / "records.jsonl").rename(folder / "records.shard-00-of-01.jsonl")
+    assert {row["method"] for row in shown(tmp_path)} == {"dense", "litefocus"}
+
+
 def test_what_is_no_record_file_is_named(tmp_path):
     folder = submit(tmp_path, timed(dense=[4.0], litefocus=[2.0]))
     (folder / "records.jsonl").write_text('{"schema": 1, "kind": "clip"}\n')

@@ -8,12 +8,20 @@ from pathlib import Path
 
 import pytest
 from listen_material import make_run, metric, timing
+from start_material import PIPELINE
 
 from experiments.records import ClipRecord, ScoreRunRecord, append_record, of_kind, read_records
 from experiments.trace import main, trace
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
-ENVIRONMENT = {"commit": "c" * 40, "dirty": True, "device": "cpu", "dtype": "float32", "threads": 1, "packages": {}}
+ENVIRONMENT = {
+    "commit": "c" * 40,
+    "dirty": True,
+    "device": "cpu",
+    "dtype": "float32",
+    "threads": 1,
+    "packages": {"torch": "2"},
+}
 
 
 @pytest.fixture
@@ -22,7 +30,9 @@ def scored(tmp_path):
     clips = of_kind(read_records(tmp_path), ClipRecord)
     lite, dense = (next(c for c in clips if (c.method, c.duration_s) == (name, 0.1)) for name in ("litefocus", "dense"))
     config = {"stages": ["score"]}
-    append_record(tmp_path, ScoreRunRecord("scores", "2026-02-02", config, ENVIRONMENT, {}, [], 7, ["stages=[score]"]))
+    append_record(
+        tmp_path, ScoreRunRecord("scores", "2026-02-02", config, ENVIRONMENT, PIPELINE, [], 7, ["stages=[score]"])
+    )
     for value, changes in ((0.3, {}), (0.4, {}), (-0.1, {"baseline": "dense"})):
         record = metric(lite.condition, "litefocus", 0.1, value=value, n_scored=2, **changes)
         append_record(tmp_path, replace(record, run_id="scores", judges={"text": "clap 1f2e"}, preset_version=3))

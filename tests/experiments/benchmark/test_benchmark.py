@@ -204,7 +204,14 @@ def test_ratios_by_length_have_an_interval_only_over_several_rounds() -> None:
     cells = [cell_record(), cell_record(duration_s=20.0, labels={"dense": "Dense", "fast": "Fast"}, skipped={})]
     long = replace(round_record(10, 4, 1, 10), duration_s=20.0)
     records = [cells[0], cells[1], round_record(4, 2, 1, 10), round_record(6, 2, 1, 20), long]
-    machine = {"commit": None, "device": "cpu", "threads": 1, "dtype": "float32", "packages": {"torch": "2"}}
+    machine = {
+        "commit": None,
+        "dirty": None,
+        "device": "cpu",
+        "threads": 1,
+        "dtype": "float32",
+        "packages": {"torch": "2"},
+    }
     run = RunRecord("r", "now", {"keep_freed_memory": False}, machine, {"name": "p", "trained": True}, [])
     table = {table.name: table for table in benchmark_tables([run, *records])}["step_eager_speedup"]
     assert table.header == ["arm", "10 s (5 s/call)", "20 s (10 s/call)"]

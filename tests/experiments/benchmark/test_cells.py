@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from start_material import ENVIRONMENT
 
 from experiments.benchmark.cells import check_same_settings, rounds_missing
 from experiments.records import CellRecord, RoundRecord, RunRecord, append_record
@@ -49,7 +50,7 @@ def test_a_cell_of_other_steps_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_of_another_device_is_refused(tmp_path: Path) -> None:
     config = {"pipeline": "p", "device": "cpu"}
-    environment = {"device": "another card"}
+    environment = {**ENVIRONMENT, "device": "another card"}
     append_record(tmp_path, RunRecord("r", "now", config, environment, {"name": "p", "trained": True}, []))
     with pytest.raises(ValueError, match=r"was measured with \{'device': 'another card'\}"):
         check_same_settings(tmp_path, config)

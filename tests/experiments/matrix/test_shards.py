@@ -7,6 +7,7 @@ import pytest
 from clip_material import FakePipeline, method
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from start_material import ENVIRONMENT, PIPELINE
 
 from experiments.datasets.prompts import Prompt, subset_ids
 from experiments.matrix.clips import plan_clips
@@ -137,7 +138,7 @@ def test_what_one_shard_did_no_other_division_does_again(tmp_path):
 
 
 def run_record(run_id, started_at):
-    return RunRecord(run_id, started_at, {}, {}, {}, [])
+    return RunRecord(run_id, started_at, {}, ENVIRONMENT, PIPELINE, [])
 
 
 def test_records_of_all_shards_are_read_in_the_order_of_their_starts(tmp_path):

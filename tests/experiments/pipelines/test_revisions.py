@@ -7,6 +7,7 @@ import pytest
 from diffusers import AudioLDMPipeline
 from hydra import compose, initialize_config_dir
 from published_layout import CAPTIONS, write_published
+from start_material import ENVIRONMENT, PIPELINE
 
 from experiments.pipelines import revisions
 from experiments.pipelines.revisions import current_commit, with_commit
@@ -37,7 +38,9 @@ def hub(monkeypatch):
 
 def start(run_dir, weights):
     run_dir.mkdir(exist_ok=True)
-    append_record(run_dir, RunRecord("r", "2026-01-01T00:00:00+00:00", {}, {}, {"weights": weights}, []))
+    append_record(
+        run_dir, RunRecord("r", "2026-01-01T00:00:00+00:00", {}, ENVIRONMENT, {**PIPELINE, "weights": weights}, [])
+    )
 
 
 def test_the_current_commit_is_asked_for_where_none_is_given(tmp_path, hub, caplog):

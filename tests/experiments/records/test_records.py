@@ -6,6 +6,8 @@ import re
 from dataclasses import asdict, replace
 
 import pytest
+from listen_material import run_record, timing
+from probe_material import attention, loss, probe_run
 
 from experiments.datasets.prompts import safe_id
 from experiments.records import (
@@ -248,3 +250,50 @@ def test_a_record_is_an_object(data):
 
 def test_of_kind_keeps_order():
     assert of_kind([CLIP, FAILURE, CLIP], FailureRecord) == [FAILURE]
+
+
+ROUND = RoundRecord("r", "step", 80.0, "eager", {"dense": 1.0}, {"dense": None}, 100.0, 0.5)
+SCORE = MetricRecord("r", "c", "dense", 1.0, "strict", "fad", 2.0, 1.0, 3.0, 8, 0, "clip", False)
+
+
+def lines_of(record):
+    return {"schema": 1, "kind": record.kind, **asdict(record)}
+
+
+@pytest.mark.parametrize(
+    ("record", "change", "message"),
+    [
+        (run_record(["a"], [1.0]), {"environment": {}}, r"incomplete run record \(no environment.commit\)"),
+        (run_record(["a"], [1.0]), {"pipeline": {}}, r"incomplete run record \(no pipeline.name\)"),
+        (run_record(["a"], [1.0]), {"config": {"methods": {"a": {}}}}, r"\(no config.methods.a.name\)"),
+        (run_record(["a"], [1.0]), {"config": {"durations": [1.0]}}, "which asks for clips and does not say seeds"),
+        (probe_run(), {"config": {}}, r"incomplete probe_run record \(no config.methods\)"),
+        (attention(), {"structure": {}}, r"incomplete attention record \(no structure.site\)"),
+        (
+            attention(),
+            {"structure": {**attention().structure, "uniform_same_frequency": 0.0}},
+            "structure.uniform_same_frequency is 0.0 in an? attention record, accepted is greater than 0",
+        ),
+        (ROUND, {"latencies_s": {"dense": 0.0}}, "latencies_s.dense is 0.0 in a round record, accepted is greater"),
+        (ROUND, {"latencies_s": {"dense": -1.0}}, "latencies_s.dense is -1.0"),
+        (ROUND, {"latencies_s": {"dense": math.nan}}, "latencies_s.dense is nan"),
+        (ROUND, {"probe_gflops": 0.0}, "probe_gflops is 0.0"),
+        (timing(dense=[1.0]), {"latencies_s": {"dense": [1e308]}}, r"latencies_s.dense.0 is 1e\+308"),
+        (timing(dense=[1.0]), {"latencies_s": {"dense": [math.inf]}}, "latencies_s.dense.0 is inf"),
+        (SCORE, {"details": {"per_clip": [1.0]}}, r"details.per_clip is \[1.0\]"),
+        (SCORE, {"details": {"per_clip": "abc"}}, "details.per_clip is 'abc'"),
+        (SCORE, {"details": {"per_clip": {"a": None}}}, "details.per_clip.a is None"),
+        (SCORE, {"details": {"candidates": 0}}, "details.candidates is 0"),
+        (SCORE, {"n_scored": -5}, "n_scored is -5"),
+        (loss("dense", [1.0, 2.0]), {"losses": [1.0]}, "a probe_loss record has other than one of its losses for each"),
+        (loss("dense", [1.0, 2.0]), {"clip_ids": ["a", "a"]}, "a probe_loss record has other than one of its losses"),
+    ],
+)
+def test_what_tables_cannot_read_is_refused_with_its_line(tmp_path, record, change, message):
+    append_record(tmp_path, record)
+    (before,) = read_records(tmp_path)
+    assert lines_of(before) == lines_of(record)
+    path = tmp_path / RECORDS_FILE
+    path.write_text(json.dumps({**lines_of(record), **change}) + "\n")
+    with pytest.raises(RecordError, match=rf"{RECORDS_FILE}:1: .*{message}.*; restore the file or delete that line$"):
+        read_records(tmp_path)

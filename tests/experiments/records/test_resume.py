@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from start_material import ENVIRONMENT, PIPELINE
 
 from experiments.records import RunRecord
 from experiments.records.folder import (
@@ -21,8 +22,8 @@ from experiments.records.folder import (
     shared_settings,
 )
 
-LITE = {"name": "litefocus", "label": "L", "patch": {"config": {"sparse_ratio": 0.1}}}
-DENSE = {"name": "dense", "label": "D", "patch": {"_target_": "x"}}
+LITE = {"name": "litefocus", "label": "L", "timing_only": False, "patch": {"config": {"sparse_ratio": 0.1}}}
+DENSE = {"name": "dense", "label": "D", "timing_only": False, "patch": {"_target_": "x"}}
 
 
 def config(**changes):
@@ -37,7 +38,7 @@ def config(**changes):
 
 
 def record(**changes):
-    return RunRecord("r", "now", config(**changes), {}, {}, [])
+    return RunRecord("r", "now", config(**changes), ENVIRONMENT, PIPELINE, [])
 
 
 def test_the_same_settings_pass_and_so_do_new_methods_steps_and_labels():
@@ -91,7 +92,7 @@ def moved(module, options=None, ratio=1):
 
 @pytest.mark.parametrize("keys", [CLIP_KEYS, PROBE_KEYS])
 def test_code_that_moved_to_another_module_does_not_stop_a_resume(keys):
-    made = RunRecord("r", "now", moved("old.place"), {}, {}, [])
+    made = RunRecord("r", "now", moved("old.place"), ENVIRONMENT, PIPELINE, [])
     check_same_settings([made], moved("new"), keys)
     with pytest.raises(ValueError, match=r"settings: pipeline\.path was None, now 'x'; set another name"):
         check_same_settings([made], moved("new", {"path": "x"}), keys)
@@ -114,7 +115,9 @@ def probe_config(**changes):
 def test_a_probe_resumes_with_more_draws_and_in_another_folder():
     other = {"count": 2, "references": {"_target_": "render", "folder": "b"}}
     now = probe_config(noise_seeds=[1, 2], key_seeds=[], data=other, exact_batches=False, decode_in_chunks=None)
-    check_same_settings([RunRecord("r", "now", probe_config(shard={"index": 1}), {}, {}, [])], now, PROBE_KEYS)
+    check_same_settings(
+        [RunRecord("r", "now", probe_config(shard={"index": 1}), ENVIRONMENT, PIPELINE, [])], now, PROBE_KEYS
+    )
 
 
 @pytest.mark.parametrize(
@@ -128,7 +131,9 @@ def test_a_probe_resumes_with_more_draws_and_in_another_folder():
 )
 def test_a_probe_with_other_settings_is_refused(change, message):
     with pytest.raises(ValueError, match="made with other settings") as error:
-        check_same_settings([RunRecord("r", "now", probe_config(), {}, {}, [])], probe_config(**change), PROBE_KEYS)
+        check_same_settings(
+            [RunRecord("r", "now", probe_config(), ENVIRONMENT, PIPELINE, [])], probe_config(**change), PROBE_KEYS
+        )
     assert message in str(error.value)
 
 
@@ -194,14 +199,14 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
 
 
 def test_ids_that_differ_in_case_only_are_refused_over_several_starts():
-    earlier = RunRecord("r", "now", config(), {}, {}, ["Rain", "dog"])
+    earlier = RunRecord("r", "now", config(), ENVIRONMENT, PIPELINE, ["Rain", "dog"])
     check_same_spelling([earlier], ["dog", "Rain", "wind"])
     with pytest.raises(ValueError, match="'rain' and 'Rain' of an earlier start differ in case only"):
         check_same_spelling([earlier], ["rain"])
 
 
 def test_other_weights_are_refused():
-    made = RunRecord("r", "now", config(), {}, {"weights": "sha256:1"}, [])
+    made = RunRecord("r", "now", config(), ENVIRONMENT, {**PIPELINE, "weights": "sha256:1"}, [])
     check_same_weights([made], "sha256:1")
     with pytest.raises(ValueError, match="made with weights sha256:1, now sha256:2"):
         check_same_weights([made], "sha256:2")

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from start_material import ENVIRONMENT, PIPELINE
 
 from experiments.matrix.conditions import Method
 from experiments.pipelines.untrained import build_untrained
@@ -127,21 +128,21 @@ def test_an_arm_that_works_across_steps_is_left_out_with_its_reason(tiny, tmp_pa
 
 def test_a_length_is_timed_again_only_if_something_that_counts_changed():
     config = {"timing": {"rounds": 1}, "keep_freed_memory": False}
-    start = RunRecord("r", "now", config, {"threads": 1}, {}, [])
+    start = RunRecord("r", "now", config, ENVIRONMENT, PIPELINE, [])
     names = {"dense": [1.0], "dense_again": [1.0]}
     timing = TimingRecord("r", 1.0, 2, 4, 4, "dense", "none", dict.fromkeys(names, "x"), names, dict.fromkeys(names))
     failed = FailureRecord("r", "timing", "", "huge", 1.0, "out of memory")
     arms = {"dense": arm("dense"), "huge": arm("huge")}
     records = [start, failed, timing]
-    assert is_timed(records, 1.0, arms, config, {"threads": 1})
-    assert not is_timed(records, 2.0, arms, config, {"threads": 1})
-    assert not is_timed(records, 1.0, {**arms, "new": arm("new")}, config, {"threads": 1})
-    assert not is_timed(records, 1.0, {"dense": arms["dense"]}, config, {"threads": 1})
-    assert not is_timed(records, 1.0, arms, {**config, "timing": {"rounds": 2}}, {"threads": 1})
-    assert not is_timed(records, 1.0, arms, {**config, "keep_freed_memory": True}, {"threads": 1})
-    assert not is_timed(records, 1.0, arms, config, {"threads": 2})
+    assert is_timed(records, 1.0, arms, config, ENVIRONMENT)
+    assert not is_timed(records, 2.0, arms, config, ENVIRONMENT)
+    assert not is_timed(records, 1.0, {**arms, "new": arm("new")}, config, ENVIRONMENT)
+    assert not is_timed(records, 1.0, {"dense": arms["dense"]}, config, ENVIRONMENT)
+    assert not is_timed(records, 1.0, arms, {**config, "timing": {"rounds": 2}}, ENVIRONMENT)
+    assert not is_timed(records, 1.0, arms, {**config, "keep_freed_memory": True}, ENVIRONMENT)
+    assert not is_timed(records, 1.0, arms, config, {**ENVIRONMENT, "threads": 2})
     newer = replace(timing, run_id="other", latencies_s={"dense": [1.0]})
-    assert not is_timed([*records, newer], 1.0, arms, config, {"threads": 1})
+    assert not is_timed([*records, newer], 1.0, arms, config, ENVIRONMENT)
 
 
 def test_when_no_arm_fits_there_is_no_timing(tiny, tmp_path):

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from start_material import ENVIRONMENT
 
 from experiments.records import ClipRecord, MetricRecord, RunRecord
 from experiments.records.run import Run
@@ -33,7 +34,7 @@ def run_record(methods=METHODS):
         "seeds": [0],
         "metrics": {"margins": {"clap": 0.02, "kl": 0.1}},
     }
-    return RunRecord("r", "now", config, {}, {"name": "tiny", "trained": True}, ["p0", "p1"])
+    return RunRecord("r", "now", config, ENVIRONMENT, {"name": "tiny", "trained": True}, ["p0", "p1"])
 
 
 def clip(method, prompt, factor=1.0, steps=200):

@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 from ratio_material import times_faster
 from scipy.stats import ttest_1samp
+from start_material import ENVIRONMENT, PIPELINE
 
 from experiments.records import ClipRecord, FailureRecord, RunRecord, TimingRecord
 from experiments.records.run import Run
@@ -90,7 +91,7 @@ def test_a_gap_keeps_its_reason():
 
 def test_speed_table_reads_back_from_csv():
     rows = speed_rows(Run([timing(dense=[4.0, 5.0], litefocus=[2.0, 2.0])]))
-    run = RunRecord("r", "now", {}, {}, {"name": "audioldm2"}, [])
+    run = RunRecord("r", "now", {}, ENVIRONMENT, {**PIPELINE, "name": "audioldm2"}, [])
     read = list(csv.DictReader(io.StringIO(to_csv(speed_table(rows, run, [])))))
     assert [row["method"] for row in read] == ["DENSE", "LITEFOCUS"]
     assert tuple(float(read[1][f"speedup{end}"]) for end in ("", "_low", "_high")) == times_faster(2.0, 2.5)
