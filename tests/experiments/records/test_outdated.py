@@ -90,6 +90,7 @@ def test_the_same_bits_again_and_clips_that_are_new_leave_the_scores(scored):
     make(scored, LITE, "two")
     make(scored, LITE, "two", b"new", seed=1)
     make(scored, LITE, "two", b"other", prompts="a")
-    make(scored, LITE, "two", prompts="a")  # and back to what was scored
+    start(scored, "three", 3)
+    make(scored, LITE, "three", prompts="a")  # and back to what was scored
     assert shown(scored) == ALL
     assert of_kind(read_records(scored), FailureRecord) == []
