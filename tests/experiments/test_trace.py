@@ -159,5 +159,5 @@ def test_a_benchmarks_ratio_comes_of_its_rounds(table, row, column):
 
 
 def test_a_committed_score_of_before_scoring_starts_were_recorded_says_that_its_start_is_unknown():
-    found = trace(RESULTS / "peers", "quality", "20.48 dense", "fad")
+    found = trace(RESULTS / "levers", "quality", "20.48 dense", "fad")
     assert any("it did not score: the start that did is older" in text for text in lines_of(found, "start"))
