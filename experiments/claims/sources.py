@@ -141,15 +141,21 @@ def _in(record: ProbeLossRecord, methods: set[str]) -> bool:
 
 
 def _scores(run: Run, table_name: str, length: float, method: str, column: str) -> list[MetricRecord]:
-    """The newest record of a score, of one preset each."""
+    """The newest record of a score, of one preset each; behind a difference those whose clips give its interval."""
     baseline = table_name.removeprefix("difference_") if table_name.startswith("difference_") else ""
+    scores = [m for m in run.current_of(MetricRecord) if (m.duration_s, m.metric, m.window) == (length, column, -1)]
     newest: dict[str, MetricRecord] = {}
-    for m in run.current_of(MetricRecord):
-        key = (m.duration_s, m.method, m.metric, m.window)
+    for m in scores:
         same_baseline = m.baseline == baseline or table_name == f"difference_{m.baseline}_{m.preset.replace('-', '_')}"
-        if key == (length, method, column, -1) and same_baseline and _of_table(m.preset, table_name, run):
+        if m.method == method and same_baseline and _of_table(m.preset, table_name, run):
             newest[m.preset] = m
-    return list(newest.values())
+    sides = {
+        (m.preset, m.method): m
+        for m in scores
+        if not m.baseline and "per_clip" in m.details and m.preset in newest and newest[m.preset].baseline
+        if m.method in (method, newest[m.preset].baseline)
+    }
+    return [*newest.values(), *sides.values()]
 
 
 def _of_table(preset: str, table_name: str, run: Run) -> bool:

@@ -73,9 +73,24 @@ def test_a_score_comes_of_its_newest_record_its_start_and_the_wavs_of_its_condit
 
 def test_a_difference_comes_of_the_wavs_of_both_and_a_label_names_the_row_too(scored):
     found = trace(scored, "difference_dense", "0.1 LiteFocus", "clap")
-    (record,) = lines_of(found, "record")
+    record, *_ = lines_of(found, "record")
     assert line(scored, record.split()[0])["baseline"] == "dense"
     assert {text.split()[1].split("/")[1].split("_")[0] for text in lines_of(found, "wav")} == {"dense", "litefocus"}
+
+
+def test_a_difference_names_the_scores_too_whose_clips_give_its_interval(scored):
+    of = {c.method: c.condition for c in of_kind(read_records(scored), ClipRecord) if c.duration_s == 0.1}
+    for name, baseline in (("dense", ""), ("litefocus", ""), ("litefocus", "dense")):
+        values = {"a_0": 0.25, "b_0": 0.5}
+        record = metric(
+            of[name], name, 0.1, per_clip=values, baseline=baseline, **({"details": {}} if baseline else {})
+        )
+        append_record(scored, replace(record, run_id="scores"))
+    found = trace(scored, "difference_dense", "0.1 litefocus", "clap")
+    records = [line(scored, text.split()[0]) for text in lines_of(found, "record")]
+    assert [(r["method"], r["baseline"]) for r in records] == [
+        ("litefocus", "dense"), ("dense", ""), ("litefocus", ""),
+    ]  # fmt: skip
 
 
 def test_a_step_time_comes_of_its_timing_and_of_no_wav(scored):
