@@ -26,7 +26,12 @@ def claims_table(claims: Sequence[Claim], headlines: bool = False) -> ResultTabl
         "claims of results/claims.yaml outside a named family; bounded: undecided, the interval bounds the effect. Not "
         "testable here: the row shows the nearest that is measured.",
     ]
-    notes += [f"p ({size}): adjusted over the {size} {family} alone." for family, size in sizes.items() if family]
+    shown = {claim.family for claim in claims}
+    notes += [
+        f"p ({size}): adjusted over these alone, the {size} {family}."
+        for family, size in sizes.items()
+        if family and family in shown
+    ]
     untestable = [f"{claim.id}: {claim.not_testable}." for claim in claims if claim.not_testable]
     return ResultTable("claims", "Claims and what the records say", HEADER, KEYS, rows, notes + untestable, 3, True)
 

@@ -102,7 +102,7 @@ def test_a_family_is_adjusted_apart(tmp_path):
     table = claims_table(measured)
     shown = [row[table.keys.index("p_adjusted")] for row in table.rows]
     assert shown == [f"{first.p_adjusted:.2g} (2)", f"{second.p_adjusted:.2g} (2)", f"{third.p_adjusted:.2g}"]
-    assert table.notes[1] == "p (2): adjusted over the 2 primary endpoints alone."
+    assert table.notes[1] == "p (2): adjusted over these alone, the 2 primary endpoints."
     headline = claims_table([replace(measured[0], headline=True), *measured[1:]], headlines=True)
     assert [row[0] for row in headline.rows] == [table.rows[0][0]]
     assert headline.rows[0][table.keys.index("p_adjusted")] == shown[0]  # of a family of two, though one is shown
