@@ -6,6 +6,7 @@ from listen_material import clip, make_run, run_record, tone_wav
 
 from experiments.listen.page import write_listening_page
 from experiments.records import append_record
+from experiments.records.audio_path import audio_path
 from experiments.records.run import Run
 from experiments.share import share
 
@@ -190,14 +191,17 @@ def test_a_lost_file_is_told_in_the_bar(chromium, tmp_path):
 
 def test_a_thousand_clips_are_laid_out_only_where_they_are_seen(chromium, tmp_path):
     wav = tone_wav(440, 0.2, 0)
-    (tmp_path / "a.wav").write_bytes(wav)
     methods = {name: name for name in ("dense", "litefocus", "focus_only", "compensation_only")}
     prompts = [f"p{index}" for index in range(64)]
     append_record(tmp_path, run_record(prompts, [10, 20, 40, 80], methods))
     for prompt in prompts:
         for duration in (10, 20, 40, 80):
             for method in methods:
-                append_record(tmp_path, clip("c", method, duration, prompt, f"Caption {prompt}", 0, "a.wav", wav))
+                condition = f"{method}_{duration}s"
+                audio = audio_path(condition, prompt, 0)
+                (tmp_path / audio).parent.mkdir(parents=True, exist_ok=True)
+                (tmp_path / audio).write_bytes(wav)
+                append_record(tmp_path, clip(condition, method, duration, prompt, f"Caption {prompt}", 0, audio, wav))
     write_listening_page(Run.load(tmp_path))
     chromium.events.clear()
     chromium.open(tmp_path / "listen.html")

@@ -142,7 +142,7 @@ def test_a_multirun_is_the_same_study_as_a_sweep_made_of_its_methods(launcher, m
         pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="needs the extra devices")
     monkeypatch.setenv("PYTHONPATH", str(CONF_DIR.parent))
     by_hand = "+method@methods.a=litefocus methods.a.name=a +methods.a.steps=1 "
-    by_hand += "+method@methods.b=litefocus methods.b.name=b +methods.b.steps=2"
+    by_hand += "+method@methods.b=litefocus methods.b.name=b methods.b.label=B +methods.b.steps=2"
     folders = {"-m steps=1,2 method=litefocus " + launcher: tmp_path / "m", by_hand: tmp_path / "sweep"}
     for words, folder in folders.items():
         text = f"{words} {TINY} out_dir={folder} 'stages=[generate,report]'"
