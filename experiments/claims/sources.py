@@ -37,7 +37,7 @@ class Traced:
     """A cell and its records.
 
     Attributes:
-        cell: as the table holds it. records: the newest of each, oldest first.
+        cell: as the table holds it. records: the newest of each, oldest first; a difference of scores before the two.
         method: the name of the row's method, empty for a row of none. duration_s: the row's or the column's length.
     """
 
@@ -116,16 +116,12 @@ def _records(
 ) -> list[Source]:
     if table_name == "speed":
         return [timing for timing in run.timings.get(length, []) if method in timing.latencies_s]
-    if table_name == "denoising_loss":
-        asked = {method, BASELINE} if column in ("difference_percent", "detectable_percent") else {method}
-        asked |= {BASELINE, LITEFOCUS} if column == TO_LITEFOCUS else set()
+    if table_name in ("denoising_loss", "denoising_loss_trend"):
+        lengths = {row.get(end, length) for end in ("shortest_s", "longest_s")}
+        asked = {method, BASELINE} if column.endswith("percent") or "longest_s" in row else {method}
+        asked |= {LITEFOCUS} if column in (TO_LITEFOCUS, CHANGE_TO_LITEFOCUS) else set()
         losses = newest_losses(run.records)
-        return [r for r in losses if (r.duration_s, r.t) == (length, row["t"]) and _in(r, asked)]
-    if table_name == "denoising_loss_trend":
-        asked = {method, BASELINE} | ({LITEFOCUS} if column == CHANGE_TO_LITEFOCUS else set())
-        ends = (row["shortest_s"], row["longest_s"])
-        losses = newest_losses(run.records)
-        return [r for r in losses if r.duration_s in ends and r.t == row["t"] and _in(r, asked)]
+        return [r for r in losses if r.duration_s in lengths and r.t == row["t"] and _in(r, asked)]
     if table_name == "attention":
         found = newest_attention(run.records)
         return [r for r in found if (r.duration_s, r.structure["t"]) == (length, row["t"])]

@@ -22,9 +22,12 @@ from experiments.tables.probe_tables import CHANGE, CHANGE_TO_LITEFOCUS, TO_LITE
 from experiments.tables.speed_rows import timed_pairs
 
 SUPPORTED, REFUTED, BOUNDED, NOT_TESTABLE = "supported", "refuted", "bounded", "not testable here"
-LOSS_COLUMNS = {"difference_percent": "% of dense", TO_LITEFOCUS: "% of dense"} | dict.fromkeys(
-    (CHANGE, CHANGE_TO_LITEFOCUS), "points of % of dense"
-)
+LOSS_COLUMNS = {
+    "difference_percent": "% of dense",
+    TO_LITEFOCUS: "% of dense",
+    CHANGE: "points of % of dense",
+    CHANGE_TO_LITEFOCUS: "points of % of dense",
+}
 DIGITS = 5
 
 
@@ -79,7 +82,7 @@ def effect(claim: Claim, run: Run) -> Measured:
     place = claim.endpoint
     traced = trace_cell(run, place.table, place.row, place.column)
     starts = sorted({record.run_id for record in traced.records})
-    first = next((r for r in traced.records if isinstance(r, MetricRecord) and r.baseline), traced.records[0])
+    first = traced.records[0]
     if isinstance(first, MetricRecord) and first.baseline:
         return _score(claim, traced, first, starts)
     if isinstance(first, ProbeLossRecord) and place.column in LOSS_COLUMNS:

@@ -116,7 +116,7 @@ def _loss_row(key: tuple[float, int, str], found: Losses, labels: Mapping[str, s
         loss=printed_interval(values.mean(axis=0), "mean"),
         difference=None if key[2] == BASELINE else _mean(clip_differences(found, *key)),
         to_litefocus=None if key[2] in (BASELINE, LITEFOCUS) else _mean(clip_differences(found, *key, LITEFOCUS)),
-        key_range=_range_over_keys(found, key) if name != key[2] else None,
+        key_range=_range_over_keys(draws, found.get((*key[:2], BASELINE), {})) if name != key[2] else None,
         clips=len(clips),
         noise_draws=len({noise for noise, _ in draws}),
         key_draws=len({keys for _, keys in draws}),
@@ -156,7 +156,10 @@ def clip_differences(
 
     A clip's is its mean over the draws whose noise baseline and dense saw, too.
     """
-    draws, base, dense = (found.get((duration_s, t, name), {}) for name in (method, baseline, BASELINE))
+    return _paired(*(found.get((duration_s, t, name), {}) for name in (method, baseline, BASELINE)))
+
+
+def _paired(draws: Draws, base: Draws, dense: Draws) -> dict[str, float]:
     clips = _clips(draws)
     shared = _shared(draws, base, dense, clips)
     return dict(zip(clips, _deltas(shared, draws, base, dense, clips).mean(axis=0), strict=True)) if shared else {}
@@ -180,13 +183,9 @@ def _deltas(shared: Sequence[Draw], draws: Draws, baseline: Draws, dense: Draws,
     return 100 * (own - base) / scale.mean()
 
 
-def _range_over_keys(found: Losses, key: tuple[float, int, str]) -> tuple[float, float] | None:
-    draws = found[key]
-    seeds = sorted({keys for _, keys in draws if keys is not None})
-    single = [
-        clip_differences({**found, key: {d: losses for d, losses in draws.items() if d[1] == seed}}, *key)
-        for seed in seeds
-    ]
+def _range_over_keys(draws: Draws, dense: Draws) -> tuple[float, float] | None:
+    seeds = {keys for _, keys in draws}
+    single = [_paired({d: losses for d, losses in draws.items() if d[1] == seed}, dense, dense) for seed in seeds]
     means = [float(np.mean([*differences.values()])) for differences in single if differences]
     return (min(means), max(means)) if means else None
 

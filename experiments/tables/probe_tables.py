@@ -51,7 +51,7 @@ def denoising_loss_table(rows: Sequence[LossRow], start: ProbeRunRecord, notes: 
         "Differences in per cent of dense's loss. Intervals: 95%, Student's t over clips. "
         "Detectable: the difference to dense that these clips show with a power of 80%."
     )
-    p_values = [difference_p(row) for row in rows]
+    p_values = [interval_p(row.difference, row.clips) for row in rows]
     adjusted = holm(p_values)
     family = sum(not math.isnan(p) for p in p_values)
     words = f"Better and worse: p under {LEVEL:g} after Holm's adjustment for {family} comparisons, all to dense here."
@@ -72,8 +72,9 @@ def denoising_loss_table(rows: Sequence[LossRow], start: ProbeRunRecord, notes: 
 def trend_table(rows: Sequence[TrendRow], notes: Sequence[str]) -> ResultTable:
     """How the differences of denoising_loss change from the shortest length to the longest, clip by clip."""
     changes = [(change, row.clips) for row in rows for change in (row.to_dense, row.to_litefocus)]
-    adjusted = holm([interval_p(*change) for change in changes])
-    cells = [_change_cell(*change, p) for change, p in zip(changes, adjusted, strict=True)]
+    p_values = [interval_p(*change) for change in changes]
+    adjusted = holm(p_values)
+    cells = [_change_cell(*of) for of in zip((change for change, _ in changes), p_values, adjusted, strict=True)]
     family = sum(not math.isnan(p) for p in adjusted)
     header = ("noise level t", "method", "from (s)", "to (s)", "change of Δ to dense", "change of Δ to LiteFocus")
     reading = (
@@ -98,16 +99,11 @@ def trend_table(rows: Sequence[TrendRow], notes: Sequence[str]) -> ResultTable:
     )
 
 
-def _change_cell(change: Interval | None, clips: int, adjusted: float) -> Estimate | None:
+def _change_cell(change: Interval | None, p: float, adjusted: float) -> Estimate | None:
     if change is None:
         return None
     word = "" if not adjusted < LEVEL else "rises" if change.value > 0 else "falls"
-    return Estimate(*change, mark=word, sign=True, p=interval_p(change, clips))
-
-
-def difference_p(row: LossRow) -> float:
-    """Two-sided p of no difference to dense, Student's t over clips; nan without a difference or its interval."""
-    return interval_p(row.difference, row.clips)
+    return Estimate(*change, mark=word, sign=True, p=p)
 
 
 def interval_p(difference: Interval | None, clips: int) -> float:

@@ -21,7 +21,7 @@ from experiments.figures.probe_figures import (
 )
 from experiments.tables.formats import Estimate, to_markdown
 from experiments.tables.probe_rows import loss_rows, structures_by_length, trend_rows
-from experiments.tables.probe_tables import difference_p, probe_tables
+from experiments.tables.probe_tables import interval_p, probe_tables
 
 pytestmark = pytest.mark.usefixtures("intervals_of_few_clips")
 
@@ -124,7 +124,8 @@ def test_a_word_of_the_table_follows_its_adjusted_p():
     records = [probe_run(), loss("dense", [1.0, 1.0, 1.0], clips="abc"), lite]
     p = ttest_1samp(deltas, 0).pvalue
     assert p < 0.05 < 2 * p
-    assert difference_p(row(records, "litefocus")) == pytest.approx(p, rel=1e-9)
+    found = row(records, "litefocus")
+    assert interval_p(found.difference, found.clips) == pytest.approx(p, rel=1e-9)
 
     def marks(records):
         (table,) = probe_tables(records)
