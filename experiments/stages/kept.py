@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 
 from evaluation.embedding.cache import KeptEmbeddings
 from experiments.records import ClipRecord, EmbeddingsRecord, append_record, of_kind, read_records
+from experiments.system.audio_files import check_content
 from experiments.system.files import sha256_file
 
 EMBEDDINGS_FILE = "embeddings.npz"
@@ -25,11 +26,9 @@ def kept_embeddings(config: DictConfig, clips: Sequence[ClipRecord], run_dir: Pa
     recorded = of_kind(read_records(run_dir), EmbeddingsRecord)
     if not recorded:
         raise ValueError(f"{path}: no record names this file; delete it, or fetch the records that came with it")
-    if sha256_file(path) != recorded[-1].sha256:  # Where the audio is gone, this file is the only source of scores.
-        raise ValueError(
-            f"{path}: its content is not what was recorded; fetch it again (git checkout, say) or, only where the wavs "
-            "are there, delete it and score again"
-        )
+    # Where the audio is gone, this file is the only source of scores.
+    remedy = "fetch it again (git checkout, say) or, only where the wavs are there, delete it and score again"
+    check_content(run_dir, recorded[-1].file, recorded[-1].sha256, remedy)
     return KeptEmbeddings.read(path, contents)
 
 

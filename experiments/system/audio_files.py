@@ -17,7 +17,11 @@ def write_wav(path: Path, samples: np.ndarray, sample_rate: int, shared: bool = 
     write_whole(path, content.getvalue(), shared)
 
 
-def check_content(run_dir: Path, audio: str, sha256: str) -> None:
-    """Raise ValueError, naming the file, unless `audio` in the run folder holds what was recorded of it."""
-    if sha256_file(run_dir / audio) != sha256:
-        raise ValueError(f"{audio}: its content is not what was recorded; delete the file and generate it again")
+def check_content(run_dir: Path, name: str, sha256: str, remedy: str = "delete the file and generate it again") -> None:
+    """Raise ValueError, naming the file and the remedy, unless it holds what was recorded of it.
+
+    Args:
+        name: of the file, relative to the run folder.
+    """
+    if sha256_file(run_dir / name) != sha256:
+        raise ValueError(f"{name}: its content is not what was recorded; {remedy}")
