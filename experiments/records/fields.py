@@ -133,3 +133,9 @@ RunConfig = Annotated[dict[str, Any], _with_keys(_Config), AfterValidator(_asks_
 ProbeConfig = Annotated[dict[str, Any], _with_keys(_ProbeConfig)]
 SiteValues = Annotated[dict[str, Any], _with_keys(_Site)]
 Details = Annotated[dict[str, Any], _with_keys(_Details)]
+
+
+def shown(value: Any) -> str:
+    """A value in an error, cut to 80 characters: a damaged file can hold one of any size."""
+    text = ascii(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

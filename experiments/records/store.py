@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from experiments.records.audio_path import audio_path
+from experiments.records.fields import shown
 from experiments.records.outdated import without_outdated_scores
 from experiments.records.types import (
     RECORD_TYPES,
@@ -196,22 +196,9 @@ def parse_record(data: Any, where: str = "record") -> Record:
         raise RecordError(f"{where}: got kind {shown(kind)}, accepted: {', '.join(sorted(RECORD_TYPES))}")
     values = {key: value for key, value in data.items() if key not in ("schema", "kind")}
     try:
-        record = RECORD_TYPES[kind](**values)
+        return RECORD_TYPES[kind](**values)
     except ValidationError as error:
         raise RecordError(f"{where}: {_told(error, kind)}; restore the file or delete that line") from error
-    if isinstance(record, ClipRecord):
-        _check_audio(record, where)
-    return record
-
-
-def _check_audio(clip: ClipRecord, where: str) -> None:
-    """Raise RecordError for a clip record that points at another clip's wav: its scores would be the other's."""
-    own = audio_path(clip.condition, clip.prompt_id, clip.seed)
-    if clip.audio != own:
-        raise RecordError(
-            f"{where}: audio is {shown(clip.audio)} in a clip record, accepted is {shown(own)}, that of its condition, "
-            "prompt and seed; restore the file or delete that line"
-        )
 
 
 def _told(error: ValidationError, kind: str) -> str:
@@ -228,12 +215,6 @@ def _told(error: ValidationError, kind: str) -> str:
     if not place:
         return f"a {kind} record has {reason}"
     return f"{shown(place)[1:-1]} is {shown(first['input'])} in a {kind} record, {reason}"
-
-
-def shown(value: Any) -> str:
-    """A value in an error, cut to 80 characters: a damaged file can hold one of any size."""
-    text = ascii(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def of_kind(records: list[Record], cls: type[R]) -> list[R]:

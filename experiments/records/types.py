@@ -5,6 +5,7 @@ against these types: nothing is converted but a whole number to a float, names a
 and what tables read out of a dict is in it (`fields`).
 """
 
+import math
 from dataclasses import field
 from typing import Any, ClassVar, Self, get_args
 
@@ -12,7 +13,8 @@ from pydantic import ConfigDict, model_validator
 from pydantic.dataclasses import dataclass
 
 from experiments.records import fields
-from experiments.records.fields import Inside, Name, Seconds
+from experiments.records.audio_path import audio_path
+from experiments.records.fields import Inside, Name, Seconds, shown
 
 # The second timing of the baseline in each round: its ratio to the first is the noise.
 AA_SUFFIX = "_again"
@@ -100,6 +102,14 @@ class ClipRecord:
     latency_s: Seconds
     step_s: float
     decode_s: float
+
+    @model_validator(mode="after")
+    def _own_audio(self) -> Self:
+        """A clip that points at another one's wav would get the other's scores."""
+        own = audio_path(self.condition, self.prompt_id, self.seed)
+        if self.audio != own:
+            raise ValueError(f"audio {shown(self.audio)}; that of its condition, prompt and seed is {shown(own)}")
+        return self
 
 
 @dataclass(frozen=True, config=CHECKED)
@@ -233,6 +243,16 @@ class MetricRecord:
     judges: dict[str, str] = field(default_factory=dict)
     protocol: str = ""
     material: str = ""
+
+    @model_validator(mode="after")
+    def _mean_of_its_clips(self) -> Self:
+        """Intervals, claims and pages read the clips, tables the value: they have to say the same."""
+        clips = list(self.details.get("per_clip", {}).values())
+        if clips and not any(map(math.isnan, clips)):
+            mean = math.fsum(clips) / len(clips)
+            if not math.isclose(self.value, mean, rel_tol=1e-9, abs_tol=1e-12):
+                raise ValueError(f"value {shown(self.value)} where the mean of its per_clip is {shown(mean)}")
+        return self
 
 
 @dataclass(frozen=True, config=CHECKED)

@@ -94,7 +94,10 @@ def failure(condition, method, duration, prompt_id, seed, reason="7 non-finite s
     return FailureRecord("r", "generate", condition, method, float(duration), reason, prompt_id, seed)
 
 
-def metric(condition, method, duration, name="clap", value=0.3, per_clip=None, **changes):
+def metric(condition, method, duration, name="clap", value=None, per_clip=None, **changes):
+    """A record of one metric; its value is the mean of its clips, 0.3 without clips."""
+    if value is None:
+        value = sum(per_clip.values()) / len(per_clip) if per_clip else 0.3
     fields = {
         "run_id": "r",
         "condition": condition,

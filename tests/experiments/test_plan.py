@@ -193,7 +193,7 @@ def test_memory_grows_with_the_length_and_decoding_in_chunks_does_not():
 def test_a_method_that_skips_steps_is_planned_by_the_mean_of_its_steps():
     reuse = replace(method("feature_reuse_5"), needs_schedule=True)
     # 20 steps: 4 of 1 s, 16 of 0.1 s, whose median is 0.1 s; half a second of decoding.
-    record = ClipRecord("r", "c", reuse.name, 1.0, 20, 3.5, "p", "x", 0, "a.wav", "", 16000, 1, 6.1, 0.1, 0.5)
+    record = ClipRecord("r", "c", reuse.name, 1.0, 20, 3.5, "p", "x", 0, "audio/c/p_0.wav", "", 16000, 1, 6.1, 0.1, 0.5)
     planned = condition(reuse, 1.0, steps=40)
     assert Calibration(samples_of([record], [planned]), 16000).clip_s(planned) == pytest.approx(40 * 0.28 + 0.5)
     assert samples_of([record])[0].step_s == 0.1

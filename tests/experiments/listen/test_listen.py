@@ -105,11 +105,12 @@ def test_a_failure_of_a_whole_condition_explains_each_of_its_clips_and_only_thos
 def test_a_failed_clip_that_was_generated_later_is_no_gap(tmp_path):
     make_run(tmp_path, {"a": "Rain"}, [1.0], fail=[("a", 1.0, "dense")])
     wav = tone_wav(440, 1.0, 0)
-    (tmp_path / "late.wav").write_bytes(wav)
-    late = clip("c", "dense", 1.0, "a", "Rain", 0, "late.wav", wav)
+    (tmp_path / "audio/c").mkdir(parents=True)
+    (tmp_path / "audio/c/a_0.wav").write_bytes(wav)
+    late = clip("c", "dense", 1.0, "a", "Rain", 0, "audio/c/a_0.wav", wav)
     grid = gather(Run([*read_records(tmp_path), late], tmp_path))
     assert grid.gaps == {}
-    assert grid.clips[cell("a")].audio == "late.wav"
+    assert grid.clips[cell("a")].audio == "audio/c/a_0.wav"
 
 
 @pytest.mark.parametrize("audio", ["/etc/passwd", "../outside.wav", "audio/../../outside.wav"])
@@ -180,11 +181,12 @@ def test_writing_again_gives_the_same_bytes_and_draws_nothing(tmp_path):
 
 def test_awkward_file_names_become_addresses(tmp_path):
     wav = tone_wav(440, 0.1, 0)
-    name = "a#1?x%20 ü.wav"
+    name = "audio/c/a+1_0.wav"
+    (tmp_path / "audio/c").mkdir(parents=True)
     (tmp_path / name).write_bytes(wav)
-    records = [run_record([], []), clip("c", "dense", 0.1, "a", "Rain", 0, name, wav)]
+    records = [run_record([], []), clip("c", "dense", 0.1, "a+1", "Rain", 0, name, wav)]
     (entry,) = page_data(gather(Run(records, tmp_path)), records[:1], "x")["clips"]
-    assert entry["audio"] == "a%231%3Fx%2520%20%C3%BC.wav"
+    assert entry["audio"] == "audio/c/a%2B1_0.wav"
 
 
 def test_scores_of_clips_stand_in_a_table_by_path_with_the_direction_of_their_metric(tmp_path):
@@ -267,9 +269,10 @@ def test_damaged_audio_is_refused_by_name(tmp_path):
     path.write_bytes(path.read_bytes()[:-2])
     with pytest.raises(ValueError, match=r"a_0.wav: its content is not what was recorded"):
         write_spectrograms(tmp_path, [record])
-    bad = clip("c", "dense", 0.1, "a", "Rain", 0, "bad.wav", b"no audio")
-    (tmp_path / "bad.wav").write_bytes(b"no audio")
-    with pytest.raises(ValueError, match=r"bad.wav: not a readable wav"):
+    bad = clip("c", "dense", 0.1, "a", "Rain", 0, "audio/c/a_0.wav", b"no audio")
+    (tmp_path / "audio/c").mkdir()
+    (tmp_path / "audio/c/a_0.wav").write_bytes(b"no audio")
+    with pytest.raises(ValueError, match=r"c/a_0.wav: not a readable wav"):
         write_spectrograms(tmp_path, [bad])
     assert image_name(bad) != image_name(record)
 

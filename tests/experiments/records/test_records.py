@@ -6,7 +6,7 @@ import re
 from dataclasses import asdict, replace
 
 import pytest
-from listen_material import run_record, timing
+from listen_material import metric, run_record, timing
 from probe_material import attention, loss, probe_run
 
 from experiments.datasets.prompts import safe_id
@@ -24,7 +24,7 @@ from experiments.records import (
     read_records,
 )
 from experiments.records.audio_path import audio_path
-from experiments.records.store import shown
+from experiments.records.fields import shown
 
 CLIP = ClipRecord(
     run_id="r",
@@ -142,10 +142,22 @@ def test_a_clip_record_that_points_at_the_wav_of_another_condition_is_refused(tm
     change(*lines)
     (tmp_path / RECORDS_FILE).write_text("".join(json.dumps(line) + "\n" for line in lines))
     message = (
-        rf"{RECORDS_FILE}:\d: audio is 'audio/\w+_1s.*/a_0.wav' in a clip record, accepted is '.*/a_0.wav', that of"
+        rf"{RECORDS_FILE}:\d: a clip record has audio 'audio/\w+_1s.*/a_0.wav'; that of its condition, prompt and seed "
     )
     with pytest.raises(RecordError, match=message):
         read_records(tmp_path)
+
+
+@pytest.mark.parametrize(("value", "ok"), [(0.5, True), (0.5 + 1e-12, True), (0.51, False), (math.nan, False)])
+def test_a_value_is_the_mean_of_its_clips_or_the_record_is_refused(value, ok):
+    """A number changed by hand would stand in a table above intervals and claims of another one."""
+    record = metric("c", "dense", 1.0, per_clip={"a_0": 0.25, "b_0": 0.75})
+    line = {"schema": 1, "kind": "metric", **asdict(record), "value": value}
+    if ok:
+        assert parse_record(line).value == value
+    else:
+        with pytest.raises(RecordError, match="has value .* where the mean of its per_clip is 0.5; restore the file"):
+            parse_record(line)
 
 
 def test_an_empty_folder_has_no_records(tmp_path):

@@ -6,6 +6,7 @@ import pytest
 from start_material import ENVIRONMENT
 
 from experiments.records import ClipRecord, MetricRecord, RunRecord
+from experiments.records.audio_path import audio_path
 from experiments.records.run import Run
 from experiments.tables.formats import to_markdown
 from experiments.tables.intervals import STUDENT
@@ -39,7 +40,7 @@ def run_record(methods=METHODS):
 
 def clip(method, prompt, factor=1.0, steps=200):
     return ClipRecord(
-        "r", method, method, 8.0, steps, 3.0, prompt, "text", 0, f"{method}/{prompt}.wav", "", 16000, 1,
+        "r", method, method, 8.0, steps, 3.0, prompt, "text", 0, audio_path(method, prompt, 0), "", 16000, 1,
         latency_s=LOOP_S[method] * factor + 1.0, step_s=0.1, decode_s=1.0,
     )  # fmt: skip
 

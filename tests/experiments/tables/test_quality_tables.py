@@ -112,7 +112,7 @@ def test_every_gap_says_why():
         run_record(["a"], [10.0]),
         value(DENSE),
         value(DENSE, "kl", math.nan, n_scored=1),
-        clip("c", LITE, 10.0, "a", "Rain", 0, "a.wav", wav),
+        clip("c", LITE, 10.0, "a", "Rain", 0, "audio/c/a_0.wav", wav),
         failure("c", FOCUS, 10.0, "a", 0, "out of memory"),
     ]
     notes = {row["method"]: row["note"] for row in cells(records)}
@@ -143,8 +143,13 @@ def test_a_metric_that_never_has_an_interval_is_not_blamed_on_the_number_of_clip
 
 def test_a_half_finished_run_says_how_much_is_missing():
     asked = run_record(["a", "b"], [10.0], seeds=(0, 1))
-    records = [asked, value(DENSE), value(LITE), *(clip("c", DENSE, 10.0, p, "Rain", 0, "a.wav", b"x") for p in "ab")]
-    records += [clip("c", LITE, 10.0, p, "Rain", s, "a.wav", b"x") for p in "ab" for s in (0, 1)]
+    records = [
+        asked,
+        value(DENSE),
+        value(LITE),
+        *(clip("c", DENSE, 10.0, p, "Rain", 0, f"audio/c/{p}_0.wav", b"x") for p in "ab"),
+    ]
+    records += [clip("c", LITE, 10.0, p, "Rain", s, f"audio/c/{p}_{s}.wav", b"x") for p in "ab" for s in (0, 1)]
     notes = {row["method"]: row["note"] for row in cells(records)}
     assert notes["Dense (SDPA)"] == "2 of 4 clips not generated"
     assert notes["LiteFocus"] == ""
@@ -321,7 +326,7 @@ def test_a_ratio_of_one_round_has_no_interval_and_the_table_says_so():
 
 def test_seconds_of_clips_say_where_they_were_made_unless_as_the_steps_were_timed():
     timed = run_record(["a"], [10.0])
-    alone = clip("x_10s_2steps_g3.5", "litefocus", 10.0, "a", "Rain", 0, "audio/x.wav", b"x")
+    alone = clip("x_10s_2steps_g3.5", "litefocus", 10.0, "a", "Rain", 0, "audio/x_10s_2steps_g3.5/a_0.wav", b"x")
 
     def notes(made, clips):
         starts = [made, replace(timed, run_id="timed")]
@@ -433,7 +438,10 @@ def test_a_metric_of_a_users_own_is_shown_with_its_label_unit_and_direction():
 
 
 def test_what_a_preset_could_not_compute_and_whom_its_judge_does_not_know_is_said():
-    own = [run_record(["a"], [10.0]), *(clip("c", DENSE, 10.0, p, c, 0, f"{p}.wav", b"") for p, c in CAPTIONS.items())]
+    own = [
+        run_record(["a"], [10.0]),
+        *(clip("c", DENSE, 10.0, p, c, 0, f"audio/c/{p}_0.wav", b"") for p, c in CAPTIONS.items()),
+    ]
     clap = value(DENSE, "clap", higher_is_better=True)
     notes = table([*own, clap]).notes
     assert "Not computed without reference audio (data.references): FAD, FAD pooled, FD, KAD, KL." in notes

@@ -40,7 +40,7 @@ def timing(duration_s=10.0, **latencies):
 
 def clip(method="dense", duration_s=10.0, latency_s=20.0):
     return ClipRecord(
-        "r", "c", method, duration_s, 2, 3.5, "p", "Rain", 0, "a.wav", "", 16000, 160000, latency_s, 4.0, 3.0
+        "r", "c", method, duration_s, 2, 3.5, "p", "Rain", 0, "audio/c/p_0.wav", "", 16000, 160000, latency_s, 4.0, 3.0
     )
 
 
