@@ -8,7 +8,8 @@ from typing import Any
 from omegaconf import DictConfig
 
 from experiments.checks.lines import FAIL, NOTE, OK, Line
-from experiments.pipelines.pipeline import Pipeline, hash_weights, read_index
+from experiments.pipelines.pipeline import Pipeline
+from experiments.pipelines.pipeline_folder import check_component, component_classes, hash_weights, read_index
 from experiments.pipelines.revisions import WHAT_TO_SAVE
 
 HASH_DIGITS = 12
@@ -87,19 +88,16 @@ def licence_of(card: Path) -> str | None:
 
 def file_lines(folder: Path) -> Iterator[Line]:
     """Every component that the folder's index names, with the hash of its files, whether or not it loads."""
-    for name, entry in sorted(read_index(folder).items()):
-        if name.startswith("_") or not isinstance(entry, list) or not entry or entry[0] is None:
-            continue
+    for name, of_class in component_classes(read_index(folder)).items():
         where = folder / name
-        files = [file for file in where.glob("*") if file.suffix in (".safetensors", ".json")]
-        weights = [file for file in files if file.suffix == ".safetensors"]
-        if not files:
-            yield Line(FAIL, name, f"{where} is missing; save the folder {name} of the published repository there")
-        elif not weights and list(where.glob("*.bin")):
-            yield Line(FAIL, name, f"{where} holds .bin weights only; save its .safetensors file beside them")
+        try:
+            check_component(folder, name, of_class)
+        except (OSError, ValueError) as error:
+            yield Line(FAIL, name, str(error))
         else:
+            files = [file for file in where.glob("*") if file.suffix in (".safetensors", ".json")]
             size = sum(file.stat().st_size for file in files) / 1e9
-            yield Line(OK, name, f"{'.'.join(map(str, entry))}, {size:.2g} GB, sha256 {short_hash(where)}")
+            yield Line(OK, name, f"{of_class}, {size:.2g} GB, sha256 {short_hash(where)}")
 
 
 def short_hash(folder: Path) -> str:

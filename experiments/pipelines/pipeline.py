@@ -4,8 +4,6 @@ Shapes: S samples of a waveform.
 """
 
 import gc
-import hashlib
-import json
 import logging
 import math
 import re
@@ -21,15 +19,24 @@ import torch
 
 from experiments.datasets.prompts import Prompt
 from experiments.pipelines.clock import now
+from experiments.pipelines.pipeline_folder import (
+    INDEX,
+    SAVE_AGAIN,
+    check_component,
+    component_classes,
+    hash_weights,
+    read_index,
+)
 from experiments.pipelines.revisions import COMMIT, WHAT_TO_SAVE
-from experiments.system.files import sha256_file
 from experiments.system.seeds import noise_generator
 from litefocus.long_audio.decoding import DecodingChunks, decoding_in_chunks
 from litefocus.repair import repair_pipeline
 
 logger = logging.getLogger(__name__)
 
-FAMILIES = ("AudioLDM2Pipeline", "AudioLDMPipeline", "MusicLDMPipeline")
+# Class of a pipeline -> conf/pipeline's name for it.
+CONFIGURATIONS = {"AudioLDM2Pipeline": "audioldm2", "AudioLDMPipeline": "audioldm", "MusicLDMPipeline": "musicldm"}
+FAMILIES = tuple(CONFIGURATIONS)
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -230,18 +237,17 @@ def load_published(
     """Load published weights from a local folder, or from the hub at a pinned commit. safetensors only, no remote code.
 
     Raises:
-        ValueError: an unknown pipeline family, a hub revision that is no commit, or a folder that brings code.
-        FileNotFoundError: a local path without model_index.json, or without a part's safetensors.
+        ValueError: an unknown pipeline family or another than the folder's, a hub revision that is no commit, a folder
+            that brings code, a damaged file, or a tokenizer without a vocabulary.
+        FileNotFoundError: a local path without model_index.json, or without a part's files.
         ConnectionError: the hub cannot be reached; names what to put where.
     """
     import diffusers
 
     if family not in FAMILIES:
         raise ValueError(f"pipeline.family {family!r}: accepted are {', '.join(FAMILIES)}")
-    if path is not None and not (Path(path).expanduser() / "model_index.json").is_file():
-        raise FileNotFoundError(f"no model_index.json in {path}; pipeline.path takes a folder saved by save_pretrained")
     if path is not None:
-        read_index(Path(path).expanduser())
+        check_folder(Path(path).expanduser(), family)
     if path is None and not COMMIT.fullmatch(str(revision)):
         raise ValueError(
             f"pipeline.revision {revision!r}: weights are fetched at a pinned commit only; give the 40 hex digits of a "
@@ -259,21 +265,41 @@ def load_published(
         )
     except OSError as error:
         raise _not_loaded(hub_id, revision, path, error) from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:  # of a file whose form is right and content not
+        raise ValueError(f"cannot load {source} ({_shortened(error)}); {SAVE_AGAIN}") from error
+    check_tokenizers(pipe, source)
     repair_pipeline(pipe)
     weights = f"sha256:{hash_weights(Path(source))}" if path else f"{hub_id}@{revision}"
     return Pipeline(name, prepare(pipe, device, dtype), trained, training_length_s, weights)
 
 
-def read_index(folder: Path) -> dict[str, Any]:
-    """What the folder's model_index.json says; ValueError where it is no JSON object."""
-    file = folder / "model_index.json"
-    try:
-        index = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{file}: not valid JSON ({error}); save it again from the published repository") from error
-    if not isinstance(index, dict):
-        raise ValueError(f"{file}: got a {type(index).__name__}, an index is an object; save it again")
-    return index
+def check_folder(folder: Path, family: str) -> None:
+    """Raise ValueError or FileNotFoundError unless a folder holds what a pipeline of that family loads."""
+    if not (folder / INDEX).is_file():
+        raise FileNotFoundError(f"no {INDEX} in {folder}; pipeline.path takes a folder saved by save_pretrained")
+    index = read_index(folder)
+    if (found := index.get("_class_name", family)) != family:
+        fitting = CONFIGURATIONS.get(found)
+        remedy = f"take pipeline={fitting}" if fitting else f"the families are {', '.join(FAMILIES)}"
+        raise ValueError(f"{folder / INDEX}: got a {found}, this pipeline= loads a {family}; {remedy}")
+    for name, of_class in component_classes(index).items():
+        check_component(folder, name, of_class)
+
+
+def check_tokenizers(pipe: Any, where: str) -> None:
+    """Raise ValueError for a tokenizer that gives two captions the same tokens: it lacks its vocabulary."""
+    for name, component in pipe.components.items():
+        if not name.startswith("tokenizer") or component is None:
+            continue
+        if component("a dog barks")["input_ids"] == component("rain on a roof")["input_ids"]:
+            raise ValueError(
+                f"{name} of {where} gives every caption the same tokens (a vocabulary of {len(component)}); "
+                "save its files again from the published repository"
+            )
+
+
+def _shortened(error: Exception) -> str:
+    return textwrap.shorten(f"{type(error).__name__}: {error}", 240)
 
 
 def _not_loaded(hub_id: str, revision: str | None, path: str | None, error: OSError) -> OSError:
@@ -284,12 +310,3 @@ def _not_loaded(hub_id: str, revision: str | None, path: str | None, error: OSEr
         f"cannot load {hub_id} at revision {revision} from the hub ({reason}); on a machine with network "
         f"{WHAT_TO_SAVE} and set pipeline.path=FOLDER here"
     )
-
-
-def hash_weights(folder: Path) -> str:
-    """sha256 over the names and contents of all safetensors and json files below a folder."""
-    digest = hashlib.sha256()
-    files = sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".json"))
-    for file in files:
-        digest.update(f"{file.relative_to(folder).as_posix()}\0{sha256_file(file)}\n".encode())
-    return digest.hexdigest()

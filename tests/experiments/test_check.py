@@ -22,7 +22,7 @@ from experiments.checks.networks import metric_lines
 from experiments.checks.weights import file_lines, licence_line, licence_of
 from experiments.datasets.prompts import Prompt
 from experiments.pipelines import revisions
-from experiments.pipelines.pipeline import hash_weights
+from experiments.pipelines.pipeline_folder import hash_weights
 from experiments.pipelines.untrained import build_untrained
 from experiments.system.cli import CONF_DIR
 
@@ -147,7 +147,7 @@ def test_an_index_that_is_none(tmp_path):
     (tmp_path / "model_index.json").write_text(json.dumps([]))
     (line,) = guarded("components", lambda: file_lines(tmp_path))
     assert line.mark == FAIL
-    assert "got a list, an index is an object" in line.text
+    assert "got a list, accepted is an object" in line.text
 
 
 def test_a_device_that_is_not_there(tmp_path, monkeypatch):

@@ -1,6 +1,8 @@
 """The three published families, tiny and with random weights, through the code that loads and runs the real ones."""
 
+import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -8,8 +10,11 @@ import torch
 from diffusers import StableAudioDiTModel
 from published_layout import BUILDERS, CAPTIONS, write_published
 
+from experiments.checks.lines import FAIL, OK
+from experiments.checks.weights import file_lines
 from experiments.datasets.prompts import Prompt
-from experiments.pipelines.pipeline import hash_weights, load_published, select_device
+from experiments.pipelines.pipeline import load_published, select_device
+from experiments.pipelines.pipeline_folder import hash_weights
 from experiments.pipelines.untrained import build_untrained, seeded_initialisation
 from litefocus import inject_lite_focus, lite_focus
 
@@ -50,10 +55,100 @@ def test_the_weights_identity_follows_the_content(tmp_path):
     assert len({first, hash_weights(tmp_path)}) == 2
 
 
+def test_weights_behind_a_link_to_a_folder_count(tmp_path):
+    """A second model behind the same link would share the first one's run folder."""
+    plain = tmp_path / "plain"
+    (plain / "unet").mkdir(parents=True)
+    (plain / "unet" / "a.safetensors").write_bytes(b"1")
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    (linked / "unet").symlink_to(plain / "unet")
+    (plain / "unet" / "back").symlink_to(plain)
+    first = hash_weights(linked)
+    (plain / "unet" / "a.safetensors").write_bytes(b"2")
+    assert len({first, hash_weights(linked), hash_weights(tmp_path / "nothing")}) == 3
+    (plain / "unet" / "back").unlink()
+    assert hash_weights(linked) == hash_weights(plain)
+
+
+def only_its_config(folder):
+    for file in (folder / "tokenizer").iterdir():
+        if file.name != "tokenizer_config.json":
+            file.unlink()
+
+
+def shorter(name):
+    def cut(folder):
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content[: len(content) // 2])
+
+    return cut
+
+
+def as_variant(folder):
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_name("diffusion_pytorch_model.fp16.safetensors"))
+
+
+def without_weights(folder):
+    for file in (folder / "unet").glob("diffusion_pytorch_model.*"):
+        file.unlink()
+
+
+DAMAGE = {
+    "no_vocabulary": (only_its_config, r"tokenizer holds no vocabulary \(tokenizer.json, vocab.json"),
+    "no_tokenizer": (lambda folder: shutil.rmtree(folder / "tokenizer"), "tokenizer is missing; save the folder"),
+    "lfs_pointer": (
+        lambda folder: (folder / "vocoder/model.safetensors").write_text("version https://git-lfs.github.com/spec/v1"),
+        "vocoder/model.safetensors: no whole safetensors file",
+    ),
+    "cut_weights": (shorter("unet/diffusion_pytorch_model.safetensors"), "model.safetensors: no whole safetensors"),
+    "cut_tokenizer": (shorter("tokenizer/tokenizer.json"), "tokenizer/tokenizer.json: not valid JSON"),
+    "list_config": (lambda folder: (folder / "unet/config.json").write_text("[]"), "unet/config.json: got a list"),
+    "variant_alone": (as_variant, "fp16.safetensors, a variant that is not read"),
+    "no_weights": (without_weights, "unet holds no .safetensors file"),
+}
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    return write_published(tmp_path_factory.mktemp("published"), "AudioLDMPipeline")
+
+
+@pytest.mark.parametrize(("damage", "message"), DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_folder_is_refused_by_file_and_the_check_says_the_same(tmp_path, published, damage, message):
+    folder = shutil.copytree(published, tmp_path / "folder")
+    assert {line.mark for line in file_lines(folder)} == {OK}
+    damage(folder)
+    with pytest.raises((ValueError, FileNotFoundError), match=message) as refused:
+        load(folder, "AudioLDMPipeline")
+    assert "\n" not in str(refused.value)
+    assert [line.text for line in file_lines(folder) if line.mark == FAIL] == [str(refused.value)]
+
+
+def test_a_tokenizer_that_knows_no_word_is_refused_after_loading(tmp_path, published):
+    """One without a vocabulary gives every caption the same tokens, so every clip the same text."""
+    folder = shutil.copytree(published, tmp_path / "folder")
+    for name in ("vocab.json", "merges.txt"):
+        (folder / "tokenizer" / name).unlink()
+    file = folder / "tokenizer" / "tokenizer.json"
+    content = json.loads(file.read_text())
+    kept = {token: number for token, number in content["model"]["vocab"].items() if token.startswith("<")}
+    content["model"] |= {"vocab": kept, "merges": []}
+    file.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="tokenizer of .*folder gives every caption the same tokens"):
+        load(folder, "AudioLDMPipeline")
+
+
+def test_a_folder_of_another_family_says_which_pipeline_takes_it(published):
+    with pytest.raises(ValueError, match="got a AudioLDMPipeline, this pipeline= loads a .*; take pipeline=audioldm$"):
+        load(published, "AudioLDM2Pipeline")
+
+
 def test_a_pickle_in_the_folder_is_refused(tmp_path):
     with seeded_initialisation(0):
         BUILDERS["AudioLDMPipeline"]().save_pretrained(tmp_path, safe_serialization=False)
-    with pytest.raises(FileNotFoundError, match="pipeline.path takes safetensors weights only"):
+    with pytest.raises(FileNotFoundError, match=r"holds \.bin weights only; save its \.safetensors file"):
         load(tmp_path, "AudioLDMPipeline")
 
 
@@ -64,7 +159,7 @@ def test_errors_name_what_is_accepted(tmp_path):
         load(tmp_path, "StableAudioPipeline")
     with pytest.raises(FileNotFoundError, match=r"no model_index\.json in"):
         load(tmp_path, "AudioLDM2Pipeline")
-    for text, message in (("[]", "got a list, an index is an object"), ("{", "not valid JSON")):
+    for text, message in (("[]", "got a list, accepted is an object"), ("{", "not valid JSON")):
         (tmp_path / "model_index.json").write_text(text)
         with pytest.raises(ValueError, match=rf"model_index\.json: {message}"):
             load(tmp_path, "AudioLDM2Pipeline")

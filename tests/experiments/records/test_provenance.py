@@ -37,7 +37,11 @@ def test_settings_are_those_of_the_clips_and_without_clips_those_asked_for():
     assert settings_line([record]) == f"Settings: {name}, 2 prompts, 3 seeds, 200 steps, guidance 3.5."
     record.pipeline["unet_parameters"] = 2_600_000
     one = replace(clip("c", "dense", 10.0, "a", "Rain", 0, "audio/c/a_0.wav", b""), steps=25, guidance=3.0)
-    clips = [one, replace(one, prompt_id="b", audio="audio/c/b_0.wav"), replace(one, duration_s=20.0, steps=200, method="x")]
+    clips = [
+        one,
+        replace(one, prompt_id="b", audio="audio/c/b_0.wav"),
+        replace(one, duration_s=20.0, steps=200, method="x"),
+    ]
     expected = (
         "(UNet of 2.6 M parameters), 1 or 2 prompts by length, 1 seed, 25 or 200 steps, guidance 3, preset strict."
     )
