@@ -18,6 +18,7 @@ from experiments.system.download import fetch
 logger = logging.getLogger(__name__)
 
 SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl")
+TAB = "\t"
 MAX_CAPTION_CHARACTERS = 2000
 AUDIOCAPS_URL = "https://raw.githubusercontent.com/cdjkim/audiocaps/master/dataset/test.csv"
 AUDIOCAPS_SHA256 = "b91c4b7ded2f4f6e7db5b9c4983dc1e1dca3d556f505b61e3fd65cac7e1c638a"
@@ -163,10 +164,13 @@ def _lines(path: Path) -> list[tuple[int, str]]:
 
 def read_csv(path: Path, columns: list[str]) -> dict[int, dict[str, str]]:
     """Line -> row of a .csv, or a .tsv with tabs, with the named columns present and filled in every row."""
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    delimiter = TAB if path.suffix.lower() == ".tsv" else ","
     reader = csv.DictReader(io.StringIO(read_text(path)), strict=True, delimiter=delimiter)
     try:
-        _check_columns(path.name, columns, reader.fieldnames or [])
+        header = list(reader.fieldnames or [])
+        _check_columns(path.name, columns, header)
+        if twice := [column for column in columns if header.count(column) > 1]:
+            raise ValueError(f"{path.name}: {header.count(twice[0])} columns are named {twice[0]}; rename all but one")
         rows = {}
         for row in reader:
             rows[reader.line_num] = row
@@ -175,6 +179,11 @@ def read_csv(path: Path, columns: list[str]) -> dict[int, dict[str, str]]:
     for line, row in rows.items():
         if any(row[column] is None for column in columns):
             raise ValueError(f"{path.name}, line {line}: fewer fields than the header names")
+        if None in row:  # what a caption with a comma and without quotes leaves over
+            raise ValueError(
+                f"{path.name}, line {line}: more fields than the {len(header)} of the header; put a "
+                f"caption that holds {'a tab' if delimiter == TAB else 'a comma'} in double quotes"
+            )
     return rows
 
 

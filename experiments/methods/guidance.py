@@ -19,7 +19,8 @@ def guidance_interval(pipe_or_unet: Any, low: float = 400, high: float = 1000) -
     """Guidance only at noise levels low <= t <= high (training timesteps, 1000 is pure noise).
 
     Elsewhere the UNet runs on the conditional half alone and returns it for both halves: whatever the guidance scale,
-    guidance then changes nothing. A batch that is not guided passes through.
+    guidance then changes nothing. A batch passes through unless its halves hold the same latents, as guidance stacks
+    them: two captions from one noise, without guidance, are not for this.
 
     Raises:
         ValueError: an empty interval.

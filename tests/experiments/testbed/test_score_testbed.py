@@ -51,6 +51,20 @@ def records(tmp_path_factory):
     return read_records(run_dir)
 
 
+@pytest.mark.parametrize("damage", ["exchanged", "silent", "cut"])
+def test_a_reference_that_is_not_its_scene_is_refused(tmp_path, damage):
+    """Scores against it would be of another scene, and nobody would know."""
+    prompts = load_prompts(2)
+    files, _ = render_references(prompts, 0.32, folder=str(tmp_path))
+    assert render_references(prompts, 0.32, folder=str(tmp_path))[0] == files
+    one, two = files.values()
+    content = one.read_bytes()
+    changed = {"exchanged": two.read_bytes(), "silent": content[:44] + bytes(len(content) - 44), "cut": content[:20]}
+    one.write_bytes(changed[damage])
+    with pytest.raises(ValueError, match=rf"^{one}: its content is not the scene of its prompt; delete it"):
+        render_references(prompts, 0.32, folder=str(tmp_path))
+
+
 def headline(records, method, metric, baseline=""):
     (found,) = [
         r
