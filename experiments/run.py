@@ -55,7 +55,14 @@ from experiments.stages.setup import (
     start_record,
 )
 from experiments.stages.timing import is_timed, time_duration
-from experiments.system.cli import CONF_DIR, check_overrides, one_line_errors, print_help_if_asked, with_method_lists
+from experiments.system.cli import (
+    CONF_DIR,
+    check_overrides,
+    one_line_errors,
+    print_help_if_asked,
+    refuse_unknown,
+    with_method_lists,
+)
 from experiments.system.environment import describe
 from experiments.system.multirun import check_launcher, study_of
 from experiments.system.preemption import signals_held_back
@@ -190,6 +197,7 @@ def main() -> None:
         print_help_if_asked(sys.argv[1:], __doc__, "config")
         check_launcher(sys.argv[1:])
         words = with_method_lists(sys.argv[1:])
+        refuse_unknown(words, "config")  # before a study's folders are named by what it sweeps
         study = study_of(words, CONF_DIR)
         commands = [words] if study is None else study.commands(generates=_check(study.words, study.apart))
         for command in commands:

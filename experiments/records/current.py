@@ -91,7 +91,9 @@ def scored_otherwise(records: list[Record]) -> list[MetricRecord]:
 def scored_apart(records: list[Record]) -> dict[Key, str]:
     """Row -> that values of another scoring are left out, in words."""
     keys = [(m.duration_s, m.method) for m in scored_otherwise(records) if not m.baseline]
-    return dict.fromkeys(keys, "values by other judges, or of other prompts or references, left out: stages=[score] scores anew")
+    return dict.fromkeys(
+        keys, "values by other judges, or of other prompts or references, left out: stages=[score] scores anew"
+    )
 
 
 def _without_overcome(records: list[Record]) -> list[Record]:

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from evaluation.files.pipe import until_the_reader_leaves
+from experiments.system.unknown_keys import unknown_key
 
 logger = logging.getLogger(__name__)
 
@@ -183,6 +184,7 @@ def check_overrides(arguments: Sequence[str], config_name: str) -> DictConfig | 
         The configuration; None for multirun and Hydra's own information flags, which are left to Hydra.
     """
     parsed = read_words(arguments)
+    refuse_unknown(arguments, config_name)
     if parsed.multirun or parsed.info or parsed.cfg or parsed.hydra_help or parsed.help or parsed.shell_completion:
         return None
     try:
@@ -192,6 +194,21 @@ def check_overrides(arguments: Sequence[str], config_name: str) -> DictConfig | 
             return config
     except (HydraException, OmegaConfBaseException) as error:
         fail(describe_error(error), USAGE_ERROR)
+
+
+def refuse_unknown(arguments: Sequence[str], config_name: str) -> None:
+    """Raise ValueError for a word that names no setting: with a + in front Hydra would take it, and nothing read it."""
+    parsed = read_words(arguments)
+    folders = [CONF_DIR, *([Path(parsed.config_dir)] if parsed.config_dir else [])]
+    groups = [word for word in parsed.overrides if (CONF_DIR / word.lstrip("+").partition("=")[0]).is_dir()]
+    try:
+        with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
+            plain = compose(config_name=config_name, overrides=groups)
+    except (HydraException, OmegaConfBaseException):  # a choice that is not there, which is said better below
+        return
+    for word in parsed.overrides:
+        if wrong := unknown_key(word, parsed.overrides, plain, folders):
+            raise ValueError(wrong)
 
 
 def _own_files(folder: str | None) -> list[str]:

@@ -114,7 +114,11 @@ def test_what_a_loader_of_ones_own_returns_is_checked(found, error, message):
         ("e.csv", b"", "e.csv: no column caption; it has none"),
         ("e.csv", b"id,text\n1,Rain\n", "no column caption; it has id, text"),
         ("e.csv", b"id,caption\n1\n", "line 2: fewer fields"),
-        ("e.csv", b"id,caption\n1,A dog barks, then rain falls\n", "line 2: more fields than the 2 .* a comma in double"),
+        (
+            "e.csv",
+            b"id,caption\n1,A dog barks, then rain falls\n",
+            "line 2: more fields than the 2 .* a comma in double",
+        ),
         ("e.tsv", b"id\tcaption\n1\tA dog\tbarks\n", "line 2: more fields than the 2 .* a tab in double"),
         ("e.csv", b"id,caption,caption\n1,A dog,Rain\n", "2 columns are named caption; rename"),
         ("e.tsv", b"id,caption\n1,Rain\n", "no column caption; it has id,caption \\(data.column names"),
