@@ -170,7 +170,7 @@ def test_the_global_rng_is_left_alone(tmp_path):
         ("+metrics.window=3", "no setting is named metrics.window; did you mean metrics.window_s?"),
         ("tracking.tags=[x]", "no setting is named tracking.tags; there are name (of this choice of tracking=)"),
         ("tracking=wandb +tracking.tag=[x]", "no setting is named tracking.tag; did you mean tracking.tags?"),
-        ("-m +stps=1,2", "+stps=1,2: no setting is named stps; did you mean steps?"),
+        ("+stps=1,2 -m", "+stps=1,2: no setting is named stps; did you mean steps?"),
         ("durations=[0]", "duration 0 s: accepted are lengths above 0"),
         ("durations=[1e6]", "accepted are lengths above 0 and up to 640 s"),
         ("durations=[0.01]", "clips of at least"),
