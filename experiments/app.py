@@ -30,8 +30,8 @@ from experiments.matrix.clips import plan_clips
 from experiments.matrix.composition import with_composed_methods
 from experiments.matrix.conditions import build_methods, expand_conditions
 from experiments.pipelines.pipeline import Pipeline
-from experiments.records import RECORDS_FILE
-from experiments.records.folder import check_writable, locked
+from experiments.records import RECORDS_FILE, RunRecord, of_kind, read_records
+from experiments.records.folder import check_same_weights, check_writable, locked
 from experiments.report import report
 from experiments.stages.generate import generate_clips
 from experiments.stages.score import is_scored, score_run
@@ -97,6 +97,7 @@ def make(config: DictConfig, pipeline: Pipeline, between_clips: Callable[[], Non
     prompts, conditions = load_prompts(config), expand_conditions(config, build_methods(config))
     pipeline.check_duration(float(config.durations[0]))
     with locked(run_dir):
+        check_same_weights(of_kind(read_records(run_dir), RunRecord), pipeline.weights)
         if scored := bool(config.pipeline.trained) and is_scored(config):
             check_scoring(config, prompts)
         run_id = start_record(config, pipeline, prompts, run_dir)

@@ -68,8 +68,10 @@ def _saying_what_is_kept(run_dir: Path) -> Iterator[None]:
         if error.errno is None:  # ours, and it names its file
             raise
         where = error.filename or run_dir
+        in_the_way = isinstance(error, FileExistsError | NotADirectoryError | IsADirectoryError)
+        remedy = "move it away" if in_the_way else "free some space"
         raise OSError(
-            f"{where}: {error.strerror} while writing the report; clips and scores are kept, free some space and run "
+            f"{where}: {error.strerror} while writing the report; clips and scores are kept, {remedy} and run "
             f"python -m experiments.report {run_dir}"
         ) from error
 

@@ -152,8 +152,9 @@ def main() -> None:
     """The command line: one run folder, then settings."""
     with one_line_errors():
         words = sys.argv[1:]
-        run_dir = one_folder([word for word in words if "=" not in word], "runs/durations", __doc__)
-        path = share(run_dir, **vars(parse_settings(Options, [word for word in words if "=" in word])))
+        options = [word for word in words if "=" in word and not Path(word).is_dir()]
+        run_dir = one_folder([word for word in words if word not in options], "runs/durations", __doc__)
+        path = share(run_dir, **vars(parse_settings(Options, options)))
         size_mb = path.stat().st_size / MB
         zipped = "; to be unpacked, prompts=8 takes the clips of the first eight alone" if path.suffix == ".zip" else ""
         print(f"{path} ({size_mb:.1f} MB{zipped})")

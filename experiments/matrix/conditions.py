@@ -14,6 +14,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.matrix.composition import composed
+from experiments.matrix.plain_settings import check_plain_settings
 from experiments.records.current import condition_id
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -171,6 +172,7 @@ def validate(config: DictConfig) -> None:
         raise ValueError(f"stages {unknown}: accepted are {', '.join(STAGES)}")
     if not is_whole(config.batch_size) or config.batch_size < 1:
         raise ValueError(f"batch_size {config.batch_size!r}: accepted are whole numbers from 1")
+    check_plain_settings(config)
 
 
 def check_keys(node: DictConfig, what: str, required: Iterable[str], known: Collection[object] = ()) -> None:

@@ -90,6 +90,10 @@ class _Config(Keys):
     seeds: NotRequired[list[int]]
     steps: NotRequired[int]
     guidance: NotRequired[float]
+    stages: NotRequired[list[str]]
+    timing: NotRequired[dict[str, Any]]
+    metrics: NotRequired[dict[str, Any] | None]
+    data: NotRequired[dict[str, Any] | None]
 
 
 class _ProbeConfig(Keys):

@@ -89,7 +89,7 @@ class ClipRecord:
     run_id: Name
     condition: Name
     method: Name
-    duration_s: float
+    duration_s: Seconds
     steps: int
     guidance: float
     prompt_id: Name
@@ -97,8 +97,8 @@ class ClipRecord:
     seed: int
     audio: Inside
     sha256: str
-    sample_rate: int
-    samples: int
+    sample_rate: fields.Count
+    samples: fields.Count
     latency_s: Seconds
     step_s: float
     decode_s: float
@@ -121,7 +121,7 @@ class FailureRecord:
     stage: str
     condition: Name
     method: Name
-    duration_s: float
+    duration_s: Seconds
     reason: str
     prompt_id: Name = ""
     seed: int = 0
@@ -139,7 +139,7 @@ class TimingRecord:
 
     kind: ClassVar[str] = "timing"
     run_id: Name
-    duration_s: float
+    duration_s: Seconds
     batch: int
     grid_time: int
     grid_freq: int
@@ -168,7 +168,7 @@ class CellRecord:
     kind: ClassVar[str] = "cell"
     run_id: Name
     level: str
-    duration_s: float
+    duration_s: Seconds
     regime: str
     batch: int
     steps: int
@@ -197,7 +197,7 @@ class RoundRecord:
     kind: ClassVar[str] = "round"
     run_id: Name
     level: str
-    duration_s: float
+    duration_s: Seconds
     regime: str
     latencies_s: dict[str, Seconds]
     working_memory_gib: dict[str, float | None]
@@ -225,7 +225,7 @@ class MetricRecord:
     run_id: Name
     condition: Name
     method: Name
-    duration_s: float
+    duration_s: Seconds
     preset: Name
     metric: Name
     value: float
@@ -239,15 +239,19 @@ class MetricRecord:
     window: int = -1
     details: fields.Details = field(default_factory=dict)
     preset_version: int | None = None
-    n_references: int | None = None
+    n_references: fields.Count | None = None
     judges: dict[str, str] = field(default_factory=dict)
     protocol: str = ""
     material: str = ""
 
     @model_validator(mode="after")
-    def _mean_of_its_clips(self) -> Self:
+    def _agrees_with_itself(self) -> Self:
         """Intervals, claims and pages read the clips, tables the value: they have to say the same."""
+        if self.low > self.value or self.value > self.high:
+            raise ValueError(f"value {shown(self.value)} outside its interval from {self.low} to {self.high}")
         clips = list(self.details.get("per_clip", {}).values())
+        if clips and self.n_scored != (n := sum(not math.isnan(clip) for clip in clips)):
+            raise ValueError(f"n_scored {self.n_scored} where {n} clips have a value in its per_clip")
         if clips and not any(map(math.isnan, clips)):
             mean = math.fsum(clips) / len(clips)
             if not math.isclose(self.value, mean, rel_tol=1e-9, abs_tol=1e-12):
@@ -269,7 +273,7 @@ class ProbeLossRecord:
     kind: ClassVar[str] = "probe_loss"
     run_id: Name
     method: Name
-    duration_s: float
+    duration_s: Seconds
     t: int
     noise_seed: int
     key_seed: int | None
@@ -289,7 +293,7 @@ class AttentionRecord:
 
     kind: ClassVar[str] = "attention"
     run_id: Name
-    duration_s: float
+    duration_s: Seconds
     clip_ids: list[str]
     structure: fields.SiteValues
 

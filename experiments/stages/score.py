@@ -184,12 +184,17 @@ def folder_references(folder: Path, prompts: Sequence[Prompt]) -> dict[str, Path
 
     Raises:
         FileNotFoundError: no such folder, or prompts without a file (the first is named).
+        ValueError: two files of one prompt.
     """
     if not folder.is_dir():
         raise FileNotFoundError(
             f"no reference folder at {folder}; set data.references to a folder of <prompt id>.wav files"
         )
-    found = {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in (".wav", ".flac")}
+    found: dict[str, Path] = {}
+    for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in (".wav", ".flac")):
+        if path.stem in found:
+            raise ValueError(f"{folder}: {found[path.stem].name} and {path.name} are of one prompt; keep one")
+        found[path.stem] = path
     missing = [prompt.id for prompt in prompts if prompt.id not in found]
     if missing:
         raise FileNotFoundError(
@@ -213,7 +218,7 @@ def build_scorer(
         cache_dir=metrics.cache_dir,
         window_s=window_s,
         duration_s=duration_s,
-        aligned_references=aligned,
+        aligned_references=aligned or metrics.aligned_references,
         labels=instantiate(metrics.labels),
         device=metrics.device,
         batch_size=metrics.batch_size,
@@ -255,6 +260,12 @@ def score_duration(
             for result in compare(scores[other], scores[name], seed=scorer.seed):
                 record = to_record(result, by_name[name], other, run_id, against=by_name[other].id)
                 append_record(run_dir, with_provenance(record, scores[name].provenance, asked_for))
+    for name, score in scores.items():
+        for clip, reason in score.failures.items():
+            logger.warning("%s, clip %s: not scored, %s", by_name[name].id, clip, reason)
+        if score.failures:  # after its scores, which would have overcome it
+            clip, reason = next(iter(score.failures.items()))
+            append_record(run_dir, _failure(run_id, by_name[name], f"{clip}: {reason}"))
 
 
 def _failure(run_id: str, condition: Condition, reason: str) -> FailureRecord:

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from evaluation.files.pipe import until_the_reader_leaves
-from experiments.system.unknown_keys import unknown_key
+from experiments.system.unknown_keys import check_nested, unknown_key
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +35,9 @@ USER_ERRORS = (
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turn an error about input into one line on stderr and exit code 2; the traceback goes to the run's log."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal that has no arrows must not cost the table
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         with until_the_reader_leaves():
             yield
@@ -184,20 +187,25 @@ def check_overrides(arguments: Sequence[str], config_name: str) -> DictConfig | 
         The configuration; None for multirun and Hydra's own information flags, which are left to Hydra.
     """
     parsed = read_words(arguments)
-    refuse_unknown(arguments, config_name)
+    plain = refuse_unknown(arguments, config_name)
     if parsed.multirun or parsed.info or parsed.cfg or parsed.hydra_help or parsed.help or parsed.shell_completion:
         return None
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
             config = compose(config_name=config_name, overrides=[*parsed.overrides, *_own_files(parsed.config_dir)])
+            check_nested(config, plain)
             _refuse_ignored(parsed.overrides, config)
             return config
     except (HydraException, OmegaConfBaseException) as error:
         fail(describe_error(error), USAGE_ERROR)
 
 
-def refuse_unknown(arguments: Sequence[str], config_name: str) -> None:
-    """Raise ValueError for a word that names no setting: with a + in front Hydra would take it, and nothing read it."""
+def refuse_unknown(arguments: Sequence[str], config_name: str) -> DictConfig:
+    """The configuration without the words of the command line but for its choices of groups.
+
+    Raises:
+        ValueError: a word that names no setting: with a + in front Hydra would take it, and nothing read it.
+    """
     parsed = read_words(arguments)
     folders = [CONF_DIR, *([Path(parsed.config_dir)] if parsed.config_dir else [])]
     groups = [word for word in parsed.overrides if (CONF_DIR / word.lstrip("+").partition("=")[0]).is_dir()]
@@ -205,10 +213,11 @@ def refuse_unknown(arguments: Sequence[str], config_name: str) -> None:
         with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
             plain = compose(config_name=config_name, overrides=groups)
     except (HydraException, OmegaConfBaseException):  # a choice that is not there, which is said better below
-        return
+        return OmegaConf.create({})
     for word in parsed.overrides:
         if wrong := unknown_key(word, parsed.overrides, plain, folders):
             raise ValueError(wrong)
+    return plain
 
 
 def _own_files(folder: str | None) -> list[str]:

@@ -1,4 +1,4 @@
-"""Words of a command line that name no setting: Hydra takes `+step=4`, which nothing would read."""
+"""Words of a command line that name no setting or hide several: Hydra takes `+step=4`, which nothing would read."""
 
 import re
 from collections.abc import Sequence
@@ -40,3 +40,16 @@ def unknown_key(word: str, words: Sequence[str], config: DictConfig, folders: Se
         else f"there are {', '.join(names)}{node_of}"
     )
     return f"{word}: no setting is named {match['key']}; {meant}"
+
+
+def check_nested(config: DictConfig, plain: DictConfig) -> None:
+    """Raise ValueError for a single value in place of settings of their own, such as shard=1.
+
+    Args:
+        plain: the same program's configuration without the command line.
+    """
+    places = [key for key in plain if isinstance(plain.get(key), DictConfig)]
+    for place in [*places, "timing.arms", "metrics.weights", "metrics.embedders", "metrics.margins"]:
+        was, now = OmegaConf.select(plain, str(place)), OmegaConf.select(config, str(place))
+        if isinstance(was, DictConfig) and isinstance(now, str | int | float):
+            raise ValueError(f"{place}={now!s}: it holds settings of its own; set one of them, {place}.KEY=VALUE")

@@ -160,6 +160,32 @@ def test_a_value_is_the_mean_of_its_clips_or_the_record_is_refused(value, ok):
             parse_record(line)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"low": 0.6, "high": 0.7}, "value 0.5 outside its interval from 0.6 to 0.7"),
+        ({"low": 0.3, "high": 0.4}, "value 0.5 outside its interval"),
+        ({"n_scored": 20}, "n_scored 20 where 2 clips have a value in its per_clip"),
+        ({"n_references": -3}, "n_references is -3 in a metric record"),
+        ({"duration_s": math.nan}, "duration_s is nan in a metric record"),
+        ({"duration_s": -0.64}, "duration_s is -0.64 in a metric record"),
+    ],
+)
+def test_a_metric_that_contradicts_itself_is_refused(change, message):
+    line = {"schema": 1, "kind": "metric", **asdict(metric("c", "dense", 1.0, per_clip={"a_0": 0.25, "b_0": 0.75}))}
+    assert parse_record(line)
+    with pytest.raises(RecordError, match=f"{message}.*; restore the file or delete that line"):
+        parse_record({**line, **change})
+
+
+@pytest.mark.parametrize("node", [{"timing": "x"}, {"metrics": "x"}, {"data": 3}, {"stages": None}, {"timing": None}])
+def test_a_start_whose_settings_no_table_could_read_is_refused(node):
+    line = {"schema": 1, "kind": "run", **asdict(run_record(["a"], [1.0]))}
+    assert parse_record(line)
+    with pytest.raises(RecordError, match=rf"config.{next(iter(node))}.* is .* in a run record"):
+        parse_record({**line, "config": {**line["config"], **node}})
+
+
 def test_an_empty_folder_has_no_records(tmp_path):
     assert read_records(tmp_path) == []
 
