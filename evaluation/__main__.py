@@ -12,7 +12,7 @@ agreement=DIR          instead of all else: how alike the metrics of the records
 votes=FILE|DIR         instead of all else: win rates from votes that the listening page saved; may be given repeatedly
 scores=FILE            with votes=: how often each metric of listen_scores.csv agrees with them
 out=DIR                writes a json and a csv there, named after the generated folder's path; overwrites nothing
-config=FILE            yaml with any of these keys; embedders.<role> and labels (for the hit rate) as _target_ entries
+config=FILE            .yaml with any of these keys; embedders.<role> and labels (for the hit rate) as _target_ entries
 weights.vggish=PATH    also cnn14_16k, cnn14_32k, ast, passt, clap, clap_music_speech, tokenizer, ms_clap, gpt2,
                        aesthetics; sha256:HEX fetches
 window_s=10            window length: the generator's training length
@@ -69,6 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _answer(words: Sequence[str]) -> str:
+    if empty := [word for word in words if word.partition("=")[1:] == ("=", "")]:
+        # As "$NAME" of a variable that is not set: a path would be the working directory, a number the preset's own.
+        raise ValueError(f"{empty[0]} is empty; give a value, or leave the key out")
     keys = {word.partition("=")[0] for word in words}
     if "agreement" in keys:
         return _agreement(words)
@@ -79,20 +82,20 @@ def parse(words: Sequence[str]) -> DictConfig:
     """Configuration from key=value words over the file named by ``config``.
 
     Raises:
-        ValueError: a word that is not key=value, an unknown key, or no generated folder.
+        ValueError: a word that is not key=value, an unknown key, no generated folder, or a config that is no yaml.
         FileNotFoundError: the config file does not exist.
     """
     if bad := [word for word in words if "=" not in word]:
         raise ValueError(f"{bad[0]!r} is not key=value; keys are {', '.join(_ACCEPTED)}")
     given = _given(words)
-    base = _load(Path(given.config)) if "config" in given else OmegaConf.create()
+    base = _load(Path(given.config).expanduser()) if "config" in given else OmegaConf.create()
     for key in _OF_OTHERS:
         base.pop(key, None)
     merged = OmegaConf.merge(base, given)
     assert isinstance(merged, DictConfig)
     if unknown := sorted({str(key) for key in merged} - set(_ACCEPTED)):
         raise ValueError(f"unknown key {unknown[0]!r}; keys are {', '.join(_ACCEPTED)}")
-    if "generated" not in merged:
+    if merged.get("generated") is None:
         raise ValueError("generated=DIR is missing; say which folder to score")
     return merged
 
@@ -102,9 +105,8 @@ def _given(words: Sequence[str]) -> DictConfig:
     texts = {key: text for key, _, text in (word.partition("=") for word in words) if _is_text(key)}
     given = OmegaConf.from_dotlist([word for word in words if not _is_text(word.partition("=")[0])])
     for key, text in texts.items():
-        value = os.path.expanduser(text) if key in _PATHS or key.startswith("weights.") else text
         # OmegaConf takes a dollar and a brace for a reference to another key.
-        OmegaConf.update(given, key, None if key == "cache_dir" and text == "null" else value.replace("${", "\\${"))
+        OmegaConf.update(given, key, None if key == "cache_dir" and text == "null" else text.replace("${", "\\${"))
     return given
 
 
@@ -118,10 +120,25 @@ def _load(path: Path) -> DictConfig:
 
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such config file")
+    if path.suffix != ".yaml":
+        raise ValueError(f"{path}: a config file ends in .yaml; rename it")  # Hydra would take the .yaml beside it.
     with initialize_config_dir(version_base="1.3", config_dir=str(path.resolve().parent)):
         config = compose(config_name=path.stem)
     OmegaConf.set_struct(config, False)
     return config
+
+
+def _path_of(key: str, value: Any) -> Any:
+    """The path under a key, from the command line or a yaml file, with ~ as the home folder; None where there is none.
+
+    Raises:
+        ValueError: it is empty, or no text: yaml makes 8 of 010.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{key}: {value!r} is no path; give one as text, in quotes where it is a number, or none")
+    return os.path.expanduser(value)
 
 
 def options_of(config: DictConfig) -> dict[str, Any]:
@@ -136,7 +153,11 @@ def options_of(config: DictConfig) -> dict[str, Any]:
     for key in ("metrics", "extra"):
         if isinstance(options.get(key), str):
             options[key] = [name.strip() for name in options[key].split(",")]
+    if "cache_dir" in options:
+        options["cache_dir"] = _path_of("cache_dir", options["cache_dir"])
     check_options(options)
+    if options.get("weights"):
+        options["weights"] = {name: _path_of(f"weights.{name}", path) for name, path in options["weights"].items()}
     if options.get("embedders"):
         options["embedders"] = {role: instantiate(entry) for role, entry in options["embedders"].items()}
     if options.get("labels"):
@@ -176,11 +197,12 @@ def _votes(words: Sequence[str]) -> str:
 def _run(config: DictConfig) -> str:
     from evaluation.evaluate import evaluate
 
-    reference, generated, captions, baseline = (config.get(key) for key in _FOLDERS)
-    result = evaluate(reference, generated, captions, baseline=baseline, **options_of(config))
+    paths = {key: _path_of(key, config.get(key)) for key in _FOLDERS}
+    out = _path_of("out", config.get("out"))
+    result = evaluate(**paths, **options_of(config))
     text = result.table()
-    if config.get("out") is not None:
-        text += "\nwritten: " + ", ".join(str(path) for path in result.write(Path(config.out)))
+    if out is not None:
+        text += "\nwritten: " + ", ".join(str(path) for path in result.write(Path(out)))
     return text
 
 

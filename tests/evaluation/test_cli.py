@@ -181,3 +181,59 @@ def test_several_captions_of_a_clip_are_taken_as_the_command_line_says(setup, ca
     assert "several_captions=max, mean or first" in capsys.readouterr().err
     assert main(words(setup, "metrics=clap", "several_captions=max")) == 0
     assert main(words(setup, "metrics=clap", "several_captions=most")) == 2
+
+
+@pytest.mark.parametrize(
+    "word", ["generated=", "reference=", "baseline=", "out=", "cache_dir=", "captions=", "window_s=", "weights.vggish="]
+)
+def test_an_empty_value_is_refused_and_not_the_working_directory(setup, capsys, monkeypatch, word):
+    monkeypatch.chdir(setup / "gen")
+    given = ["generated=.", "metrics=level", "window_s=1", "cache_dir=null"]
+    assert main([*(other for other in given if not other.startswith(word)), word]) == 2
+    assert capsys.readouterr() == ("", f"error: {word} is empty; give a value, or leave the key out\n")
+    assert [path.name for path in (setup / "gen").iterdir() if path.suffix != ".wav"] == []
+
+
+def test_an_empty_folder_of_records_is_refused(setup, capsys, monkeypatch):
+    monkeypatch.chdir(setup)
+    assert main(["agreement="]) == 2
+    assert "agreement= is empty" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ending", ["yml", "txt"])
+def test_a_config_is_read_from_the_named_file_and_not_from_its_neighbour(setup, capsys, ending):
+    (setup / "u.yaml").write_text("metrics: [silence]\n")
+    (setup / f"u.{ending}").write_text("metrics: [level]\n")
+    assert main([f"generated={setup / 'gen'}", f"config={setup / f'u.{ending}'}", "cache_dir=null"]) == 2
+    assert capsys.readouterr().err == f"error: {setup / f'u.{ending}'}: a config file ends in .yaml; rename it\n"
+
+
+def test_a_tilde_in_a_config_is_the_home_folder_too(setup, capsys, monkeypatch):
+    monkeypatch.setenv("HOME", str(setup))
+    monkeypatch.chdir(setup)
+    config = "generated: ~/gen\nout: ~/out\ncache_dir: ~/cache\nmetrics: [level]\nwindow_s: 1\nfloors: false\n"
+    (setup / "home.yaml").write_text(config)
+    assert main(["config=~/home.yaml"]) == 0
+    assert (setup / "out" / "gen.json").is_file()
+    assert (setup / "cache").is_dir()
+    assert not (setup / "~").exists()
+    assert options_of(parse(["config=~/home.yaml", "weights.vggish=~/x"]))["weights"] == {"vggish": str(setup / "x")}
+    (setup / "w.yaml").write_text("generated: a\nweights: {vggish: ~/x}\n")
+    assert options_of(parse([f"config={setup / 'w.yaml'}"]))["weights"] == {"vggish": str(setup / "x")}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("generated: 2024", "generated: 2024 is no path"),
+        ("generated: 010", "generated: 8 is no path"),
+        ("{generated: gen, out: ''}", "out: '' is no path"),
+        ("{generated: gen, cache_dir: false}", "cache_dir: False is no path"),
+        ("generated:", "generated=DIR is missing"),
+    ],
+)
+def test_a_path_in_a_config_is_text(setup, capsys, monkeypatch, line, message):
+    monkeypatch.chdir(setup)
+    (setup / "paths.yaml").write_text(f"{line}\n")
+    assert main([f"config={setup / 'paths.yaml'}", "metrics=level", "window_s=1"]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {message}")
