@@ -15,6 +15,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +28,7 @@ ID_COLUMNS = (
 )  # fmt: skip
 CAPTION_COLUMNS = ("caption", "text", "prompt")
 _SEVERAL = re.compile(r"captions|caption_?\d+")
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
 _DELIMITERS = {".tsv": "\t", ".tab": "\t"}
 _JSON = (".jsonl", ".ndjson", ".json")
 
@@ -61,7 +63,8 @@ def read_captions(path: Path, wanted: Collection[str] = (), *, several: bool = F
     Raises:
         FileNotFoundError: no such file.
         PairingError: names the line: not UTF-8, csv or json, a column is missing, more fields than the header (a
-            comma without quotes), an open quote, no id, an empty caption, or several where one is wanted.
+            comma without quotes), an open quote, no id, an empty caption, several where one is wanted, or a column or
+            key twice.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such captions file")
@@ -72,14 +75,17 @@ def read_captions(path: Path, wanted: Collection[str] = (), *, several: bool = F
     id_column, caption_columns = _id_column(rows, columns, path, wanted), _caption_columns(columns, path)
     captions: dict[str, tuple[str, ...]] = {}
     for where, cells in rows:
-        name = clip_name(str(cells.get(id_column) or ""))
+        name = _name_in(cells, id_column)
         if not name:
             raise PairingError(f"{where}: no id in {id_column!r}; give each caption the id of its clip")
         texts = [text for column in caption_columns for text in _texts(cells.get(column))]
         if not texts or not all(texts):
             raise PairingError(f"{where}: {name!r} empty; give each id one caption")
-        if any("\0" in text for text in texts):
-            raise PairingError(f"{where}: the caption of {name!r} holds a NUL character; write the file anew as UTF-8")
+        if any(_NO_TEXT.search(text) for text in texts):
+            raise PairingError(
+                f"{where}: the caption of {name!r} holds a NUL character or half of a pair (\\ud800 to \\udfff); write"
+                " the file anew as UTF-8"
+            )
         captions[name] = (*captions.get(name, ()), *texts)
         if len(captions[name]) > 1 and not several:
             raise PairingError(
@@ -87,6 +93,12 @@ def read_captions(path: Path, wanted: Collection[str] = (), *, several: bool = F
                 " several_captions=max, mean or first"
             )
     return {name: texts[0] if len(texts) == 1 else texts for name, texts in captions.items()}
+
+
+def _name_in(cells: Mapping[str, Any], column: str) -> str:
+    """Name of the clip in a cell, empty where there is none; an id may be a number, 0 as well."""
+    cell = cells.get(column)
+    return "" if cell is None else clip_name(str(cell))
 
 
 def _table_rows(path: Path) -> Iterator[_Row]:
@@ -98,6 +110,7 @@ def _table_rows(path: Path) -> Iterator[_Row]:
             header = [name.strip().lower() for name in next(reader, [])]
             if not header:
                 raise PairingError(f"{path}: columns are []; {_needed(ID_COLUMNS)}")
+            _refuse_twice([name for name in header if name], str(path))
             for fields in reader:
                 if len(fields) > len(header):
                     raise PairingError(
@@ -131,21 +144,36 @@ def _json_rows(path: Path) -> Iterator[_Row]:
     for where, entry in numbered:
         if not isinstance(entry, dict):
             raise PairingError(f"{where}: no json object; accepted is one like {{'id': 'a', 'caption': 'rain'}}")
-        yield _Row(where, {key.strip().lower(): value for key, value in entry.items()})
+        columns = [key.strip().lower() for key in entry]
+        _refuse_twice(columns, where)
+        yield _Row(where, dict(zip(columns, entry.values(), strict=True)))
 
 
 def _parsed(text: str, where: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=lambda pairs: _object(pairs, where))
+    except PairingError:
+        raise
     except (ValueError, RecursionError) as error:
         raise PairingError(f"{where}: no json ({error})") from error
+
+
+def _object(pairs: Sequence[tuple[str, Any]], where: str) -> dict[str, Any]:
+    """A json object; Python's own takes the last of two equal keys without a word."""
+    _refuse_twice([key for key, _ in pairs], where)
+    return dict(pairs)
+
+
+def _refuse_twice(names: Sequence[str], where: str) -> None:
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise PairingError(f"{where}: {twice[0]!r} stands twice; keep one")
 
 
 def _id_column(rows: Sequence[_Row], columns: Sequence[str], path: Path, wanted: Collection[str]) -> str:
     present = [name for name in ID_COLUMNS if name in columns]
     if not present:
         raise PairingError(f"{path}: columns are {list(columns)}; {_needed(ID_COLUMNS)}")
-    holding = (n for n in present if any(clip_name(str(row.cells.get(n) or "")) in wanted for row in rows))
+    holding = (n for n in present if any(_name_in(row.cells, n) in wanted for row in rows))
     return next(holding, present[0])
 
 

@@ -81,11 +81,32 @@ def test_line_ends_and_byte_order_marks_play_no_part(tmp_path, name, text, line_
         ("a.json", '{"a": 3}', r"a\.json, entry 1: 'a' empty"),
         ("a.csv", "id,caption\na,x\0\n", r"a\.csv:2: the caption of 'a' holds a NUL"),
         ("a.json", "[" * 100_000, r"a\.json: no json"),
+        ("a.json", '{"a": "one", "a": "two"}', r"a\.json: 'a' stands twice"),
+        (
+            "a.jsonl",
+            '{"id": "a", "caption": "x"}\n{"id": "b", "caption": "x", "caption": "y"}',
+            r":2: 'caption' stands twice",
+        ),
+        ("a.jsonl", '{"id": "a", "caption": "x", "Caption": "y"}', r"a\.jsonl:1: 'caption' stands twice"),
+        ("a.csv", "id,caption,caption\na,x,y\n", r"a\.csv: 'caption' stands twice"),
+        ("a.csv", "id,Caption,caption\na,x,y\n", r"a\.csv: 'caption' stands twice"),
+        ("a.tsv", "id\tID \tcaption\na\tb\ty\n", r"a\.tsv: 'id' stands twice"),
+        (
+            "a.jsonl",
+            '{"id": "a", "caption": "x \\ud800"}',
+            r"a\.jsonl:1: the caption of 'a' holds a NUL character or half",
+        ),
     ],
 )
 def test_what_cannot_be_taken_whole_is_refused_with_its_line(tmp_path, name, text, message):
     with pytest.raises(PairingError, match=message):
         read_captions(write(tmp_path, name, text))
+
+
+def test_columns_without_a_name_may_stand_several_times_and_an_id_may_be_zero(tmp_path):
+    assert read_captions(write(tmp_path, "a.csv", "id,caption,,\na,x,,\n")) == {"a": "x"}
+    lines = '{"id": 0, "caption": "x"}\n{"id": 1, "caption": "y \\ud83d\\ude00"}\n'
+    assert read_captions(write(tmp_path, "a.jsonl", lines), {"0", "1"}) == {"0": "x", "1": "y \U0001f600"}
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.json"])
