@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import BinaryIO
 
 _UNKNOWN_SIZE = 0xFFFFFFFF
 _MP3_FRAME_BYTES = 1441
 """The longest first frame: 320 kbit/s at 32 kHz, with its header and padding, holds its tag well before its end."""
+
+_INFO_FRAME = re.compile(rb"\xff[\xe2-\xff][\s\S]{2,4}\0{9,36}(?:Xing|Info|VBRI)")
+"""A frame's header, with or without a checksum, and its side information, which an info frame leaves at zero."""
 
 
 def mp3_names_its_length(path: Path) -> bool:
@@ -23,6 +28,12 @@ def mp3_names_its_length(path: Path) -> bool:
             file.seek(0)
         first = file.read(_MP3_FRAME_BYTES)
     return any(tag in first for tag in (b"Xing", b"Info", b"VBRI"))
+
+
+def mp3_info_frames(path: Path) -> int:
+    """How many info frames a file has: each begins an mp3 of its own, and names that one's length alone."""
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+        return sum(1 for _ in _INFO_FRAME.finditer(content))
 
 
 def data_chunk(file: BinaryIO) -> tuple[int, int] | None:

@@ -16,7 +16,8 @@ import numpy as np
 import soundfile
 
 from evaluation.audio import ffmpeg
-from evaluation.audio.headers import data_chunk, mp3_names_its_length
+from evaluation.audio.headers import data_chunk, mp3_info_frames, mp3_names_its_length
+from evaluation.audio.ogg import ogg_fault
 from evaluation.statistics.arrays import real_array
 from evaluation.statistics.bootstrap import Array
 
@@ -47,7 +48,7 @@ class UnreadableAudioError(AudioError):
 
 
 class TruncatedAudioError(AudioError):
-    """Holds fewer samples than its header declares."""
+    """Holds fewer samples than its header declares, or more than the part of it that would be read."""
 
 
 class EmptyAudioError(AudioError):
@@ -83,7 +84,8 @@ def load_audio(path: str | os.PathLike[str], *, min_duration_s: float = 0.0, all
     """Read a whole file at its own rate and channels: what libsndfile reads, by its content, and by its ending ffmpeg.
 
     A wav (RIFF, RIFX, RF64, W64), aiff or au is compared with the size in its own header, since libsndfile shortens a
-    cut file without a word. (An ogg stream, or an mp3 without an info frame, does not declare its length: such a file
+    cut file without a word; an ogg by its pages, and an mp3 by its info frames, of which the first alone would count.
+    (An ogg that lacks its last pages whole, or an mp3 without an info frame, does not declare its length: such a file
     is read to its end, and a cut cannot be seen.)
 
     Args:
@@ -124,7 +126,8 @@ def _read(path: Path) -> tuple[Array, int]:
         with _ForwardFile(path) as file:
             declared, rate = file.frames, file.samplerate
             _check_rate(rate, path)
-            estimated = file.format == "MP3" and not mp3_names_its_length(path)
+            is_mp3 = file.format == "MP3"
+            estimated = is_mp3 and not mp3_names_its_length(path)
             if estimated or declared == _UNKNOWN_FRAMES:
                 declared = 0
             _check_length(declared, rate, file.channels, path)
@@ -133,6 +136,12 @@ def _read(path: Path) -> tuple[Array, int]:
             samples = _read_as_stream(path)
     except soundfile.LibsndfileError as error:
         raise UnreadableAudioError(f"cannot be read as audio ({error.error_string})", path) from error
+    if (fault := ogg_fault(path)) is not None:
+        raise TruncatedAudioError(fault, path)
+    if is_mp3 and not estimated and (count := mp3_info_frames(path)) > 1:
+        raise TruncatedAudioError(
+            f"{count} mp3 files in one, the first alone would be read: make one wav or flac of it", path
+        )
     if len(samples) < declared:
         raise TruncatedAudioError(f"header declares {declared} samples, {len(samples)} could be read", path)
     return samples, rate

@@ -131,6 +131,10 @@ def without_info_frame(content):
     return content[content.index(content[:2], 4) :]
 
 
+def twice(content):
+    return content + content
+
+
 def without_samples(content):
     return at_chunk(b"data", 4, "<I", 0)(content)[: content.index(b"data") + 8]
 
@@ -173,6 +177,10 @@ FAULTS = [
     ("mp3", "MP3", None, without_info_frame, range(WHOLE, WHOLE + 3 * 576), ""),
     ("mp3", "MP3", None, lambda c: b"ID3\x04\0\0\0\0\x01\0" + bytes(128) + c, WHOLE, ""),
     ("ogg", "OGG", "VORBIS", lambda c: c[:60], UnreadableAudioError, "cannot be read"),
+    ("ogg", "OGG", "VORBIS", lambda c: c + b"TAG" + bytes(125), WHOLE, ""),
+    *((ending, "OGG", coding, twice, TruncatedAudioError, r"another ogg stream begins at byte \d+")
+      for ending, coding in (("ogg", "VORBIS"), ("opus", "OPUS"))),
+    ("mp3", "MP3", None, twice, TruncatedAudioError, "2 mp3 files in one, the first alone would be read"),
     *((ending, "WAV", "PCM_16", lambda _, b=content: bytearray(b), AudioError, rf"clip\.{ending}")
       for ending in ("wav", "mp3", "flac") for content in NOT_AUDIO),
 ]  # fmt: skip
