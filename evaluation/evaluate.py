@@ -71,17 +71,19 @@ def evaluate(
     asked = pairing.clips, pairing.references, pairing.left_out
     score, material, not_computed = score_with_material(scorer, name, *asked)
     found = _floors(scorer, material, pairing, score) if floors and pairing.references else []
+    before = _baseline_score(scorer, other, given)
     return Evaluation(
         name=name,
         results=score.results,
         floors=tuple(stamped(found, scorer.preset.version)),
-        differences=tuple(_differences(scorer, other, given, score)),
+        differences=() if before is None else tuple(compare(before, score, seed=scorer.seed)),
         per_clip=score.per_clip(),
         failures=score.failures,
         failed_references=score.failed_references,
         not_computed=not_computed,
         pairing=asdict(pairing.report),
         folders=given.folders(),
+        baseline_failures={} if before is None else before.failures,
         provenance=score.provenance,
     )
 
@@ -119,13 +121,12 @@ def _pair(scorer: Scorer, given: _Given, id_pattern: str | None, strict: bool) -
     return pairing, other
 
 
-def _differences(scorer: Scorer, pairing: Pairing | None, given: _Given, score: FolderScore) -> list[MetricResult]:
-    """Paired differences of a scored folder against its baseline's clips."""
+def _baseline_score(scorer: Scorer, pairing: Pairing | None, given: _Given) -> FolderScore | None:
+    """What the baseline's clips score; None where there is no baseline."""
     if pairing is None or given.baseline is None:
-        return []
+        return None
     name = title_of(given.baseline, given.generated)
-    before = score_folder(scorer, name, pairing.clips, pairing.references, pairing.left_out)
-    return compare(before, score, seed=scorer.seed)
+    return score_folder(scorer, name, pairing.clips, pairing.references, pairing.left_out)
 
 
 def _floors(scorer: Scorer, material: Material, pairing: Pairing, score: FolderScore) -> list[MetricResult]:

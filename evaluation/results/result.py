@@ -90,6 +90,7 @@ class Evaluation:
         provenance: versions, embedders, preprocessing, content hashes.
         failed_references: name to reason, where the sets are not paired.
         folders: absolute paths of "generated", "reference", "baseline" and the "captions" file; None if not given.
+        baseline_failures: clip id to reason, of the baseline folder's clips.
     """
 
     name: str
@@ -103,6 +104,7 @@ class Evaluation:
     provenance: Mapping[str, Any]
     failed_references: Mapping[str, str] = field(default_factory=dict)
     folders: Mapping[str, str | None] = field(default_factory=dict)
+    baseline_failures: Mapping[str, str] = field(default_factory=dict)
 
     def value(self, metric: str, window: int = WHOLE) -> float:
         """Value of one plain result. KeyError if it was not computed."""

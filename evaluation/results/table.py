@@ -33,15 +33,18 @@ def table(found: Evaluation) -> str:
     if isinstance(windows, Sequence):
         fewest, most = windows
         notes.append(f"clips have {fewest} to {most} windows: distances between sets take the first {fewest} of each")
-    if others := found.pairing.get("not_audio"):
-        notes.append(f"not taken: {len(others)} without an audio ending: {some(others)}")
+    if not_audio := found.pairing.get("not_audio"):
+        notes.append(f"not taken: {len(not_audio)} without an audio ending: {some(not_audio)}")
     notes += _small_sets(found)
     if any(_few(row) and not math.isnan(row.low) for row in (*found.results, *found.differences) if _is_shown(row)):
         notes.append(REFUSED)
     notes += [f"warning: {warning}" for warning in _many_failed(found)]
-    references = failures_by_reason(found.failed_references, "failed references")
+    others = failures_by_reason(found.failed_references, "failed references")
+    # A reference that failed stands with the folder's own failures.
+    of_baseline = {clip: why for clip, why in found.baseline_failures.items() if found.failures.get(clip) != why}
+    others += failures_by_reason(of_baseline, "failed in the baseline")
     wrapped = [text for note in notes for text in _wrap(note)]
-    return "\n".join([*lines, *wrapped, *failures_by_reason(found.failures), *references])
+    return "\n".join([*lines, *wrapped, *failures_by_reason(found.failures), *others])
 
 
 def line(result: MetricResult) -> str:

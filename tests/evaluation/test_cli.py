@@ -237,3 +237,21 @@ def test_a_path_in_a_config_is_text(setup, capsys, monkeypatch, line, message):
     (setup / "paths.yaml").write_text(f"{line}\n")
     assert main([f"config={setup / 'paths.yaml'}", "metrics=level", "window_s=1"]) == 2
     assert capsys.readouterr().err.startswith(f"error: {message}")
+
+
+def test_a_clip_that_failed_in_the_baseline_is_named_in_table_and_json(setup, capsys, monkeypatch):
+    monkeypatch.chdir(setup)
+    (setup / "dense" / "c1.wav").write_bytes(b"garbage")
+    (setup / "gen" / "c2.wav").write_bytes(b"garbage")
+    (setup / "ref" / "c3.wav").write_bytes(b"garbage")
+    given = words(setup, f"baseline={setup / 'dense'}", "metrics=level,fad", "floors=false", f"out={setup / 'out'}")
+    assert main(given) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (at,) = (
+        number for number, line in enumerate(lines) if line.startswith("failed in the baseline: 1: cannot be read")
+    )
+    assert lines[at + 1].strip() == str(setup / "dense" / "c1.wav")
+    record = json.loads((setup / "out" / "gen.json").read_text())
+    assert sorted(record["failures"]) == ["c2", "c3"]
+    assert sorted(record["baseline_failures"]) == ["c1", "c3"]
+    assert str(setup / "dense" / "c1.wav") in record["baseline_failures"]["c1"]
