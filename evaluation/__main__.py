@@ -27,6 +27,7 @@ cache_dir=DIR|null     embeddings on disk      seed=0      device=cpu      batch
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -196,16 +197,21 @@ def _votes(words: Sequence[str]) -> str:
 
 def _run(config: DictConfig) -> str:
     from evaluation.evaluate import evaluate
+    from evaluation.results.result import check_writable
 
     paths = {key: _path_of(key, config.get(key)) for key in _FOLDERS}
-    out = _path_of("out", config.get("out"))
-    result = evaluate(**paths, **options_of(config))
-    text = result.table()
+    out, options = _path_of("out", config.get("out")), options_of(config)
     if out is not None:
-        text += "\nwritten: " + ", ".join(str(path) for path in result.write(Path(out)))
-    return text
+        check_writable(Path(out))
+    result = evaluate(**paths, **options)
+    if out is None:
+        return result.table()
+    print(result.table(), flush=True)  # first: whatever keeps the files from being written, the numbers are there
+    return "written: " + ", ".join(str(path) for path in result.write(Path(out)))
 
 
 if __name__ == "__main__":
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without arrows, a name that is not UTF-8
     with until_the_reader_leaves():
         sys.exit(main())

@@ -123,7 +123,7 @@ def _read(path: Path) -> tuple[Array, int]:
     """(T, C) samples and rate of a file that libsndfile reads."""
     _check_size(path)
     try:
-        with _ForwardFile(path) as file:
+        with _ForwardFile(os.fsencode(path)) as file:  # as bytes, which need not be UTF-8
             declared, rate = file.frames, file.samplerate
             _check_rate(rate, path)
             is_mp3 = file.format == "MP3"

@@ -96,7 +96,8 @@ def _window_length(samples: Array, sample_rate: int, window_s: float) -> int:
 
 
 def _hash(seed: int, clip_id: str) -> int:
-    return int.from_bytes(hashlib.sha256(f"{seed}/{clip_id}".encode()).digest()[:8], "big")
+    name = f"{seed}/{clip_id}".encode("utf-8", "surrogatepass")  # a file's name need not be UTF-8
+    return int.from_bytes(hashlib.sha256(name).digest()[:8], "big")
 
 
 def _unit_hash(seed: int, clip_id: str) -> float:

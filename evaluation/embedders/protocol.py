@@ -79,7 +79,8 @@ def as_text_embedder(embedder: Embedder) -> TextEmbedder:
 
 def identity_of(*parts: object) -> str:
     """Hash of the text of ``parts``, for an embedder's identity or a cache key."""
-    return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()[:HASH_LENGTH]
+    text = "\0".join(map(str, parts)).encode("utf-8", "surrogatepass")  # a part may be a file's name
+    return hashlib.sha256(text).hexdigest()[:HASH_LENGTH]
 
 
 def check_waveforms(waveforms: Sequence[Array], embedder: Embedder) -> list[Array]:

@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import math
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -136,17 +137,43 @@ class Evaluation:
         return text.getvalue()
 
     def write(self, folder: Path) -> tuple[Path, Path]:
-        """Write a json and a csv file, each whole or not at all, named after the generated folder's path.
+        """Write a json and a csv file, both whole or none, named after the generated folder's path.
 
-        Nothing is overwritten: from the second time on "-2", "-3" and so on follow the name.
+        Nothing is overwritten: from the second time on "-2", "-3" and so on follow the name. What a name holds that is
+        not UTF-8 is written as a backslash, u and its code, which json reads back.
+
+        Raises:
+            OSError: names the folder (no folder, not allowed, a full disk).
         """
         base = file_name_of(Path(self.folders.get("generated") or self.name))
         texts = self.to_json(), self.to_csv()
-        folder.mkdir(parents=True, exist_ok=True)
-        paths = _claimed(folder, base)
-        for path, text in zip(paths, texts, strict=True):
-            write_whole(path, text, shared=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            paths = _claimed(folder, base)
+            try:
+                for path, text in zip(paths, texts, strict=True):
+                    write_whole(path, text.encode("utf-8", "backslashreplace"), shared=True)
+            except BaseException:
+                for path in paths:
+                    path.unlink(missing_ok=True)
+                raise
+        except OSError as error:
+            raise _unwritable(folder, error) from error
         return paths
+
+
+def check_writable(folder: Path) -> None:
+    """Raise OSError, naming it, for a folder where no record could be written or that could not be made; makes none."""
+    try:
+        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
+def _unwritable(folder: Path, error: OSError) -> OSError:
+    return OSError(f"{folder}: no record can be written there ({error.strerror or error}); give another folder")
 
 
 def _claimed(folder: Path, base: str) -> tuple[Path, Path]:

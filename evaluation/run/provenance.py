@@ -71,11 +71,13 @@ def _fingerprint(paths: Mapping[str, Path]) -> str:
     """Hash of names and contents; a file that is missing or cannot be read is part of it: it is reported elsewhere."""
     digest = hashlib.sha256()
     for name, path in sorted(paths.items()):
-        digest.update(f"{name} {_content(path)}\n".encode())
+        digest.update(f"{name} {_content(path)}\n".encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 
 
 def _content(path: Path) -> str:
+    if not path.is_file():
+        return "missing"  # A pipe, too: opening one waits for somebody to write.
     try:
         return sha256_file(path)
     except OSError:

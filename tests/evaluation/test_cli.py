@@ -1,14 +1,18 @@
 """The command line: a whole run on wav files, and every mistake in one line with exit code 2."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from networks import noise_clip, write_folder
 
 from evaluation.__main__ import main, options_of, parse
+from evaluation.audio.windows import random_crop
+from evaluation.embedders.protocol import identity_of
 
 NAMES = [f"c{i}" for i in range(4)]
 
@@ -255,3 +259,78 @@ def test_a_clip_that_failed_in_the_baseline_is_named_in_table_and_json(setup, ca
     assert sorted(record["failures"]) == ["c2", "c3"]
     assert sorted(record["baseline_failures"]) == ["c1", "c3"]
     assert str(setup / "dense" / "c1.wav") in record["baseline_failures"]["c1"]
+
+
+def level(folder, *more):
+    return [f"generated={folder}", "metrics=level", "window_s=1", "cache_dir=null", *more]
+
+
+@pytest.mark.parametrize("out", ["afile", "afile/below", "/proc/nope", "/dev/null"])
+def test_a_folder_that_cannot_be_written_is_refused_before_any_work(setup, capsys, monkeypatch, out):
+    monkeypatch.chdir(setup)
+    (setup / "afile").write_text("")
+    monkeypatch.setattr("evaluation.run.scorer.embed_side", lambda *_, **__: pytest.fail("work began"))
+    assert main(level("gen", f"out={out}")) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f"error: {out}: no record can be written there (")
+    assert captured.err.count("\n") == 1
+
+
+def test_a_disk_that_fills_up_keeps_the_table_and_leaves_no_half_record(setup, capsys, monkeypatch):
+    monkeypatch.chdir(setup)
+
+    def full(path, *_, **__):
+        if path.suffix == ".csv":
+            raise OSError(28, "No space left on device")
+        path.write_bytes(b"{}")
+
+    monkeypatch.setattr("evaluation.results.result.write_whole", full)
+    assert main(level("gen", "out=out")) == 2
+    captured = capsys.readouterr()
+    assert captured.out.splitlines()[0] == "gen"
+    assert any(line.startswith("level ") for line in captured.out.splitlines())
+    assert captured.err.startswith("error: out: no record can be written there (No space left on device)")
+    assert list((setup / "out").iterdir()) == []
+
+
+def test_a_refused_run_makes_no_folder(setup):
+    assert main(level(setup / "nowhere", f"out={setup / 'a' / 'b'}")) == 2
+    assert not (setup / "a").exists()
+
+
+def run_as_program(*given, encoding="utf-8"):
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    return subprocess.run(
+        [sys.executable, "-m", "evaluation", *given], capture_output=True, timeout=60, env=environment
+    )
+
+
+def test_a_pipe_among_the_clips_is_one_failed_clip(setup):
+    os.mkfifo(setup / "gen" / "pipe.wav")
+    done = run_as_program(*level(setup / "gen"))
+    assert done.returncode == 0, done.stderr
+    assert f"{setup / 'gen' / 'pipe.wav'}" in done.stdout.decode()
+    assert "failed: 1: no such audio file" in done.stdout.decode()
+
+
+def test_a_name_that_is_not_utf8_is_scored_and_written(setup):
+    name = os.fsencode(setup / "gen") + b"/caf\xe9.wav"
+    os.rename(setup / "gen" / "c0.wav", name)
+    with open(os.fsencode(setup / "gen") + b"/bad\xe9.wav", "wb") as file:
+        file.write(b"garbage")
+    done = run_as_program(*level(setup / "gen", f"out={setup / 'out'}"))
+    assert done.returncode == 0, done.stderr
+    assert "bad\\udce9.wav" in done.stdout.decode()
+    (path,) = (setup / "out").glob("*.json")
+    record = json.loads(path.read_text(encoding="utf-8"))
+    assert sorted(record["per_clip"]) == ["c1", "c2", "c3", "caf\udce9"]
+    assert list(record["failures"]) == ["bad\udce9"]
+    assert random_crop(np.arange(9.0), 1, 3, seed=0, clip_id="caf\udce9").shape == (3,)
+    assert identity_of("caf\udce9") != identity_of("caf\udce8")
+
+
+def test_a_terminal_without_arrows_has_its_table(setup):
+    (setup / "gen" / "☂.wav").write_bytes(b"garbage")
+    done = run_as_program(*level(setup / "gen"), encoding="ascii")
+    assert done.returncode == 0, done.stderr
+    assert "\\u2602.wav" in done.stdout.decode("ascii")
