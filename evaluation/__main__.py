@@ -35,6 +35,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -123,8 +124,11 @@ def _load(path: Path) -> DictConfig:
         raise FileNotFoundError(f"{path}: no such config file")
     if path.suffix != ".yaml":
         raise ValueError(f"{path}: a config file ends in .yaml; rename it")  # Hydra would take the .yaml beside it.
-    with initialize_config_dir(version_base="1.3", config_dir=str(path.resolve().parent)):
-        config = compose(config_name=path.stem)
+    try:
+        with initialize_config_dir(version_base="1.3", config_dir=str(path.resolve().parent)):
+            config = compose(config_name=path.stem)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: no yaml ({error})") from error
     OmegaConf.set_struct(config, False)
     return config
 

@@ -236,6 +236,6 @@ def _prompt_of(name: str, id_pattern: str | None) -> str:
         match = re.fullmatch(id_pattern, name)
     except re.error as error:
         raise PairingError(f"id_pattern {id_pattern!r} is no regular expression ({error})") from error
-    if match is None or match.re.groups != 1:
+    if match is None or match.re.groups != 1 or match[1] is None:
         raise PairingError(f"id_pattern {id_pattern!r} does not match {name!r} with exactly one group")
     return match[1]

@@ -34,7 +34,7 @@ def build_embedders(
         options: device, batch_size, half, as in ``NetworkEmbedder``.
 
     Raises:
-        ValueError: a role that nothing fills, an unknown weight name, or an unknown role.
+        ValueError: a role that nothing fills, an unknown weight name, an unknown role, or what is no embedder.
     """
     if unknown_weights := set(weights) - set(WEIGHT_OPTIONS):
         raise ValueError(f"weights for {sorted(unknown_weights)}; options are {', '.join(WEIGHT_OPTIONS)}")
@@ -43,6 +43,10 @@ def build_embedders(
     roles = (*ROLES, *sorted(needed - set(ROLES)))
     if unknown := set(given) - set(roles):
         raise ValueError(f"embedders for {sorted(unknown)}; roles are {', '.join(roles)}")
+    for role, embedder in given.items():
+        if not callable(getattr(embedder, "embed", None)):
+            made = f"embedders.{role} is of type {type(embedder).__name__}, which has no embed"
+            raise ValueError(f"{made}; give what docs/extending.md says of an embedder")
     chosen: dict[Role, Embedder] = {}
     for role in roles:
         if role not in needed:

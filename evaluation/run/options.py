@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
+
+from evaluation.metric import Metric
 
 _SECONDS = ("window_s", "duration_s")
 _WHOLE_NUMBERS = {"seed": 0, "batch_size": 1}
 _SWITCHES = ("aligned_references", "strict", "paired", "floors", "half")
 _LISTS = ("metrics", "extra")
+_BY_KEY = {"weights": "weights.vggish=PATH", "embedders": "embedders.frames._target_=my.Embedder"}
 
 
 def check_options(options: Mapping[str, Any]) -> None:
@@ -27,8 +30,17 @@ def check_options(options: Mapping[str, Any]) -> None:
         if not isinstance(options.get(name, False), bool):
             raise ValueError(f"{name}={options[name]}: accepted are true and false")
     for name in _LISTS:
-        if isinstance(options.get(name), str):
-            raise ValueError(f"{name}={options[name]}: give a list, like {name}=[{options[name]}]")
+        value = options.get(name)
+        if isinstance(value, str):
+            raise ValueError(f"{name}={value}: give a list, like {name}=[{value}]")
+        if value is not None and not (isinstance(value, Sequence) and all(isinstance(v, str | Metric) for v in value)):
+            raise ValueError(f"{name}={value}: give a list of names, like {name}=[first,second]")
+    for name, example in _BY_KEY.items():
+        if not isinstance(options.get(name) or {}, Mapping):
+            raise ValueError(f"{name}={options[name]}: give each by its key, like {example}")
+    for name, value in (options.get("weights") or {}).items():
+        if value is not None and not isinstance(value, str):
+            raise ValueError(f"weights.{name}={value}: give a path or sha256:HEX, as text")
     if options.get("metrics") is not None and not len(options["metrics"]):
         raise ValueError("metrics=[]: name at least one, or leave metrics out for the preset's own")
     if options.get("device") is not None:

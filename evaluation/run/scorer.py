@@ -117,7 +117,10 @@ def make_scorer(
     Raises:
         ValueError: an unknown name, or a role without embedder.
     """
-    given_options = {"metrics": metrics, "extra": extra, "window_s": window_s, "duration_s": duration_s, "seed": seed}
+    given_options = {
+        "metrics": metrics, "extra": extra, "window_s": window_s, "duration_s": duration_s, "seed": seed,
+        "weights": weights, "embedders": embedders,
+    }  # fmt: skip
     check_options({**given_options, **{name: value for name, value in options.items() if name != "device"}})
     protocol = preset if isinstance(preset, Preset) else find_preset(preset)
     protocol = protocol if window_s is None else protocol.with_window(window_s)

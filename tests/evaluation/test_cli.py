@@ -68,6 +68,14 @@ def test_a_run_prints_a_table_and_writes_files(setup, capsys, monkeypatch):
         ("device=gpu", "device=gpu: torch sees cpu"),
         ("device=cuda:0,cuda:1", "device=cuda:0,cuda:1: torch sees cpu"),
         ("id_pattern=[a-z](.*", "id_pattern '[a-z](.*' is no regular expression"),
+        ("id_pattern=(x)?.*", "id_pattern '(x)?.*' does not match 'c0' with exactly one group"),
+        ("metrics=3", "metrics=3: give a list of names, like metrics=[first,second]"),
+        ("metrics=[[level]]", "metrics=[['level']]: give a list of names"),
+        ("extra=7", "extra=7: give a list of names"),
+        ("extra=", "extra= is empty"),
+        ("weights.vggish=", "weights.vggish= is empty"),
+        ("weights=x", "weights=x: give each by its key, like weights.vggish=PATH"),
+        ("embedders.frames={_target_: builtins.dict}", "embedders.frames is of type dict, which has no embed"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_two(setup, capsys, change, message):
@@ -234,13 +242,19 @@ def test_a_tilde_in_a_config_is_the_home_folder_too(setup, capsys, monkeypatch):
         ("{generated: gen, out: ''}", "out: '' is no path"),
         ("{generated: gen, cache_dir: false}", "cache_dir: False is no path"),
         ("generated:", "generated=DIR is missing"),
+        ("{generated: gen, weights: {vggish: 3}}", "weights.vggish=3: give a path or sha256:HEX"),
+        ("{generated: gen, embedders: [a]}", "embedders=['a']: give each by its key, like embedders.frames._target_="),
+        ("generated: [gen", "{folder}/paths.yaml: no yaml ("),
+        ("generated: gen\ngenerated: ref", "{folder}/paths.yaml: no yaml (while constructing a mapping"),
     ],
 )
-def test_a_path_in_a_config_is_text(setup, capsys, monkeypatch, line, message):
+def test_what_a_config_holds_wrongly_is_one_line(setup, capsys, monkeypatch, line, message):
     monkeypatch.chdir(setup)
     (setup / "paths.yaml").write_text(f"{line}\n")
     assert main([f"config={setup / 'paths.yaml'}", "metrics=level", "window_s=1"]) == 2
-    assert capsys.readouterr().err.startswith(f"error: {message}")
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {message.replace('{folder}', str(setup))}")
+    assert error.count("\n") == 1
 
 
 def test_a_clip_that_failed_in_the_baseline_is_named_in_table_and_json(setup, capsys, monkeypatch):
