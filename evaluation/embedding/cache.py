@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ logger = logging.getLogger(__name__)
 FORMAT = 1
 SAMPLES = "samples"
 """Beside a network's outputs: (W,), the length of each window."""
+
+_DAMAGE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+"""What numpy and zipfile make of a damaged file; a byte may call for a password or an unknown compression."""
 
 
 class KeptEmbeddings:
@@ -52,7 +56,7 @@ class KeptEmbeddings:
                     name = group.partition("/")[0]
                     for key, array in zip(*_ungrouped(archive, group), strict=True):
                         entries.setdefault(key, {})[name] = array
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except _DAMAGE as error:
             raise ValueError(f"{path}: no file of embeddings ({' '.join(str(error).split())})") from None
         return cls(contents, entries)
 
@@ -113,6 +117,15 @@ def _ungrouped(archive: Mapping[str, Array], group: str) -> tuple[list[str], lis
     return keys.tolist(), np.split(values.astype(np.float32), np.cumsum(rows)[:-1])
 
 
+def _check_rows(features: Features, needed: Collection[str]) -> None:
+    """ValueError for an entry that lost an array, or rows of one."""
+    if lost := sorted(set(needed) - features.keys()):
+        raise ValueError(f"it lacks {lost[0]}")
+    rows = {name: len(array) if array.ndim else 0 for name, array in features.items()}
+    if not rows or 0 in rows.values() or len(set(rows.values())) > 1:
+        raise ValueError(f"its arrays have rows {rows}")
+
+
 class EmbeddingCache:
     """A folder of embeddings.
 
@@ -137,8 +150,12 @@ class EmbeddingCache:
         path = self._path(key)
         return (self.kept is not None and key in self.kept.entries) or (path is not None and path.exists())
 
-    def get(self, key: str) -> Features | None:
-        """The arrays stored under ``key``, or None. An entry that cannot be read is reported and counts as absent."""
+    def get(self, key: str, needed: Collection[str] = ()) -> Features | None:
+        """The arrays stored under ``key``, or None.
+
+        An entry that cannot be read, lacks one of the ``needed`` arrays, or whose arrays are empty or of unequal length
+        is reported and counts as absent.
+        """
         if self.kept is not None and key in self.kept.entries:
             self._count(hit=True)
             return dict(self.kept.entries[key])
@@ -149,7 +166,8 @@ class EmbeddingCache:
         try:
             with np.load(path, allow_pickle=False) as archive:
                 features = {name: archive[name] for name in archive.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            _check_rows(features, needed)
+        except _DAMAGE as error:
             logger.warning("%s cannot be read (%s): the clip is embedded again", path, error)
             self._count(hit=False)
             return None

@@ -130,7 +130,7 @@ def embed_files(
 def embed_captions(captions: Sequence[str], embedder: TextEmbedder, cache: EmbeddingCache) -> Array:
     """(n, d) text embeddings, each caption embedded once and cached by its text. ValueError for nan or inf."""
     keys = {caption: cache.key(f"caption {caption}", embedder.identity, "text") for caption in captions}
-    known = {caption: cache.get(key) for caption, key in keys.items()}
+    known = {caption: cache.get(key, ("embedding",)) for caption, key in keys.items()}
     missing = [caption for caption, features in known.items() if features is None]
     if missing:
         for caption, row in zip(missing, embedder.embed_text(missing), strict=True):
@@ -166,7 +166,7 @@ def _find(
     crop = crops.get(clip_id, clip_id)
     try:
         key = cache.key(_content(path, cache), embedder.identity, preprocessing.describe(crop))
-        features = cache.get(key)
+        features = cache.get(key, (*embedder.outputs, SAMPLES))
         if features is not None:
             return {clip_id: features}
         if not path.is_file():

@@ -114,10 +114,20 @@ def _read(path: Path) -> Any:
         raise FileNotFoundError(f"{path}: no such record; out=DIR writes them")
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        lists = isinstance(record["results"], list) and isinstance(record["provenance"], dict)
+        lists = all(map(_is_row, record["results"])) and isinstance(record["provenance"], dict)
         named = isinstance(record["folders"]["generated"], str)
     except (ValueError, TypeError, KeyError, RecursionError):
         lists = named = False
     if not (lists and named):
         raise ValueError(f"{path}: no record of python -m evaluation out=DIR; give the json files that it wrote")
     return record
+
+
+def _is_row(row: Any) -> bool:
+    """Whether a result has what a ranking reads."""
+    return (
+        isinstance(row["metric"], str)
+        and isinstance(row["window"], int)
+        and isinstance(row["value"], float | int | None)
+        and isinstance(row["higher_is_better"], bool | None)
+    )

@@ -46,6 +46,64 @@ def test_a_damaged_entry_is_reported_and_replaced(tmp_path, caplog, damage):
     assert cache.get("abcd")["embedding"].tolist() == [1, 1]
 
 
+def directory(content):
+    """Where the first entry of the zip's own directory begins."""
+    return content.index(b"PK\1\2")
+
+
+@pytest.mark.parametrize(("at", "value", "reason"), [(6, 99, "version"), (8, 1, "encrypted"), (10, 99, "compression")])
+def test_a_damaged_zip_directory_is_a_damaged_entry(tmp_path, caplog, at, value, reason):
+    cache = EmbeddingCache(tmp_path / "cache")
+    cache.put("abcd", {"embedding": np.ones(2)})
+    (entry,) = tmp_path.rglob("*.npz")
+    content = bytearray(entry.read_bytes())
+    content[directory(content) + at] = value
+    entry.write_bytes(content)
+    assert cache.get("abcd") is None
+    assert reason in caplog.text
+    kept = KeptEmbeddings({}, {"a": {"embedding": np.ones((1, 500), np.float32)}})
+    kept.write(tmp_path / "kept.npz")
+    content = bytearray((tmp_path / "kept.npz").read_bytes())
+    content[directory(content) + at] = value
+    (tmp_path / "kept.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"kept\.npz: no file of embeddings"):
+        KeptEmbeddings.read(tmp_path / "kept.npz", {})
+
+
+def test_kept_embeddings_whose_compressed_bytes_are_damaged_are_named(tmp_path):
+    values = np.random.default_rng(0).standard_normal((4, 50)).astype(np.float32)
+    KeptEmbeddings({}, {"a": {"embedding": values}}).write(tmp_path / "kept.npz")
+    good = (tmp_path / "kept.npz").read_bytes()
+    refused = 0
+    for at in range(30, len(good) // 2):
+        (tmp_path / "kept.npz").write_bytes(good[:at] + bytes([good[at] ^ 0xFF]) + good[at + 1 :])
+        try:  # a byte of a date is harmless
+            KeptEmbeddings.read(tmp_path / "kept.npz", {})
+        except ValueError as error:
+            refused += "kept.npz: no file of embeddings" in str(error)
+    assert refused > len(good) // 4
+
+
+@pytest.mark.parametrize(
+    ("left", "reason"),
+    [
+        ({"samples": np.ones(2)}, "lacks embedding"),
+        ({"embedding": np.ones((2, 3))}, "lacks samples"),
+        ({"embedding": np.ones((0, 3)), "samples": np.ones(0)}, "have rows"),
+        ({"embedding": np.ones((2, 3)), "samples": np.ones(1)}, "have rows"),
+        ({"embedding": np.float32(1), "samples": np.ones(1)}, "have rows"),
+    ],
+)
+def test_an_entry_that_lost_an_array_or_rows_is_absent(tmp_path, caplog, left, reason):
+    cache = EmbeddingCache(tmp_path)
+    cache.put("abcd", {"embedding": np.ones((2, 3)), "samples": np.ones(2)})
+    assert cache.get("abcd", ("embedding", "samples"))["samples"].tolist() == [1, 1]
+    (entry,) = tmp_path.rglob("*.npz")
+    np.savez(entry, **left)
+    assert cache.get("abcd", ("embedding", "samples")) is None
+    assert reason in caplog.text
+
+
 def test_pickles_are_refused(tmp_path, caplog):
     cache = EmbeddingCache(tmp_path)
     cache.put("abcd", {"embedding": np.ones(2)})

@@ -72,6 +72,13 @@ def test_records_that_are_none_twice_there_or_of_other_protocols_are_refused(rec
     again.write_text(json.dumps(record))
     with pytest.raises(ValueError, match=r"again\.json differ in preset_version"):
         agreement_of_records([*paths, again])
+    rows = json.loads(paths[0].read_text())["results"]
+    wrong = [[1, 2], {"a": 1}, 3, [{**rows[0], "metric": 3}], [{**rows[0], "value": "1"}]]
+    wrong += [[{name: value for name, value in rows[0].items() if name != lost}] for lost in ("window", "value")]
+    for results in wrong:
+        again.write_text(json.dumps({**json.loads(paths[0].read_text()), "results": results}))
+        with pytest.raises(ValueError, match=r"again\.json: no record of"):
+            agreement_of_records([again])
     for content in ("", "[]", '{"results": []}', "[" * 100_000, '{"results": [], "provenance": {}, "folders": null}'):
         again.write_text(content)
         with pytest.raises(ValueError, match=r"again\.json: no record of"):
