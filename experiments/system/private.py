@@ -13,6 +13,8 @@ from omegaconf.resolvers.oc import env as oc_env
 
 HIDDEN = "***"
 ENVIRONMENT = re.compile(r"\$\{\s*oc\.env\b")
+# The default of a reference, ${oc.env:NAME,DEFAULT}, where it is a folder.
+DEFAULT = re.compile(r"(,\s*)[/~][^{}]*\}")
 GROUP_CHOICE = re.compile(r"[a-z0-9_]+")
 MARK = re.compile(r"OcEnv__(.*?)__End")
 SECRET_NAME = re.compile(
@@ -42,7 +44,7 @@ def publishable(config: Mapping[Any, Any], unresolved: Any, marked: Any = None) 
 
 def _publish(value: Any, written: Any, marked: Any, secrets: list[str]) -> Any:
     if isinstance(written, str) and ENVIRONMENT.search(written):
-        return written
+        return _reference(written, secrets)
     if isinstance(value, Mapping):
         inner = written if isinstance(written, Mapping) else {}
         own = marked if isinstance(marked, Mapping) else dict.fromkeys(value, HIDDEN)
@@ -52,10 +54,20 @@ def _publish(value: Any, written: Any, marked: Any, secrets: list[str]) -> Any:
         own_list = marked if isinstance(marked, list) and len(marked) == len(value) else [HIDDEN] * len(value)
         return [_publish(*entry, secrets) for entry in zip(value, inner_list, own_list, strict=True)]
     if marked != value:
-        return MARK.sub(r"${oc.env:\1}", marked) if isinstance(marked, str) and MARK.search(marked) else HIDDEN
+        if not isinstance(marked, str) or not MARK.search(marked):
+            return HIDDEN
+        return _reference(MARK.sub(r"${oc.env:\1}", marked), secrets)
     if isinstance(value, str):
         return without_private(value, secrets)
     return HIDDEN if str(value) in secrets else value
+
+
+def _reference(text: str, secrets: list[str]) -> str:
+    """A text that refers to the environment, without the folders that stand before the reference or as its default."""
+    before, sign, after = text.partition("${")
+    if PurePath(before).is_absolute() or before.startswith("~") or PureWindowsPath(before).drive:
+        before = re.split(r"[/\\\\]", before)[-1]
+    return without_private(before, secrets) + sign + DEFAULT.sub(rf"\1{HIDDEN}}}", after)
 
 
 def public_overrides(overrides: Iterable[str], public: Mapping[str, Any]) -> list[str]:

@@ -48,8 +48,8 @@ def check_nested(config: DictConfig, plain: DictConfig) -> None:
     Args:
         plain: the same program's configuration without the command line.
     """
-    places = [key for key in plain if isinstance(plain.get(key), DictConfig)]
+    places = [str(key) for key in plain if isinstance(plain.get(key), DictConfig)]
     for place in [*places, "timing.arms", "metrics.weights", "metrics.embedders", "metrics.margins"]:
-        was, now = OmegaConf.select(plain, str(place)), OmegaConf.select(config, str(place))
-        if isinstance(was, DictConfig) and isinstance(now, str | int | float):
+        was, now = OmegaConf.select(plain, place), OmegaConf.select(config, place)
+        if isinstance(was, DictConfig) and now is not None and not isinstance(now, DictConfig):
             raise ValueError(f"{place}={now!s}: it holds settings of its own; set one of them, {place}.KEY=VALUE")

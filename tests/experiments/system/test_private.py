@@ -91,6 +91,22 @@ def test_no_way_from_the_environment_to_a_record_shows_the_value(monkeypatch, wr
     assert config.name == "lab-of-someone"  # the resolver is as it was
 
 
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("/home/me/clips/${oc.env:LAB}/caps.txt", "${oc.env:LAB}/caps.txt"),
+        ("~/clips/of-${oc.env:LAB}", "of-${oc.env:LAB}"),
+        ("C:\\Users\\me\\${oc.env:LAB}", "${oc.env:LAB}"),
+        ("${oc.env:NOT_SET,/home/me}/x", "${oc.env:NOT_SET,***}/x"),
+        ("/home/me/${name}", "${oc.env:LAB}"),
+        ("runs/${oc.env:LAB,x}", "runs/${oc.env:LAB,x}"),
+    ],
+)
+def test_folders_before_a_reference_to_the_environment_stay_on_the_machine(monkeypatch, written, kept):
+    monkeypatch.setenv("LAB", "our-lab")
+    assert resolved(OmegaConf.create({"name": "${oc.env:LAB}", "file": written}))["file"] == kept
+
+
 @pytest.mark.parametrize("name", ["GITHUB_PAT", "DATABASE_URL", "PGPASSWORD", "SENTRY_DSN", "AWS_SECRET_ACCESS_KEY"])
 def test_the_value_of_a_secret_variable_is_masked_where_it_was_typed(monkeypatch, name):
     monkeypatch.setenv(name, "postgres://me:12345@host")
