@@ -187,15 +187,22 @@ def read_csv(path: Path, columns: list[str]) -> dict[int, dict[str, str]]:
     return rows
 
 
+class _Pairs(list[tuple[str, Any]]):
+    """The keys and values of a JSON object as written, of which a dict would keep the last."""
+
+
 def read_jsonl(path: Path, columns: list[str]) -> dict[int, dict[str, str]]:
     """Line -> object of a .jsonl, with the named keys present: texts, or whole numbers as text."""
     rows = {}
     for number, line in _lines(path):
         where = f"{path.name}, line {number}"
         try:
-            row = json.loads(line)
+            pairs = json.loads(line, object_pairs_hook=_Pairs)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{where}: not valid JSON ({error}); give one object per line") from error
+        row = dict(pairs) if isinstance(pairs, _Pairs) else pairs
+        if isinstance(pairs, _Pairs) and len(row) < len(pairs):
+            raise ValueError(f"{where}: a key stands twice; keep one")
         if not isinstance(row, dict):
             raise ValueError(f'{where}: got {line.strip()[:60]}; accepted are objects, like {{"{columns[0]}": "..."}}')
         _check_columns(where, columns, row)

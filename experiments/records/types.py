@@ -247,8 +247,8 @@ class MetricRecord:
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
         """Intervals, claims and pages read the clips, tables the value: they have to say the same."""
-        if self.low > self.value or self.value > self.high:
-            raise ValueError(f"value {shown(self.value)} outside its interval from {self.low} to {self.high}")
+        if self.low > self.high:
+            raise ValueError(f"an interval from {shown(self.low)} to {shown(self.high)}")
         clips = list(self.details.get("per_clip", {}).values())
         if clips and self.n_scored != (n := sum(not math.isnan(clip) for clip in clips)):
             raise ValueError(f"n_scored {self.n_scored} where {n} clips have a value in its per_clip")

@@ -218,7 +218,7 @@ def build_scorer(
         cache_dir=metrics.cache_dir,
         window_s=window_s,
         duration_s=duration_s,
-        aligned_references=aligned or metrics.aligned_references,
+        aligned_references=aligned or bool(metrics.get("aligned_references")),
         labels=instantiate(metrics.labels),
         device=metrics.device,
         batch_size=metrics.batch_size,

@@ -1,6 +1,7 @@
 """The page to try: what it asks the harness for, stopping and resuming, and the page in a real browser."""
 
 import threading
+from dataclasses import replace
 from importlib.util import find_spec
 
 import pytest
@@ -46,6 +47,14 @@ def test_what_a_visitor_types_is_data_and_is_checked(tmp_path):
     for wrong in (("", 1, 2, 0), ("a\nb", 1, 2, 0), ("rain", -1, 2, 0), ("rain", 1, 0, 0), ("rain", 1e9, 2, 0)):
         with pytest.raises(ValueError, match="prompt|duration|steps"):
             asked(config_in(tmp_path), *wrong, [])
+
+
+def test_a_folder_of_other_weights_is_refused(tmp_path, pipeline):
+    """The clips of the old weights would be shown as the new ones'."""
+    one = asked(config_in(tmp_path), "wind", 1, 2, 0, [])
+    make(one, pipeline, lambda: None)
+    with pytest.raises(ValueError, match="this run folder was made with weights .*, now other; set another name"):
+        make(one, replace(pipeline, weights="other"), lambda: None)
 
 
 def test_stopping_keeps_what_is_finished_and_the_same_settings_go_on(tmp_path, pipeline):

@@ -184,6 +184,13 @@ def test_a_mistake_of_the_program_keeps_its_traceback():
     assert stop.value.code == 3
 
 
+def test_a_terminal_without_arrows_gets_its_table():
+    code = "from experiments.system.cli import one_line_errors\nwith one_line_errors():\n    print('FAD ↓ 🐕')"
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "FAD \\u2193 \\U0001f415\n", "")
+
+
 @pytest.mark.parametrize("module", ["experiments.report", "evaluation"])
 def test_a_reader_that_has_gone_is_no_error(module):
     """As `python -m ... --help | head -0`: the read end is closed before anything is written."""

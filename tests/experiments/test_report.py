@@ -128,6 +128,15 @@ def test_a_folder_of_probes_alone_has_a_report(tmp_path):
     assert "Denoising loss of real audio" in text
 
 
+@pytest.mark.parametrize(("name", "is_folder"), [("tables", False), ("report.md", True)])
+def test_what_is_in_the_way_of_a_report_is_to_be_moved(study, tmp_path, name, is_folder):
+    """Advice to free space would not help."""
+    shutil.copy(study / "records.jsonl", tmp_path)
+    (tmp_path / name).mkdir() if is_folder else (tmp_path / name).write_text("mine")
+    with pytest.raises(OSError, match=rf"{name}.* clips and scores are kept, move it away and run python -m"):
+        report(tmp_path)
+
+
 def test_a_folder_without_records_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no records to report"):
         report(tmp_path)

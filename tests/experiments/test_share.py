@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+import shutil
 import zipfile
 
 import pytest
@@ -82,6 +83,13 @@ def test_a_table_is_text_in_html():
     assert "<th>a&amp;b</th>" in text
     assert "<td>&lt;script&gt;</td><td><b>1.00 [0.50, 1.50]</b></td>" in text
     assert text.endswith("<p>&lt;p&gt;</p></section>")
+
+
+def test_a_folder_with_an_equals_sign_in_its_name_is_a_folder(run_dir, tmp_path, monkeypatch, capsys):
+    folder = shutil.copytree(run_dir, tmp_path.with_name("n=1"))
+    monkeypatch.setattr("sys.argv", ["share", str(folder)])
+    main()
+    assert str(folder) in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from experiments.records import (
     read_records,
 )
 from experiments.stages.score import (
+    build_scorer,
     check_scorable,
     embed_clips,
     folder_references,
@@ -221,6 +222,33 @@ def test_folder_references(tmp_path):
         folder_references(tmp_path, PROMPTS)
     (tmp_path / "h.flac").touch()
     assert folder_references(tmp_path, PROMPTS)["h"] == tmp_path / "h.flac"
+    (tmp_path / "g.flac").touch()
+    with pytest.raises(ValueError, match="g.flac and g.wav are of one prompt; keep one"):
+        folder_references(tmp_path, PROMPTS)
+
+
+def test_a_clip_that_could_not_be_scored_is_named_with_its_reason(tmp_path, caplog):
+    """It counts as failed in the tables; which one and why stood nowhere."""
+    cond = condition("dense")
+    for prompt in PROMPTS:
+        add_clip(tmp_path, cond, prompt, 0.1)
+    clips = of_kind(read_records(tmp_path), ClipRecord)
+    (tmp_path / clips[1].audio).write_bytes(b"no audio")
+    scorer = make_scorer("strict", metrics=["level"], cache_dir=None, window_s=1.0, duration_s=2.0)
+    score_duration(scorer, [cond], clips, {}, "dense", tmp_path, "run")
+    (failure,) = of_kind(read_records(tmp_path), FailureRecord)
+    assert (failure.stage, failure.condition) == ("score", cond.id)
+    assert failure.reason.startswith("b_0: ")
+    assert f"{cond.id}, clip b_0: not scored" in caplog.text
+    assert metric(read_records(tmp_path), "dense").n_failed == 1
+
+
+def test_references_said_to_be_aligned_are_held_to_it(tmp_path):
+    config = level_config()
+    for asked, counted in ((True, True), (False, False)):
+        config.metrics.aligned_references = asked
+        scorer = build_scorer(config, "strict", 2.0, aligned=False)
+        assert (scorer.preset.reference_windows == "aligned") is counted
 
 
 def test_a_headline_keeps_the_values_of_its_clips(scored):
