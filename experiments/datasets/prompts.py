@@ -120,6 +120,9 @@ def load_captions(
     Raises:
         FileNotFoundError, ValueError: with the file, what was got and what is accepted.
     """
+    for key, value in (("data.file", file), ("data.column", column), ("data.id_column", id_column or "")):
+        if not isinstance(value, str):
+            raise ValueError(f"{key} {value!r}: accepted are texts; put one that looks like a number in quotes")
     path = Path(file).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"no caption file at {path}; set data.file to one of {', '.join(SUFFIXES)}")

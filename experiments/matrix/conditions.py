@@ -145,6 +145,8 @@ def validate(config: DictConfig) -> None:
     """Check the pipeline's keys and the plain numbers of a run before anything expensive starts."""
     used = re.findall(r"\$\{pipeline\.(\w+)\}", OmegaConf.to_yaml(config))
     check_keys(config.pipeline, f"pipeline {config.pipeline.get('name', '')}".rstrip(), [*PIPELINE_KEYS, *used])
+    if not isinstance(config.pipeline.name, str):
+        raise ValueError(f"pipeline.name: got {config.pipeline.name!r}, accepted is a text")
     for key in ("training_length_s", "max_duration_s"):
         if not _number(config.pipeline[key], f"pipeline.{key}") > 0:
             raise ValueError(f"pipeline.{key} {config.pipeline[key]}: accepted are numbers above 0")

@@ -194,6 +194,8 @@ def check_overrides(arguments: Sequence[str], config_name: str) -> DictConfig | 
         with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
             config = compose(config_name=config_name, overrides=[*parsed.overrides, *_own_files(parsed.config_dir)])
             check_nested(config, plain)
+            if "out_dir" in config and not isinstance(config.out_dir, str):
+                raise ValueError(f"out_dir: got {config.out_dir!r}, accepted is a folder")
             _refuse_ignored(parsed.overrides, config)
             return config
     except (HydraException, OmegaConfBaseException) as error:

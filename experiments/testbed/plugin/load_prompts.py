@@ -29,8 +29,8 @@ def load_prompts(
     unknown = set(relations) - set(RELATION_SHARES)
     if not relations or unknown:
         raise ValueError(f"data.relations {list(relations)}: accepted are some of {', '.join(RELATION_SHARES)}")
-    if count < 1:
-        raise ValueError(f"data.count {count}: accepted are whole numbers from 1")
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise ValueError(f"data.count {count!r}: accepted are whole numbers from 1")
     prompts: dict[str, Prompt] = {}
     seed = first_seed
     while len(prompts) < count:

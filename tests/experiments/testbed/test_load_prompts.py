@@ -34,6 +34,7 @@ def test_reference_audio_is_the_scene_at_any_length() -> None:
     ("arguments", "message"),
     [
         ({"count": 0}, "data.count 0: accepted"),
+        ({"count": "two"}, "data.count 'two': accepted are whole numbers from 1"),
         ({"relations": []}, r"data.relations \[\]: accepted"),
         ({"relations": ["during"]}, "accepted are some of single, while, then"),
     ],
