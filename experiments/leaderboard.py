@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.records import ClipRecord, RoundRecord, TimingRecord, record_files
+from experiments.records.fields import AA_SUFFIX
 from experiments.records.provenance import commit, starts_of, where
 from experiments.records.run import Run
-from experiments.records.types import AA_SUFFIX
 from experiments.tables.benchmark_tables import arm_rows
 from experiments.tables.formats import Cell, ResultTable, interval_cell, ratio_notes
 from experiments.tables.lever_table import loop_s, margins_of, speedup, verdict

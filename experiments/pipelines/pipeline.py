@@ -19,14 +19,7 @@ import torch
 
 from experiments.datasets.prompts import Prompt
 from experiments.pipelines.clock import now
-from experiments.pipelines.pipeline_folder import (
-    INDEX,
-    SAVE_AGAIN,
-    check_component,
-    component_classes,
-    hash_weights,
-    read_index,
-)
+from experiments.pipelines.pipeline_folder import FAMILIES, SAVE_AGAIN, check_folder, check_tokenizers, hash_weights
 from experiments.pipelines.revisions import COMMIT, WHAT_TO_SAVE
 from experiments.system.seeds import noise_generator
 from litefocus.long_audio.decoding import DecodingChunks, decoding_in_chunks
@@ -34,9 +27,6 @@ from litefocus.repair import repair_pipeline
 
 logger = logging.getLogger(__name__)
 
-# Class of a pipeline -> conf/pipeline's name for it.
-CONFIGURATIONS = {"AudioLDM2Pipeline": "audioldm2", "AudioLDMPipeline": "audioldm", "MusicLDMPipeline": "musicldm"}
-FAMILIES = tuple(CONFIGURATIONS)
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -271,31 +261,6 @@ def load_published(
     repair_pipeline(pipe)
     weights = f"sha256:{hash_weights(Path(source))}" if path else f"{hub_id}@{revision}"
     return Pipeline(name, prepare(pipe, device, dtype), trained, training_length_s, weights)
-
-
-def check_folder(folder: Path, family: str) -> None:
-    """Raise ValueError or FileNotFoundError unless a folder holds what a pipeline of that family loads."""
-    if not (folder / INDEX).is_file():
-        raise FileNotFoundError(f"no {INDEX} in {folder}; pipeline.path takes a folder saved by save_pretrained")
-    index = read_index(folder)
-    if (found := index.get("_class_name", family)) != family:
-        fitting = CONFIGURATIONS.get(found)
-        remedy = f"take pipeline={fitting}" if fitting else f"the families are {', '.join(FAMILIES)}"
-        raise ValueError(f"{folder / INDEX}: got a {found}, this pipeline= loads a {family}; {remedy}")
-    for name, of_class in component_classes(index).items():
-        check_component(folder, name, of_class)
-
-
-def check_tokenizers(pipe: Any, where: str) -> None:
-    """Raise ValueError for a tokenizer that gives two captions the same tokens: it lacks its vocabulary."""
-    for name, component in pipe.components.items():
-        if not name.startswith("tokenizer") or component is None:
-            continue
-        if component("a dog barks")["input_ids"] == component("rain on a roof")["input_ids"]:
-            raise ValueError(
-                f"{name} of {where} gives every caption the same tokens (a vocabulary of {len(component)}); "
-                "save its files again from the published repository"
-            )
 
 
 def _shortened(error: Exception) -> str:

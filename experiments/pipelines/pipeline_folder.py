@@ -16,6 +16,9 @@ from safetensors import SafetensorError, safe_open
 
 from experiments.system.files import sha256_file
 
+# Class of a pipeline -> conf/pipeline's name for it.
+CONFIGURATIONS = {"AudioLDM2Pipeline": "audioldm2", "AudioLDMPipeline": "audioldm", "MusicLDMPipeline": "musicldm"}
+FAMILIES = tuple(CONFIGURATIONS)
 INDEX = "model_index.json"
 SAVE_AGAIN = "save it again from the published repository"
 # The endings of classes that have no weights.
@@ -45,6 +48,31 @@ def component_classes(index: dict[str, Any]) -> dict[str, str]:
     """Component -> library.class, of those that the index has; a component may be left out as [null, null]."""
     entries = {name: entry for name, entry in index.items() if not name.startswith("_") and isinstance(entry, list)}
     return {name: ".".join(entry) for name, entry in sorted(entries.items()) if None not in entry}
+
+
+def check_folder(folder: Path, family: str) -> None:
+    """Raise ValueError or FileNotFoundError unless a folder holds what a pipeline of that family loads."""
+    if not (folder / INDEX).is_file():
+        raise FileNotFoundError(f"no {INDEX} in {folder}; pipeline.path takes a folder saved by save_pretrained")
+    index = read_index(folder)
+    if (found := index.get("_class_name", family)) != family:
+        fitting = CONFIGURATIONS.get(found)
+        remedy = f"take pipeline={fitting}" if fitting else f"the families are {', '.join(FAMILIES)}"
+        raise ValueError(f"{folder / INDEX}: got a {found}, this pipeline= loads a {family}; {remedy}")
+    for name, of_class in component_classes(index).items():
+        check_component(folder, name, of_class)
+
+
+def check_tokenizers(pipe: Any, where: str) -> None:
+    """Raise ValueError for a tokenizer that gives two captions the same tokens: it lacks its vocabulary."""
+    for name, component in pipe.components.items():
+        if not name.startswith("tokenizer") or component is None:
+            continue
+        if component("a dog barks")["input_ids"] == component("rain on a roof")["input_ids"]:
+            raise ValueError(
+                f"{name} of {where} gives every caption the same tokens (a vocabulary of {len(component)}); "
+                "save its files again from the published repository"
+            )
 
 
 def check_component(folder: Path, name: str, of_class: str) -> None:

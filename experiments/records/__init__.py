@@ -1,5 +1,6 @@
 """Records: what every line of a run folder holds (`types`), and how lines are written and read (`store`)."""
 
+from experiments.records.fields import AA_SUFFIX
 from experiments.records.store import (
     RECORDS_FILE,
     RecordError,
@@ -11,7 +12,6 @@ from experiments.records.store import (
     record_files,
 )
 from experiments.records.types import (
-    AA_SUFFIX,
     RECORD_TYPES,
     AttentionRecord,
     CellRecord,

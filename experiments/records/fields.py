@@ -1,5 +1,7 @@
 """What the fields of records may hold, down to the keys that tables, figures and pages rely on."""
 
+import math
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Annotated, Any, NotRequired
 
@@ -13,6 +15,14 @@ from pydantic import (
     WrapValidator,
 )
 from typing_extensions import TypedDict
+
+from experiments.records.audio_path import audio_path
+
+# The second timing of the baseline in each round: its ratio to the first is the noise.
+AA_SUFFIX = "_again"
+
+# Every field is there, of its type, and there is no other.
+CHECKED = ConfigDict(strict=True, extra="forbid")
 
 # A part of a file name somewhere; empty where there is none. As free at the start as `prompts.safe_id`: ids of YouTube
 # begin with "-" or "_" now and then.
@@ -137,6 +147,26 @@ RunConfig = Annotated[dict[str, Any], _with_keys(_Config), AfterValidator(_asks_
 ProbeConfig = Annotated[dict[str, Any], _with_keys(_ProbeConfig)]
 SiteValues = Annotated[dict[str, Any], _with_keys(_Site)]
 Details = Annotated[dict[str, Any], _with_keys(_Details)]
+
+
+def check_audio(audio: str, condition: str, prompt_id: str, seed: int) -> None:
+    """Raise ValueError for a clip that points at another one's wav: it would get the other's scores."""
+    own = audio_path(condition, prompt_id, seed)
+    if audio != own:
+        raise ValueError(f"audio {shown(audio)}; that of its condition, prompt and seed is {shown(own)}")
+
+
+def check_metric(value: float, low: float, high: float, n_scored: int, per_clip: Mapping[str, float]) -> None:
+    """Raise ValueError unless a metric agrees with itself: intervals and claims read the clips, tables the value."""
+    if low > high:
+        raise ValueError(f"an interval from {low} to {high}")
+    clips = list(per_clip.values())
+    if clips and n_scored != (n := sum(not math.isnan(clip) for clip in clips)):
+        raise ValueError(f"n_scored {n_scored} where {n} clips have a value in its per_clip")
+    if clips and n == len(clips):
+        mean = math.fsum(clips) / n
+        if not math.isclose(value, mean, rel_tol=1e-9, abs_tol=1e-12):
+            raise ValueError(f"value {value} where the mean of its per_clip is {mean}")
 
 
 def shown(value: Any) -> str:

@@ -5,22 +5,14 @@ against these types: nothing is converted but a whole number to a float, names a
 and what tables read out of a dict is in it (`fields`).
 """
 
-import math
 from dataclasses import field
 from typing import Any, ClassVar, Self, get_args
 
-from pydantic import ConfigDict, model_validator
+from pydantic import model_validator
 from pydantic.dataclasses import dataclass
 
 from experiments.records import fields
-from experiments.records.audio_path import audio_path
-from experiments.records.fields import Inside, Name, Seconds, shown
-
-# The second timing of the baseline in each round: its ratio to the first is the noise.
-AA_SUFFIX = "_again"
-
-# Every field is there, of its type, and there is no other.
-CHECKED = ConfigDict(strict=True, extra="forbid")
+from experiments.records.fields import CHECKED, Inside, Name, Seconds
 
 
 @dataclass(frozen=True, config=CHECKED)
@@ -105,10 +97,7 @@ class ClipRecord:
 
     @model_validator(mode="after")
     def _own_audio(self) -> Self:
-        """A clip that points at another one's wav would get the other's scores."""
-        own = audio_path(self.condition, self.prompt_id, self.seed)
-        if self.audio != own:
-            raise ValueError(f"audio {shown(self.audio)}; that of its condition, prompt and seed is {shown(own)}")
+        fields.check_audio(self.audio, self.condition, self.prompt_id, self.seed)
         return self
 
 
@@ -246,16 +235,7 @@ class MetricRecord:
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
-        """Intervals, claims and pages read the clips, tables the value: they have to say the same."""
-        if self.low > self.high:
-            raise ValueError(f"an interval from {shown(self.low)} to {shown(self.high)}")
-        clips = list(self.details.get("per_clip", {}).values())
-        if clips and self.n_scored != (n := sum(not math.isnan(clip) for clip in clips)):
-            raise ValueError(f"n_scored {self.n_scored} where {n} clips have a value in its per_clip")
-        if clips and not any(map(math.isnan, clips)):
-            mean = math.fsum(clips) / len(clips)
-            if not math.isclose(self.value, mean, rel_tol=1e-9, abs_tol=1e-12):
-                raise ValueError(f"value {shown(self.value)} where the mean of its per_clip is {shown(mean)}")
+        fields.check_metric(self.value, self.low, self.high, self.n_scored, self.details.get("per_clip", {}))
         return self
 
 

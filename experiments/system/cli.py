@@ -9,6 +9,7 @@ import warnings
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
+from difflib import get_close_matches
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,12 +20,16 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from evaluation.files.pipe import until_the_reader_leaves
-from experiments.system.unknown_keys import check_nested, unknown_key
 
 logger = logging.getLogger(__name__)
 
 CONF_DIR = Path(__file__).resolve().parents[2] / "conf"
 USAGE_ERROR = 2
+WORD = re.compile(r"(?P<sign>\+{1,2}|~)?(?P<key>[\w.-]+)=.*", re.DOTALL)
+# Whose every key is read by name. Others take keys of a user's own: constructors' arguments, methods, arms, embedders.
+CLOSED = ("", "timing", "shard", "decode_in_chunks", "metrics", "tracking")
+# Beside the keys of the configuration; a wrapper's own.
+KNOWN = ("vary", "app", "plan", "model")
 # ImportError: an extra that is not installed. FloatingPointError: a precision that the model cannot take.
 USER_ERRORS = (
     *(ValueError, TypeError, OSError, ImportError, FloatingPointError),
@@ -193,7 +198,7 @@ def check_overrides(arguments: Sequence[str], config_name: str) -> DictConfig | 
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
             config = compose(config_name=config_name, overrides=[*parsed.overrides, *_own_files(parsed.config_dir)])
-            check_nested(config, plain)
+            _check_nested(config, plain)
             if "out_dir" in config and not isinstance(config.out_dir, str):
                 raise ValueError(f"out_dir: got {config.out_dir!r}, accepted is a folder")
             _refuse_ignored(parsed.overrides, config)
@@ -217,7 +222,7 @@ def refuse_unknown(arguments: Sequence[str], config_name: str) -> DictConfig:
     except (HydraException, OmegaConfBaseException):  # a choice that is not there, which is said better below
         return OmegaConf.create({})
     for word in parsed.overrides:
-        if wrong := unknown_key(word, parsed.overrides, plain, folders):
+        if wrong := _unknown_key(word, parsed.overrides, plain, folders):
             raise ValueError(wrong)
     return plain
 
@@ -236,3 +241,44 @@ def _refuse_ignored(overrides: Sequence[str], config: DictConfig) -> None:
             f"{ignored[0]} would be ignored: this run compares {names}; add a method with +method@methods.NAME=NAME, "
             "set an option with methods.NAME.KEY=VALUE, or leave out the sweep"
         )
+
+
+def _unknown_key(word: str, words: Sequence[str], config: DictConfig, folders: Sequence[Path]) -> str | None:
+    """What is wrong with a word that names no setting, in one line; None where it names one or may.
+
+    Args:
+        words: all of the command line; a key that another word refers to, like `${mine}`, is a user's own.
+        config: the program's configuration without the command line.
+        folders: with the files of configuration groups, whose choice is no key.
+    """
+    match = WORD.fullmatch(word)
+    if match is None or any((folder / match["key"]).is_dir() for folder in folders):
+        return None
+    parent, _, last = match["key"].rpartition(".")
+    node = OmegaConf.select(config, parent) if parent else config
+    if parent not in CLOSED or not isinstance(node, DictConfig) or last in node or match["key"] in KNOWN:
+        return None
+    if any(f"${{{match['key']}}}" in other for other in words):
+        return None
+    names = sorted(str(key) for key in node if key != "hydra")
+    near = get_close_matches(last, names, n=1, cutoff=0.6)
+    node_of = f" (of this choice of {parent}=)" if parent in ("metrics", "tracking") else ""
+    meant = (
+        f"did you mean {'.'.join(filter(None, (parent, near[0])))}?"
+        if near
+        else f"there are {', '.join(names)}{node_of}"
+    )
+    return f"{word}: no setting is named {match['key']}; {meant}"
+
+
+def _check_nested(config: DictConfig, plain: DictConfig) -> None:
+    """Raise ValueError for a single value in place of settings of their own, such as shard=1.
+
+    Args:
+        plain: the same program's configuration without the command line.
+    """
+    places = [str(key) for key in plain if isinstance(plain.get(key), DictConfig)]
+    for place in [*places, "timing.arms", "metrics.weights", "metrics.embedders", "metrics.margins"]:
+        was, now = OmegaConf.select(plain, place), OmegaConf.select(config, place)
+        if isinstance(was, DictConfig) and now is not None and not isinstance(now, DictConfig):
+            raise ValueError(f"{place}={now!s}: it holds settings of its own; set one of them, {place}.KEY=VALUE")
