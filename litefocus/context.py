@@ -1,5 +1,6 @@
 """Context managers: such as say when they were made and never entered, and one that replaces a single method."""
 
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -9,6 +10,10 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 Arguments = ParamSpec("Arguments")
 Value = TypeVar("Value")
+
+# Held while a model is changed and changed back, never during a forward. Reentrant: a context that the garbage
+# collector ends may end in the middle of another change.
+CHANGING = threading.RLock()
 
 
 class _Context(AbstractContextManager[Value], Generic[Value]):

@@ -1,15 +1,17 @@
 """Put LiteFocus into a pipeline or UNet, and take it out again without a trace."""
 
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple, NoReturn, Protocol
+from weakref import WeakKeyDictionary
 
 from torch import nn
 
 from litefocus.config import LiteFocusConfig, as_config
-from litefocus.context import entered_context
+from litefocus.context import CHANGING, entered_context
 from litefocus.grid import GridTracker
 from litefocus.keys import KeySource
 from litefocus.processor import (
@@ -48,9 +50,6 @@ class SitePatch:
         stream: what the sites draw from; it advances at the start of every forward of the UNet.
         frequency_axis: of the latents, -1 or -2; None where the UNet itself tells (`find_frequency_axis`).
         config: the LiteFocus options that the sites follow, where one set holds for all of them.
-
-    Attributes:
-        over: its context was left, so that a context that is left out of order does not bring it back.
     """
 
     def __init__(
@@ -68,7 +67,6 @@ class SitePatch:
         self.build = build
         self.stream = stream
         self.config = config
-        self.over = False
         self._replaced: list[tuple[AttentionSite, Any, Any]] = []
         self._trackers: list[GridTracker] = []
         self._handle: Any = None
@@ -152,28 +150,71 @@ def active_patch(unet: nn.Module) -> SitePatch | None:
     return getattr(unet, _ATTRIBUTE, None)
 
 
+class _Entered:
+    """A context that is entered: the patch that comes back when it is left, and the thread that entered it."""
+
+    def __init__(self, before: SitePatch | None) -> None:
+        self.before = before
+        self.thread = threading.get_ident()
+
+
+# The contexts that are entered, the innermost last. Not in the UNet, whose copies are inside none of them.
+_ENTERED: WeakKeyDictionary[nn.Module, list[_Entered]] = WeakKeyDictionary()
+
+
 @contextmanager
 def patched(patch: SitePatch) -> Iterator[int]:
     """Install a patch inside the context, in place of the one before, which comes back afterwards.
 
+    Contexts of one thread nest, and may be left in any order: the last one that was entered serves until it is left.
+
     Yields:
         the number of patched sites.
+
+    Raises:
+        RuntimeError: the UNet is inside a context of another thread, whose run would change.
     """
-    previous = active_patch(patch.unet)
-    patch.over = False
+    with CHANGING:
+        _refuse_other_threads(patch.unet)
+        entered = _Entered(active_patch(patch.unet))
+        try:
+            _exchange(patch.unet, patch)
+        except BaseException:
+            _exchange(patch.unet, entered.before)
+            raise
+        _ENTERED.setdefault(patch.unet, []).append(entered)
     try:
-        if previous is not None:
-            previous.remove()
-        patch.install()
         yield len(patch.sites)
     finally:
-        patch.over = True
-        # Not always ours: the body may have injected another patch, or disabled this one.
-        current = active_patch(patch.unet)
-        if current is not None:
-            current.remove()
-        if previous is not None and not previous.over:
-            previous.install()
+        with CHANGING:
+            _leave(patch.unet, entered)
+
+
+def _leave(unet: nn.Module, entered: _Entered) -> None:
+    contexts = _ENTERED[unet]
+    inner = contexts[contexts.index(entered) + 1 :]
+    contexts.remove(entered)
+    if inner:  # left out of order: the inner context goes on, and returns to what was there before both
+        inner[0].before = entered.before
+    else:
+        _exchange(unet, entered.before)
+
+
+def _exchange(unet: nn.Module, patch: SitePatch | None) -> None:
+    """Put a patch, or none, in place of the active one: not always the last context's, whose body may change it."""
+    current = active_patch(unet)
+    if current is not None:
+        current.remove()
+    if patch is not None:
+        patch.install()
+
+
+def _refuse_other_threads(unet: nn.Module) -> None:
+    if any(entered.thread != threading.get_ident() for entered in _ENTERED.get(unet, ())):
+        raise RuntimeError(
+            "this UNet is inside a LiteFocus context of another thread, whose run would change: inject_lite_focus() "
+            "once before the threads start, or give each thread a copy of its own"
+        )
 
 
 def lite_focus_patch(pipe_or_unet: Any, config: Config = None, **options: Any) -> SitePatch:
@@ -222,21 +263,28 @@ def inject_lite_focus(pipe_or_unet: Any, config: Config = None, **options: Any) 
         TypeError: a model without a UNet over (time, frequency) latents, one that does not tell its frequency axis, or
             a config and options beside it.
         ValueError: an invalid option, or a level that the UNet does not have.
+        RuntimeError: the UNet is inside a context of another thread.
     """
     fault = why_it_cannot_generate(pipe_or_unet)
     if fault is not None:
         warnings.warn(fault, stacklevel=2)
     patch = lite_focus_patch(pipe_or_unet, config, **options)
-    disable_lite_focus(patch.unet)
-    patch.install()
+    with CHANGING:
+        disable_lite_focus(patch.unet)
+        patch.install()
     return SiteCount(len(patch.sites))
 
 
 def disable_lite_focus(pipe_or_unet: Any) -> None:
-    """Restore the original attention: the output is bit-equal to before. Does nothing on an unpatched model."""
-    patch = active_patch(find_unet(pipe_or_unet))
-    if patch is not None:
-        patch.remove()
+    """Restore the original attention: the output is bit-equal to before. Does nothing on an unpatched model.
+
+    Raises:
+        RuntimeError: the UNet is inside a context of another thread.
+    """
+    unet = find_unet(pipe_or_unet)
+    with CHANGING:
+        _refuse_other_threads(unet)
+        _exchange(unet, None)
 
 
 class LiteFocusState(NamedTuple):
@@ -265,8 +313,8 @@ def lite_focus_state(pipe_or_unet: Any) -> LiteFocusState | None:
 def lite_focus(pipe_or_unet: Any, config: Config = None, **options: Any) -> Iterator[int]:
     """`with lite_focus(pipe): ...`: LiteFocus inside the context; what was there before, afterwards.
 
-    Without `with` it does nothing and warns; `inject_lite_focus` is the call that stays on. Arguments and errors are
-    the same.
+    Without `with` it does nothing and warns; `inject_lite_focus` is the call that stays on, and the one for several
+    threads. Arguments and errors are the same.
     """
     with patched(lite_focus_patch(pipe_or_unet, config, **options)) as sites:
         yield sites

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import torch
 from torch import nn
 
-from litefocus.context import entered_context
+from litefocus.context import CHANGING, entered_context
 from litefocus.levers.fused import (
     BuildLinear,
     ChannelsLastConvolution,
@@ -70,10 +70,10 @@ def optimize(pipe_or_unet: Any, levers: Sequence[str] | None = None) -> tuple[st
     if not hasattr(unet, "down_blocks"):
         raise TypeError(f"optimize({type(unet).__name__}): accepted are diffusers UNets")
     chosen = _chosen_levers(unet, levers)
-    _refuse_other_forwards(unet)
-    restore(unet)
-    optimization = _Optimization(unet, chosen)
-    optimization.install()
+    with CHANGING:
+        _refuse_other_forwards(unet)
+        restore(unet)
+        _Optimization(unet, chosen).install()
     return chosen
 
 
@@ -83,10 +83,12 @@ def restore(pipe_or_unet: Any) -> None:
     Raises:
         RuntimeError: something wrapped a lever after `optimize`; deleting it would delete the wrapper.
     """
-    optimization = active_optimization(find_unet(pipe_or_unet))
-    if optimization is not None:
-        optimization.check_replaced()
-        optimization.remove()
+    unet = find_unet(pipe_or_unet)
+    with CHANGING:
+        optimization = active_optimization(unet)
+        if optimization is not None:
+            optimization.check_replaced()
+            optimization.remove()
 
 
 def active_optimization(unet: nn.Module) -> "_Optimization | None":
@@ -99,11 +101,14 @@ def optimized(pipe_or_unet: Any, levers: Sequence[str] | None = None) -> Iterato
     """`with optimized(pipe): ...`: the levers inside the context. Arguments and errors as `optimize`.
 
     Raises:
-        ValueError: the model is optimized already.
+        ValueError: the model is optimized already, here or in another thread.
     """
-    if active_optimization(find_unet(pipe_or_unet)) is not None:
-        raise ValueError("this model is optimized already: restore() it first")
-    chosen = optimize(pipe_or_unet, levers)
+    with CHANGING:
+        if active_optimization(find_unet(pipe_or_unet)) is not None:
+            raise ValueError(
+                "this model is optimized already: restore() it first, or optimize() it once before threads start"
+            )
+        chosen = optimize(pipe_or_unet, levers)
     try:
         yield chosen
     finally:
