@@ -15,6 +15,10 @@ from litefocus.config import LiteFocusConfig, check_ratio
 from litefocus.grid import NO_BACKWARD, UNKNOWN_FORWARD, TokenGrid, backward_number
 
 MAX_BUFFERS = 8
+NOT_CALLED = (
+    "a LiteFocus attention ran in a forward that did not begin with a call of the UNet, so its keys are unknown: call "
+    "the UNet itself, not unet.forward"
+)
 
 
 def sample_size(grid: TokenGrid, ratio: float, limit: int | None = None) -> int:
@@ -111,6 +115,11 @@ class KeySource:
             for (time, freq, _), buffer in self._buffers.items():
                 buffer.copy_(self._draw(0, TokenGrid(time, freq)))
 
+    def finish(self) -> None:
+        """End the forward: what runs outside of one has no keys, rather than those of the timestep before."""
+        if backward_number() == NO_BACKWARD:
+            self._thread.place = None
+
     def recall(self) -> Callable[[], None]:
         """A call that returns to this forward's keys, for the backward that recomputes it (gradient checkpointing)."""
         return partial(self._set_place, getattr(self._thread, "place", None))
@@ -119,7 +128,7 @@ class KeySource:
         """int64 (S,) keys of a site in the current forward, on `device`; None where compensation is off.
 
         Raises:
-            RuntimeError: inside a backward that recomputes a forward, and which one is unknown.
+            RuntimeError: outside of a forward, or inside a backward that recomputes an unknown one.
         """
         if not self._samples:
             return None
@@ -127,6 +136,7 @@ class KeySource:
         # A compiled graph cannot make a buffer: it draws inside until an eager forward of that length has made one.
         if self.config.resample == "call" or torch.is_grad_enabled() or self._must_draw_in_graph(name):
             return self._draw(site, grid).to(device)
+        self._place()  # a forward that did not advance would read what an earlier one left
         if name not in self._buffers:
             self._buffers[name] = self._new_buffer(grid, device)
         return self._buffers[name]
@@ -153,7 +163,10 @@ class KeySource:
         if self.config.resample == "fixed":
             return torch.zeros((), dtype=torch.int64, device="cpu")
         if number == NO_BACKWARD:
-            return self._thread.place
+            place = getattr(self._thread, "place", None)
+            if place is None:
+                raise RuntimeError(NOT_CALLED)
+            return place
         known, place = getattr(self._thread, "recomputed", (NO_BACKWARD, None))
         if known != number or place is None:
             raise RuntimeError(UNKNOWN_FORWARD)

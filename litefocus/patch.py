@@ -36,6 +36,9 @@ class Stream(Protocol):
     def advance(self, timestep: Any) -> None:
         """Start a forward of the UNet."""
 
+    def finish(self) -> None:
+        """End it, whether it returned or raised."""
+
     def recall(self) -> Callable[[], None]:
         """A call that returns to the current forward, for a backward that recomputes it."""
 
@@ -47,7 +50,7 @@ class SitePatch:
         unet: from `find_unet`.
         sites: from `find_sites`.
         build: called once per site.
-        stream: what the sites draw from; it advances at the start of every forward of the UNet.
+        stream: what the sites draw from; it advances at the start of every call of the UNet and finishes at its end.
         frequency_axis: of the latents, -1 or -2; None where the UNet itself tells (`find_frequency_axis`).
         config: the LiteFocus options that the sites follow, where one set holds for all of them.
     """
@@ -69,7 +72,7 @@ class SitePatch:
         self.config = config
         self._replaced: list[tuple[AttentionSite, Any, Any]] = []
         self._trackers: list[GridTracker] = []
-        self._handle: Any = None
+        self._handles: list[Any] = []
 
     def install(self) -> None:
         """Replace the sites' attention; if that fails, nothing is replaced."""
@@ -83,7 +86,10 @@ class SitePatch:
             for site, function in zip(self.sites, functions, strict=True):
                 ordered = FrequencyMajor(function) if self.frequency_axis == -2 else function
                 self._replace(site, ordered, trackers[site.transformer])
-            self._handle = self.unet.register_forward_pre_hook(self._before_forward, with_kwargs=True)
+            self._handles = [
+                self.unet.register_forward_pre_hook(self._before_forward, with_kwargs=True),
+                self.unet.register_forward_hook(self._after_forward, always_call=True),
+            ]
         except BaseException:
             self.remove()
             raise
@@ -105,11 +111,9 @@ class SitePatch:
                 del attention.forward
             else:
                 attention.forward = original
-        for tracker in self._trackers:
-            tracker.remove()
-        if self._handle is not None:
-            self._handle.remove()
-        self._replaced, self._trackers, self._handle = [], [], None
+        for hook in (*self._trackers, *self._handles):
+            hook.remove()
+        self._replaced, self._trackers, self._handles = [], [], []
         delattr(self.unet, _ATTRIBUTE)
 
     def _before_forward(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -117,6 +121,10 @@ class SitePatch:
         if self.stream is not None:
             # diffusers' UNets and the original package's: forward(sample, timestep, ...), forward(x, timesteps, ...).
             self.stream.advance(args[1] if len(args) > 1 else kwargs.get("timestep", kwargs.get("timesteps")))
+
+    def _after_forward(self, *_: Any) -> None:
+        if self.stream is not None:
+            self.stream.finish()
 
     def _check_processors(self) -> None:
         for site, ours, _ in self._replaced:

@@ -132,6 +132,10 @@ class _Streams:
         for source in self.sources:
             source.advance(timestep)
 
+    def finish(self) -> None:
+        for source in self.sources:
+            source.finish()
+
     def recall(self) -> Callable[[], None]:
         calls = [source.recall() for source in self.sources]
 

@@ -128,3 +128,27 @@ def test_a_schedule_s_clips_repeat(audioldm2_unet: Any, run: Run) -> None:
         again = [run(audioldm2_unet, time=time, timestep=t) for time, t in ((24, 9), (40, 5), (24, 5))]
     assert all(torch.equal(a, b) for a, b in zip(first, reversed(again), strict=True))
     assert not torch.equal(first[0], first[2])
+
+
+@pytest.mark.parametrize("resample", RESAMPLE)
+@pytest.mark.parametrize("stream", ["timestep", "count"])
+def test_a_forward_that_is_not_a_call_has_no_keys(audioldm2_unet: Any, run: Run, resample: str, stream: str) -> None:
+    """It starts no draw: the keys would be those of the call before. A fixed sample is the same in any forward."""
+    inject_lite_focus(audioldm2_unet, resample=resample, stream=stream, sparse_ratio=0.3)
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        return audioldm2_unet.forward(*args, **kwargs)
+
+    def failing() -> None:
+        with pytest.raises(ValueError, match="LiteFocus accepts none"):
+            run(lambda *args, **kwargs: audioldm2_unet(*args, **kwargs, attention_mask=torch.ones(2, 96)))
+
+    with torch.no_grad():
+        if resample == "fixed":
+            assert torch.equal(run(forward), run(audioldm2_unet))
+            return
+        for before in (lambda: None, lambda: run(audioldm2_unet, timestep=900), failing):
+            before()
+            with pytest.raises(RuntimeError, match=r"call the UNet itself, not unet\.forward$") as error:
+                run(forward)
+            assert "\n" not in str(error.value)
