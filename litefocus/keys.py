@@ -101,12 +101,17 @@ class KeySource:
         """Start the next forward of the UNet, at a timestep: a number, or a tensor whose first element counts.
 
         Raises:
-            RuntimeError: no timestep, where the stream needs one.
+            RuntimeError: no timestep, where the stream needs one, or an export of a stream that counts.
         """
         if not self._samples or self.config.resample == "fixed":
             return
         if self.config.stream == "timestep":
             self._set_place(_scalar(timestep))
+        elif torch.compiler.is_exporting():
+            raise RuntimeError(
+                "torch.export records one number of the forward, so stream='count' would draw the same keys for ever: "
+                "inject with stream='timestep'"
+            )
         elif backward_number() == NO_BACKWARD:
             # Not in place: a graph, or a backward that recomputes, may hold the number of an earlier forward.
             self._thread.count = getattr(self._thread, "count", torch.zeros((), dtype=torch.int64, device="cpu")) + 1

@@ -53,6 +53,9 @@ class SitePatch:
         stream: what the sites draw from; it advances at the start of every call of the UNet and finishes at its end.
         frequency_axis: of the latents, -1 or -2; None where the UNet itself tells (`find_frequency_axis`).
         config: the LiteFocus options that the sites follow, where one set holds for all of them.
+
+    Raises:
+        TypeError: a UNet that does not tell its frequency axis, or a site whose processor has weights of its own.
     """
 
     def __init__(
@@ -65,6 +68,8 @@ class SitePatch:
         config: LiteFocusConfig | None = None,
     ) -> None:
         self.frequency_axis = find_frequency_axis(unet, frequency_axis)
+        for site in sites:
+            _refuse_weights(site)
         self.unet = unet
         self.sites = sites
         self.build = build
@@ -138,7 +143,7 @@ class SitePatch:
         attention: Any = site.attention
         ours: SelfAttentionProcessor | SelfAttentionForward
         if hasattr(attention, "set_processor"):
-            original = attention.processor
+            original = _stock(attention.processor)
             ours = SelfAttentionProcessor(function, tracker, original)
             attention.set_processor(ours)
         else:
@@ -151,6 +156,23 @@ class SitePatch:
 def _current(attention: Any) -> Any:
     """What is in the place that a patch replaces: a diffusers attention's processor, the original package's forward."""
     return vars(attention).get("processor" if hasattr(attention, "set_processor") else "forward")
+
+
+def _stock(processor: Any) -> Any:
+    """The processor itself, or the one that ours stands in for."""
+    while isinstance(processor, SelfAttentionProcessor):
+        processor = processor.original
+    return processor
+
+
+def _refuse_weights(site: AttentionSite) -> None:
+    """Ours would not run them, and while it is in place they would be missing from state_dict() and `to`."""
+    processor = _stock(getattr(site.attention, "processor", None))
+    if isinstance(processor, nn.Module) and processor.state_dict():
+        raise TypeError(
+            f"{site.name} has a {type(processor).__name__} with weights, which LiteFocus would not run: set a "
+            f"processor without weights first, or patch other levels"
+        )
 
 
 def active_patch(unet: nn.Module) -> SitePatch | None:
@@ -268,8 +290,8 @@ def inject_lite_focus(pipe_or_unet: Any, config: Config = None, **options: Any) 
         the number of patched sites; 20 on the published AudioLDM 2.
 
     Raises:
-        TypeError: a model without a UNet over (time, frequency) latents, one that does not tell its frequency axis, or
-            a config and options beside it.
+        TypeError: a model without a UNet over (time, frequency) latents, one that does not tell its frequency axis or
+            has an attention processor with weights at a site, or a config and options beside it.
         ValueError: an invalid option, or a level that the UNet does not have.
         RuntimeError: the UNet is inside a context of another thread.
     """
@@ -293,6 +315,11 @@ def disable_lite_focus(pipe_or_unet: Any) -> None:
     with CHANGING:
         _refuse_other_threads(unet)
         _exchange(unet, None)
+        module: Any
+        for module in unet.modules():
+            # Ours, kept by someone who set it again after its patch was gone: unfuse_qkv_projections does.
+            if isinstance(vars(module).get("processor"), SelfAttentionProcessor):
+                module.set_processor(_stock(module.processor))
 
 
 class LiteFocusState(NamedTuple):

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 from conftest import Run
-from diffusers.models.attention_processor import AttnProcessor
+from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 
-from litefocus import LiteFocusConfig, TokenGrid, disable_lite_focus, inject_lite_focus, lite_focus
+from litefocus import LiteFocusConfig, TokenGrid, disable_lite_focus, inject_lite_focus, lite_focus, lite_focus_state
 from litefocus.patch import SitePatch, patched
 from litefocus.sites import find_sites
 
@@ -147,3 +147,61 @@ def test_a_replaced_processor_is_an_error_and_stays(audioldm2_unet: Any, run: Ru
     torch.testing.assert_close(run(audioldm2_unet), focused, rtol=1e-4, atol=1e-5)
     disable_lite_focus(audioldm2_unet)
     assert audioldm2_unet.attn_processors == theirs
+
+
+def set_saved_processors(unet: Any) -> None:
+    saved = dict(unet.attn_processors)
+    disable_lite_focus(unet)
+    unet.set_attn_processor(saved)
+
+
+def unfuse_afterwards(unet: Any) -> None:
+    unet.fuse_qkv_projections()
+    disable_lite_focus(unet)
+    unet.unfuse_qkv_projections()
+
+
+@pytest.mark.parametrize("bring_back", [set_saved_processors, unfuse_afterwards])
+def test_processors_of_ours_that_come_back_are_taken_out(
+    audioldm_unet: Any, run_audioldm: Run, bring_back: Any
+) -> None:
+    dense, config = run_audioldm(audioldm_unet), {"sparse_ratio": 0.3, "resample": "fixed"}
+    inject_lite_focus(audioldm_unet, config)
+    expected = run_audioldm(audioldm_unet)
+    bring_back(audioldm_unet)
+    with pytest.raises(RuntimeError, match=r"or disable_lite_focus\(\) first"):
+        run_audioldm(audioldm_unet)
+    with lite_focus(audioldm_unet, config):
+        assert torch.equal(run_audioldm(audioldm_unet), expected)
+    torch.testing.assert_close(run_audioldm(audioldm_unet), dense, rtol=1e-5, atol=1e-5)
+    inject_lite_focus(audioldm_unet, config)
+    bring_back(audioldm_unet)
+    disable_lite_focus(audioldm_unet)
+    torch.testing.assert_close(run_audioldm(audioldm_unet), dense, rtol=1e-5, atol=1e-5)
+    assert {type(processor) for processor in audioldm_unet.attn_processors.values()} == {AttnProcessor2_0}
+
+
+class Learned(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = torch.nn.Parameter(torch.tensor(1.5))
+        self.stock = AttnProcessor2_0()
+
+    def forward(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        return self.stock(*args, **kwargs) * self.gain
+
+
+def test_a_processor_with_weights_is_refused_and_keeps_them(audioldm2_unet: Any, run: Run) -> None:
+    inject_lite_focus(audioldm2_unet, {"levels": (1,), "resample": "fixed"})
+    site = find_sites(audioldm2_unet)[2]
+    site.attention.set_processor(Learned())
+    state, weights, before = lite_focus_state(audioldm2_unet), set(audioldm2_unet.state_dict()), run(audioldm2_unet)
+    for change in (inject_lite_focus, lambda unet: lite_focus(unet).__enter__()):
+        with pytest.raises(
+            TypeError, match=f"{site.name} has a Learned with weights, which LiteFocus would not run: set a"
+        ) as error:
+            change(audioldm2_unet)
+        assert "\n" not in str(error.value)
+    assert set(audioldm2_unet.state_dict()) == weights
+    assert torch.equal(run(audioldm2_unet), before)
+    assert lite_focus_state(audioldm2_unet) == state

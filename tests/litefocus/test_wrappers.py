@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Run, latents
+from conftest import TEXT_WIDTHS, Run, latents
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.distributed.fsdp.wrap import ModuleWrapPolicy
@@ -156,3 +156,30 @@ def test_a_trace_is_refused(audioldm2_unet: Any, run: Run) -> None:
 
     with pytest.raises(RuntimeError, match=r"torch.jit.trace records neither seeds nor lengths"), torch.no_grad():
         torch.jit.trace(Denoiser(), latents(1, 16))
+
+
+class Positional(nn.Module):
+    """The UNet as an export takes it: tensors in order, a tensor out."""
+
+    def __init__(self, unet: nn.Module) -> None:
+        super().__init__()
+        self.unet = unet
+
+    def forward(self, sample: torch.Tensor, timestep: torch.Tensor, *texts: torch.Tensor) -> torch.Tensor:
+        first, second = texts
+        return self.unet(sample, timestep, encoder_hidden_states=first, encoder_hidden_states_1=second).sample
+
+
+def test_an_export_follows_the_timestep_and_cannot_count(two_level_unet: Any) -> None:
+    model = Positional(two_level_unet)
+    texts = [torch.randn(2, 3, width, generator=torch.Generator().manual_seed(width)) for width in TEXT_WIDTHS]
+    first, second = ((latents(2, 24), torch.tensor(timestep), *texts) for timestep in (5, 900))
+    with torch.no_grad():
+        inject_lite_focus(two_level_unet, CONFIG)
+        exported = torch.export.export(model, first, strict=False).module()
+        for inputs in (first, second):
+            torch.testing.assert_close(exported(*inputs), model(*inputs), rtol=1e-5, atol=1e-5)
+        inject_lite_focus(two_level_unet, stream="count")
+        with pytest.raises(RuntimeError, match=r"same keys for ever: inject with stream='timestep'$") as error:
+            torch.export.export(model, first, strict=False)
+    assert "\n" not in str(error.value)
