@@ -21,9 +21,20 @@ CHUNK_ROWS = 8192
 def is_exactly(layer: Any, kind: type[nn.Module]) -> bool:
     """A layer whose weight alone says what it computes: no subclass, no adapter (LoRA) around it, no quantised weight.
 
-    Names do not tell: peft's wrapper of a linear layer is called Linear and shows the weight without its adapters.
+    Names do not tell: peft's wrapper of a linear layer is called Linear and shows the weight without its adapters. A
+    convolution that pads with anything but zeros (the trick that makes pictures tile) is none.
     """
-    return type(layer) is kind and type(layer.weight) is nn.Parameter
+    return type(layer) is kind and type(layer.weight) is nn.Parameter and pads_with_zeros(layer)
+
+
+def pads_with_zeros(layer: Any) -> bool:
+    """Whether a layer is no convolution, or one with the usual padding."""
+    return getattr(layer, "padding_mode", "zeros") == "zeros"
+
+
+def is_hooked(layer: nn.Module) -> bool:
+    """Whether a hook reads or changes what passes through a layer: a lever that never calls the layer would drop it."""
+    return bool(layer._forward_hooks or layer._forward_pre_hooks)
 
 
 def is_plain(attention: Any) -> bool:
@@ -40,6 +51,7 @@ def is_plain(attention: Any) -> bool:
     layers = (attention.to_q, attention.to_k, attention.to_v)
     return (
         all(is_exactly(layer, nn.Linear) for layer in layers)
+        and not any(map(is_hooked, FusedAttention.passes_over(attention)))
         and not any(getattr(attention, name, None) for name in options)
         and attention.rescale_output_factor == 1
     )
@@ -73,6 +85,11 @@ class FusedAttention:
         self_attention = attention.to_q.in_features == attention.to_k.in_features
         self.query_key_value = FusedProjection([attention.to_q, *layers], linear) if self_attention else None
         self.key_value = None if self_attention else FusedProjection(layers, linear)
+
+    @staticmethod
+    def passes_over(attention: Any) -> list[nn.Module]:
+        """The layers that it computes, or leaves out, without calling them."""
+        return [attention.to_q, attention.to_k, attention.to_v, *attention.to_out[1:]]
 
     def __call__(
         self,
@@ -109,7 +126,8 @@ def is_gated(module: Any) -> bool:
         return False
     if [type(layer).__name__ for layer in module.net] != ["GEGLU", "Dropout", "Linear"] or module.net[1].p != 0:
         return False
-    return is_exactly(module.net[0].proj, nn.Linear) and is_exactly(module.net[2], nn.Linear)
+    layers = (module.net[0].proj, module.net[2])
+    return all(is_exactly(layer, nn.Linear) for layer in layers) and not any(map(is_hooked, module.net.modules()))
 
 
 class GatedFeedForward:
@@ -144,15 +162,20 @@ def is_nearest_upsampler(module: Any) -> bool:
     if type(module).__name__ != "Upsample2D" or module.norm is not None or module.use_conv_transpose:
         return False
     layer: Any = getattr(module, "conv", None)
-    return (
-        module.interpolate and is_exactly(layer, nn.Conv2d) and (layer.kernel_size, layer.padding) == ((3, 3), (1, 1))
-    )
+    if not module.interpolate or not is_exactly(layer, nn.Conv2d) or is_hooked(layer):
+        return False
+    shape = (layer.kernel_size, layer.padding, layer.stride, layer.dilation, layer.groups)
+    return shape == ((3, 3), (1, 1), (1, 1), (1, 1), 1)
 
 
 def is_projected_by_convolutions(module: Any) -> bool:
     """A Transformer2DModel between two 1x1 convolutions."""
     ends = (getattr(module, "proj_in", None), getattr(module, "proj_out", None))
-    return hasattr(module, "transformer_blocks") and all(is_exactly(layer, nn.Conv2d) for layer in ends)
+    return (
+        hasattr(module, "transformer_blocks")
+        and all(is_exactly(layer, nn.Conv2d) for layer in ends)
+        and not any(map(is_hooked, ends))
+    )
 
 
 class PhasedUpsampling:
@@ -229,5 +252,4 @@ class ChannelsLastConvolution:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, T, F) -> (B, C', T', F')."""
-        layer = self.convolution
-        return F.conv2d(x, self.weight, layer.bias, layer.stride, layer.padding, layer.dilation, layer.groups)
+        return self.convolution._conv_forward(x, self.weight, self.convolution.bias)

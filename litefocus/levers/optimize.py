@@ -27,9 +27,11 @@ from litefocus.levers.fused import (
     TokensOut,
     is_exactly,
     is_gated,
+    is_hooked,
     is_nearest_upsampler,
     is_plain,
     is_projected_by_convolutions,
+    pads_with_zeros,
 )
 from litefocus.levers.packed import PackedLinear, PlainLinear, unavailable
 from litefocus.sites import find_unet
@@ -43,8 +45,9 @@ def optimize(pipe_or_unet: Any, levers: Sequence[str] | None = None) -> tuple[st
     """Make a diffusers UNet faster at equal output, with or without LiteFocus in it, until `restore`.
 
     Call it after weights, device and dtype are final; inference only. Calling again replaces the levers. A layer that
-    is not exactly a Linear or Conv2d with a plain weight (LoRA adapters, quantised layers) stays as it is. An error
-    leaves no lever half on. What wraps forwards, such as attention_reuse, goes on afterwards and off before `restore`.
+    is not exactly a Linear or Conv2d with a plain weight (LoRA adapters, quantised layers, circular padding) or has a
+    forward hook stays as it is, and a hook that comes later is refused at the next forward. An error leaves no lever
+    half on. What wraps forwards, such as attention_reuse, goes on afterwards and off before `restore`.
 
     Args:
         pipe_or_unet: a diffusers AudioLDM2, AudioLDM or MusicLDM pipeline or its UNet.
@@ -190,6 +193,7 @@ class _Optimization:
         self.levers = levers
         self._replaced: list[tuple[nn.Module, str, Any]] = []
         self._compiled: list[tuple[nn.Module, Any]] = []
+        self._passed_over: list[nn.Module] = []  # layers that a lever computes without calling them
         self._handle: Any = None
         self._weights = self._fingerprint()
         self._samples = _Samples(unet)
@@ -236,11 +240,14 @@ class _Optimization:
                 self._token_projections(module, linear)
             if "fused_attention" in self.levers and hasattr(module, "to_q") and is_plain(module):
                 self._replace(module, "forward", FusedAttention(module, linear))
+                self._passed_over += FusedAttention.passes_over(module)
             if "fused_feed_forward" in self.levers and is_gated(module):
                 self._replace(module, "forward", GatedFeedForward(module.net, linear))
                 left.update(module.modules())
+                self._passed_over += module.net.modules()
             if "phased_upsampling" in self.levers and is_nearest_upsampler(module):
                 self._replace(module, "forward", PhasedUpsampling(module))
+                self._passed_over.append(module.conv)
             if "packed_linears" in self.levers and is_exactly(module, nn.Linear) and module not in left:
                 self._replace(module, "forward", PackedLinear(module.weight, module.bias))
             if "channels_last" in self.levers and is_exactly(module, nn.Conv2d) and module not in left:
@@ -257,6 +264,7 @@ class _Optimization:
     def _token_projections(self, transformer: Any, linear: BuildLinear) -> None:
         self._replace(transformer, "_operate_on_continuous_inputs", TokensIn(transformer, linear))
         self._replace(transformer, "_get_output_for_continuous_inputs", TokensOut(transformer, linear))
+        self._passed_over += [transformer.proj_in, transformer.proj_out]
 
     def _before_forward(self, *_: Any) -> None:
         if torch.compiler.is_compiling():
@@ -269,6 +277,13 @@ class _Optimization:
             )
         if self._weights != self._fingerprint() or not self._samples.unchanged():
             raise RuntimeError("the UNet's weights changed or moved since optimize(): optimize() again, or restore()")
+        for layer in self._passed_over:
+            if is_hooked(layer) or not pads_with_zeros(layer):
+                name = next(name for name, module in self.unet.named_modules() if module is layer)
+                raise RuntimeError(
+                    f"{name} got a forward hook or another padding_mode since optimize(), whose levers never call it: "
+                    f"optimize() again, or restore()"
+                )
 
     def _fingerprint(self) -> list[tuple[int, int]]:
         """Where each weight lies and how often it was written to."""

@@ -9,10 +9,12 @@ import pytest
 import torch
 from accelerate.hooks import ModelHook, add_hook_to_module, remove_hook_from_module
 from conftest import Run
+from diffusers.models.upsampling import Upsample2D
 from levers_material import EAGER, named, needs_packing
 
 from litefocus import inject_lite_focus
 from litefocus.context import replaced
+from litefocus.levers.fused import is_nearest_upsampler
 from litefocus.levers.optimize import DEFAULT_LEVERS, optimize, optimized, restore
 from litefocus.sites import find_sites
 
@@ -173,3 +175,75 @@ def test_restore_brings_back_a_block_that_was_compiled_before(audioldm2_unet: An
     with optimized(audioldm2_unet, ["compiled_blocks"]):
         assert not any(block._compiled_call_impl is x for block, x in zip(blocks, theirs, strict=True))
     assert all(block._compiled_call_impl is x for block, x in zip(blocks, theirs, strict=True))
+
+
+PASSED_OVER = [
+    "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_v",
+    "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_out.1",
+    "down_blocks.1.attentions.0.transformer_blocks.0.ff.net.0",
+    "down_blocks.1.attentions.0.transformer_blocks.0.ff.net.0.proj",
+    "down_blocks.1.attentions.0.transformer_blocks.0.ff.net.2",
+    "down_blocks.1.attentions.0.proj_in",
+    "up_blocks.1.attentions.0.proj_out",
+    "up_blocks.0.upsamplers.0.conv",
+]
+
+
+@pytest.mark.parametrize("hook", ["register_forward_hook", "register_forward_pre_hook"])
+@pytest.mark.parametrize("name", PASSED_OVER)
+def test_hooks_on_what_the_levers_compute_are_kept(audioldm2_unet: Any, run: Run, name: str, hook: str) -> None:
+    """Steering vectors and probes: those before optimize() run, those that come later are refused, not dropped."""
+    layer, plain = audioldm2_unet.get_submodule(name), run(audioldm2_unet)
+
+    def register() -> Any:
+        return getattr(layer, hook)(lambda *args: args[-1] * 3 if torch.is_tensor(args[-1]) else (args[-1][0] * 3,))
+
+    handle = register()
+    steered = run(audioldm2_unet)
+    assert (steered - plain).abs().max() > 1e-3
+    optimize(audioldm2_unet, EAGER)
+    torch.testing.assert_close(run(audioldm2_unet), steered, rtol=1e-4, atol=1e-5)
+    handle.remove()
+    optimize(audioldm2_unet, EAGER)
+    torch.testing.assert_close(run(audioldm2_unet), plain, rtol=1e-4, atol=1e-5)
+    register()
+    with pytest.raises(
+        RuntimeError, match=f"^{name} got a forward hook .* since optimize.*: optimize.. again"
+    ) as error:
+        run(audioldm2_unet)
+    assert "\n" not in str(error.value)
+    optimize(audioldm2_unet, EAGER)
+    torch.testing.assert_close(run(audioldm2_unet), steered, rtol=1e-4, atol=1e-5)
+
+
+def make_circular(unet: Any) -> None:
+    for module in unet.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.padding_mode = "circular"
+
+
+@pytest.mark.parametrize("levers", [["channels_last"], ["phased_upsampling"], None], ids=str)
+def test_circular_padding_is_kept(audioldm2_unet: Any, run: Run, levers: Any) -> None:
+    """Set on a loaded model to make what it draws tile; it comes later where it can, and else is refused."""
+    plain = run(audioldm2_unet)
+    late = copy.deepcopy(audioldm2_unet)
+    make_circular(audioldm2_unet)
+    expected = run(audioldm2_unet)
+    assert (expected - plain).abs().max() > 1e-2
+    optimize(audioldm2_unet, levers)
+    torch.testing.assert_close(run(audioldm2_unet), expected, rtol=1e-4, atol=1e-5)
+    optimize(late, levers)
+    make_circular(late)
+    if levers == ["channels_last"]:
+        torch.testing.assert_close(run(late), expected, rtol=1e-4, atol=1e-5)
+    else:
+        with pytest.raises(RuntimeError, match=r"conv got|proj_in got a forward hook or another padding_mode since"):
+            run(late)
+
+
+@pytest.mark.parametrize("option", [{"stride": 2}, {"dilation": 2}, {"groups": 4}], ids=str)
+def test_an_upsampler_of_another_shape_is_left_alone(option: dict[str, int]) -> None:
+    upsampler = Upsample2D(4, use_conv=True)
+    assert is_nearest_upsampler(upsampler)
+    upsampler.conv = torch.nn.Conv2d(4, 4, 3, padding=1, **option)
+    assert not is_nearest_upsampler(upsampler)
