@@ -170,7 +170,7 @@ def is_nearest_upsampler(module: Any) -> bool:
 
 def is_projected_by_convolutions(module: Any) -> bool:
     """A Transformer2DModel between two 1x1 convolutions."""
-    ends = (getattr(module, "proj_in", None), getattr(module, "proj_out", None))
+    ends: Any = (getattr(module, "proj_in", None), getattr(module, "proj_out", None))
     return (
         hasattr(module, "transformer_blocks")
         and all(is_exactly(layer, nn.Conv2d) for layer in ends)
