@@ -11,6 +11,7 @@ A pipeline that can generate, because a later diffusers mends these itself, is l
 """
 
 import inspect
+from functools import partial
 from typing import Any
 
 import torch
@@ -33,7 +34,8 @@ def repair_pipeline(pipe: Any) -> Any:
     if _has_bare_language_model(pipe):
         pipe.register_modules(language_model=_with_generation(pipe.language_model))
     if _takes_features_for_tensor(pipe):
-        _return_features_as_tensor(pipe.text_encoder)
+        # A partial, unlike a closure or a bound method, follows a deepcopy and a pickle to the copy's encoder.
+        pipe.text_encoder.get_text_features = partial(_text_features, pipe.text_encoder)
     return pipe
 
 
@@ -81,14 +83,10 @@ def _takes_features_for_tensor(pipe: Any) -> bool:
     )
 
 
-def _return_features_as_tensor(clap: Any) -> None:
-    original = clap.get_text_features
-
-    def get_text_features(*args: Any, **kwargs: Any) -> torch.Tensor:
-        output = original(*args, **kwargs)
-        return getattr(output, "pooler_output", output)
-
-    clap.get_text_features = get_text_features
+def _text_features(clap: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+    """CLAP's text features as the tensor that they were."""
+    output = type(clap).get_text_features(clap, *args, **kwargs)
+    return getattr(output, "pooler_output", output)
 
 
 def _names_in(pipe: Any, method: str) -> tuple[str, ...]:
