@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from litefocus.config import is_whole_number
 from litefocus.context import entered_context
 from litefocus.long_audio.band import band_attention
 
@@ -128,9 +129,9 @@ def inject_exact_windows(model_or_pipe: Any, *, chunk_latents: int | None = None
     """
     modules = _windowed_modules(model_or_pipe)
     blocks = [module for module in modules if "_decode" in _KINDS[type(module).__name__].methods]
-    if chunk_latents is not None and (chunk_latents < 1 or not blocks):
+    if chunk_latents is not None and (not is_whole_number(chunk_latents) or chunk_latents < 1 or not blocks):
         raise ValueError(
-            f"chunk_latents={chunk_latents} for {type(model_or_pipe).__name__}: accepted are None and, with an "
+            f"chunk_latents={chunk_latents!r} for {type(model_or_pipe).__name__}: accepted are None and, with an "
             f"AutoencoderSAME, whole numbers from 1"
         )
     for module in modules:
@@ -141,10 +142,7 @@ def inject_exact_windows(model_or_pipe: Any, *, chunk_latents: int | None = None
             # accelerate's offloading puts its own forward in place and keeps the module's under another name.
             name = "_old_forward" if method == "forward" and "_old_forward" in vars(module) else method
             replaced[name] = vars(module).get(name)
-            function = rebound(getattr(type(module), method), kind.maker, kind.replacement)
-            if chunk_latents is not None and module in blocks:
-                function = _chunked(function, method == "_decode", chunk_latents)
-            setattr(module, name, MethodType(function, module))
+            setattr(module, name, _Windowed(module, method, chunk_latents if module in blocks else None))
         setattr(module, _ATTRIBUTE, replaced)
     return len(modules)
 
@@ -163,6 +161,24 @@ def exact_windows(model_or_pipe: Any, *, chunk_latents: int | None = None) -> It
         yield count
     finally:
         disable_exact_windows(model_or_pipe)
+
+
+class _Windowed:
+    """A method of a module, its masks bands; deepcopy and pickle make it anew for the copy of the module."""
+
+    def __init__(self, module: nn.Module, method: str, chunk_latents: int | None) -> None:
+        self._made_from = (module, method, chunk_latents)
+        kind = _KINDS[type(module).__name__]
+        function = rebound(getattr(type(module), method), kind.maker, kind.replacement)
+        if chunk_latents is not None:
+            function = _chunked(function, method == "_decode", chunk_latents)
+        self._method = MethodType(function, module)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._method(*args, **kwargs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._made_from
 
 
 def _chunked(method: Any, decodes: bool, latents: int) -> Any:

@@ -1,6 +1,7 @@
 """Exact windows in diffusers' own models: equal to the stock model, without its mask, and gone without a trace."""
 
 import copy
+import pickle
 from types import SimpleNamespace
 from typing import Any
 
@@ -157,14 +158,41 @@ def test_a_forward_kept_by_offloading_is_the_one_that_changes(transformer: Any) 
     assert torch.equal(denoise(transformer), stock)
 
 
-def test_a_copy_of_a_model_with_windows_runs_its_own_weights(transformer: Any) -> None:
-    inject_exact_windows(transformer)
-    twin = copy.deepcopy(transformer)
+def pickled(model: Any) -> Any:
+    return pickle.loads(pickle.dumps(model))
+
+
+@pytest.mark.parametrize(
+    ("twin", "name", "run", "chunk"),
+    [
+        (copy.deepcopy, "transformer", denoise, None),
+        (pickled, "transformer", denoise, None),
+        (pickled, "autoencoder", decode, 16),
+    ],
+)
+def test_a_copy_of_a_model_with_windows_has_its_own(
+    twin: Any, name: str, run: Any, chunk: int | None, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = request.getfixturevalue(name)
+    stock, attributes = run(model), {name: set(vars(module)) for name, module in model.named_modules()}
+    inject_exact_windows(model, chunk_latents=chunk)
+    expected, copied = run(model), twin(model)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.Tensor, "masked_fill", lambda *_: pytest.fail("a mask was built"))
+        assert torch.equal(run(copied), expected)
+    disable_exact_windows(copied)
+    assert torch.equal(run(copied), stock)
+    assert {name: set(vars(module)) for name, module in copied.named_modules()} == attributes
     with torch.no_grad():
-        twin.proj_out_conv.weight.zero_()
-        twin.proj_out_conv.bias.zero_()
-    assert denoise(transformer).abs().max() > 0
-    assert denoise(twin).abs().max() == 0
+        for weight in model.parameters():
+            weight.zero_()
+    assert torch.equal(run(copied), stock)
+
+
+@pytest.mark.parametrize("chunk", ["3", 2.5, True])
+def test_chunks_of_no_whole_number_are_one_line(autoencoder: Any, chunk: Any) -> None:
+    with pytest.raises(ValueError, match=f"chunk_latents={chunk!r} for AutoencoderSAME: accepted are None and"):
+        inject_exact_windows(autoencoder, chunk_latents=chunk)
 
 
 def test_the_modules_of_diffusers_are_left_alone(autoencoder: Any, transformer: Any) -> None:
