@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from litefocus.config import BACKENDS, DUPLICATES, check_choice
-from litefocus.grid import TokenGrid
+from litefocus.grid import TokenGrid, check_grid
 
 
 def lite_focus_attention(
@@ -50,8 +50,10 @@ def lite_focus_attention(
         (B, H, N, D) in the query's dtype, a transposed view of contiguous (B, N, H, D).
 
     Raises:
-        ValueError: N is not T * F, shapes, dtypes or devices disagree, no keys are left, or "lse" is asked for
-            something that it cannot do exactly.
+        TypeError: a grid that is no TokenGrid, or cross_keys that are no tensor.
+        ValueError: N is not T * F, shapes, dtypes or devices disagree, no keys are left, a cross key is not a token
+            (asked on the CPU alone: a GPU would have to wait for the answer), or "lse" is asked for something that it
+            cannot do exactly.
     """
     check_choice("backend", backend, BACKENDS)
     check_choice("duplicates", duplicates, DUPLICATES)
@@ -80,6 +82,9 @@ def _validate(
     same_frequency: bool,
 ) -> torch.Tensor | None:
     """Check the request; returns the cross keys, or None where there are none."""
+    check_grid(grid)
+    if cross_keys is not None and not isinstance(cross_keys, torch.Tensor):
+        raise TypeError(f"cross_keys of type {type(cross_keys).__name__}: accepted is an int64 tensor (S,), or None")
     if query.ndim != 4 or key.shape != query.shape or value.shape != query.shape:
         shapes = ", ".join(str(tuple(x.shape)) for x in (query, key, value))
         raise ValueError(
@@ -93,6 +98,10 @@ def _validate(
         raise ValueError(f"cross_keys {cross_keys.dtype} {tuple(cross_keys.shape)}: accepted is int64 of shape (S,)")
     if cross_keys is not None and cross_keys.shape[0] == 0:
         cross_keys = None
+    if type(cross_keys) is torch.Tensor and cross_keys.device.type == "cpu" and not torch.compiler.is_compiling():
+        first, last = cross_keys.aminmax()
+        if first < 0 or last >= grid.tokens:
+            raise ValueError(f"cross_keys from {first} to {last}: accepted are tokens from 0 to {grid.tokens - 1}")
     if cross_keys is None and not same_frequency:
         raise ValueError(
             "same_frequency=False without cross_keys leaves no keys: sample at least one, or attend densely"

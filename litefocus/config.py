@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from numbers import Integral, Real
+from numbers import Integral, Rational, Real
 from typing import Any, TypeGuard
 
 DUPLICATES = ("count_twice", "union")
@@ -83,8 +83,8 @@ class LiteFocusConfig:
         if self.window_frames is not None:
             check_window(self.window_frames)
             self._check_windowed()
-        if not is_whole_number(self.seed):
-            raise ValueError(f"seed={self.seed!r}: accepted are whole numbers")
+        if not is_whole_number(self.seed) or not -(2**63) <= self.seed < 2**63:
+            raise ValueError(f"seed={self.seed!r}: accepted are whole numbers from -2**63 to 2**63 - 1")
         if not self.same_frequency and (not self.cross_frequency or self.sparse_ratio == 0):
             raise ValueError(
                 f"same_frequency=False with cross_frequency={self.cross_frequency} and sparse_ratio="
@@ -109,8 +109,10 @@ def _plain_number(value: Any) -> Any:
     """A number of numpy as Python's own, so that equal options are equal, and write the same digits into a record."""
     if isinstance(value, bool | int | float) or not isinstance(value, Real):
         return value
+    if isinstance(value, Rational):
+        return int(value) if isinstance(value, Integral) else float(value)
     # The shortest decimal that the number's own precision tells from its neighbours: np.float32(0.1) is 0.1.
-    return int(value) if isinstance(value, Integral) else float(str(value))
+    return float(str(value))
 
 
 def check_choice(name: str, value: object, accepted: tuple[str, ...]) -> None:
@@ -143,7 +145,9 @@ def check_budget(keys: object) -> None:
 
 def check_levels(levels: Any) -> tuple[int, ...]:
     """Levels as a sorted tuple of distinct non-negative integers, or ValueError."""
-    wanted = tuple(levels) if isinstance(levels, Iterable) else (levels,)
+    # An array of no axes has the method that makes an Iterable, and cannot be iterated.
+    several = isinstance(levels, Iterable) and getattr(levels, "ndim", 1) != 0
+    wanted = tuple(levels) if several else (levels,)
     if not wanted or any(not is_whole_number(x) or x < 0 for x in wanted):
         raise ValueError(
             f"levels={levels!r}: accepted are whole numbers from 0 (the finest level with attention), like (0,)"
@@ -172,6 +176,6 @@ def as_config(config: LiteFocusConfig | Mapping[str, Any] | None, **options: Any
             f"config of type {type(config).__name__}: accepted are LiteFocusConfig, a dict of options, or None"
         )
     accepted = [field.name for field in fields(LiteFocusConfig)]
-    if unknown := sorted(set(config) - set(accepted)):
+    if unknown := sorted(set(config) - set(accepted), key=str):
         raise ValueError(f"unknown LiteFocus options {unknown}: accepted are {', '.join(accepted)}")
     return LiteFocusConfig(**config)

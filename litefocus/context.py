@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import wraps
 from types import TracebackType
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, NoReturn, ParamSpec, TypeVar
 
 Arguments = ParamSpec("Arguments")
 Value = TypeVar("Value")
@@ -26,7 +26,16 @@ class _Context(AbstractContextManager[Value], Generic[Value]):
         self._manager = manager
         self._entered = False
 
+    def __call__(self, *_: Any, **__: Any) -> NoReturn:
+        """Raise TypeError: what was made is neither the pipeline nor a decorator."""
+        raise TypeError(
+            f"{self._name}(...) is a context, neither the pipeline nor a decorator: write `with {self._name}(...):` "
+            f"and call the pipeline inside"
+        )
+
     def __enter__(self) -> Value:
+        if self._entered:
+            raise RuntimeError(f"this {self._name}(...) was entered before, and serves once: call {self._name} again")
         self._entered = True
         return self._manager.__enter__()
 

@@ -33,6 +33,12 @@ class TokenGrid(NamedTuple):
             )
 
 
+def check_grid(grid: object) -> None:
+    """Raise TypeError unless it is a TokenGrid: a plain tuple does not say which number is which."""
+    if not isinstance(grid, TokenGrid):
+        raise TypeError(f"grid of type {type(grid).__name__}: accepted is TokenGrid(time, freq)")
+
+
 NO_BACKWARD = -1
 UNKNOWN_FORWARD = (
     "gradient checkpointing recomputes a LiteFocus attention, and it cannot be told in which forward its keys were "

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from litefocus.config import LiteFocusConfig, check_ratio
-from litefocus.grid import NO_BACKWARD, UNKNOWN_FORWARD, TokenGrid, backward_number
+from litefocus.grid import NO_BACKWARD, UNKNOWN_FORWARD, TokenGrid, backward_number, check_grid
 
 MAX_BUFFERS = 8
 NOT_CALLED = (
@@ -46,9 +46,15 @@ def sample_cross_keys(
         order; memory reads do).
 
     Raises:
+        TypeError: a grid that is no TokenGrid, or a generator that is none.
         ValueError: ratio outside [0, 1].
     """
+    check_grid(grid)
     check_ratio(ratio)
+    if not isinstance(generator, torch.Generator):
+        raise TypeError(
+            f"generator of type {type(generator).__name__}: accepted is torch.Generator().manual_seed(seed)"
+        )
     order = torch.randperm(grid.tokens, generator=generator, device=generator.device)
     return order[: sample_size(grid, ratio, limit)].sort().values
 

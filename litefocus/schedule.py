@@ -4,7 +4,7 @@ The paper's ablation says that focus serves long clips and compensation short on
 beats dense attention. A schedule is data: rules by clip length, each with its own options or none.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +53,7 @@ class LengthSchedule:
         rules: ascending in `max_frames`; the last one has None.
 
     Raises:
+        TypeError: anything but rules.
         ValueError: no rules, lengths that do not ascend, a last rule with a limit, or rules that patch other levels
             than one and the same: `max_frames` counts the frames of that level.
     """
@@ -60,7 +61,14 @@ class LengthSchedule:
     rules: tuple[LengthRule, ...]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "rules", tuple(self.rules))
+        rules = tuple(self.rules) if isinstance(self.rules, Iterable) else None
+        if rules is None or not all(isinstance(rule, LengthRule) for rule in rules):
+            got = ", ".join(sorted({type(rule).__name__ for rule in (rules or ())})) or type(self.rules).__name__
+            raise TypeError(
+                f"rules of type {got}: accepted is a list of LengthRule, like [LengthRule(100, None), "
+                f"LengthRule(None, LiteFocusConfig())]"
+            )
+        object.__setattr__(self, "rules", rules)
         limits = [rule.max_frames for rule in self.rules]
         if not limits or limits[-1] is not None or None in limits[:-1]:
             raise ValueError(f"schedule with max_frames {limits}: accepted are rules whose last one, alone, has None")

@@ -58,7 +58,8 @@ def find_sites(unet: nn.Module, levels: tuple[int, ...] = (0,), blocks: str = "a
         blocks: "all" the blocks of each transformer, or the "first" alone.
 
     Raises:
-        TypeError: a UNet whose attention spans more than one (time, frequency) picture: video, motion.
+        TypeError: a UNet without transformers, or whose attention spans more than one (time, frequency) picture: video,
+            motion.
         ValueError: a level that the UNet does not have.
     """
     found = list(_transformers(unet))
@@ -69,7 +70,12 @@ def find_sites(unet: nn.Module, levels: tuple[int, ...] = (0,), blocks: str = "a
                 f"(time, frequency) latents alone, with {' or '.join(_TRANSFORMERS)}"
             )
     depths = sorted({depth for depth, _ in found})
-    if not depths or max(levels) >= len(depths):
+    if not depths:
+        raise TypeError(
+            f"{type(unet).__name__} has no {' or '.join(_TRANSFORMERS)} around its attention: accepted are the UNets "
+            f"of AudioLDM 2, AudioLDM and MusicLDM, and those of Stable Diffusion's kind"
+        )
+    if max(levels) >= len(depths):
         raise ValueError(
             f"levels={levels}: this {type(unet).__name__} has {len(depths)} levels with attention, counted from 0"
         )

@@ -16,6 +16,8 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
+from litefocus.config import is_whole_number
+
 # Measured on one CPU thread (docs/windows.md): a chunk of C takes C + 2 w keys a query, so small chunks compute fewer
 # scores outside the band, until torch's kernel works on blocks that are not full.
 _MIN_CHUNK = 32
@@ -51,7 +53,7 @@ def band_attention(
         (B, H, L, D) in the query's dtype.
 
     Raises:
-        ValueError: shapes that do not fit, a negative half width, or a chunk below 1.
+        ValueError: shapes that do not fit, or a half width or chunk that is no whole number from 0, and from 1.
     """
     _check(query, key, value, half_width, extra, key_padding, chunk)
     groups = query.shape[1] // key.shape[1]
@@ -103,8 +105,9 @@ def _check(
             f"query {tuple(query.shape)} with key {tuple(key.shape)}: accepted are the same B, L and D, and a number "
             f"of key heads that divides the query's"
         )
-    if half_width < 0 or (chunk is not None and chunk < 1):
-        raise ValueError(f"half_width={half_width}, chunk={chunk}: accepted are whole numbers from 0, and from 1")
+    whole = is_whole_number(half_width) and (chunk is None or is_whole_number(chunk))
+    if not whole or half_width < 0 or (chunk is not None and chunk < 1):
+        raise ValueError(f"half_width={half_width!r}, chunk={chunk!r}: accepted are whole numbers from 0, and from 1")
     wanted = (batch, key.shape[1], extra[0].shape[-2] if extra is not None and extra[0].ndim == 4 else 0, dim)
     if extra is not None and not wanted == extra[0].shape == extra[1].shape:
         raise ValueError(

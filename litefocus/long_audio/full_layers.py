@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from litefocus.config import is_whole_number
 from litefocus.context import entered_context, replaced
 from litefocus.long_audio.band import band_attention
 from litefocus.long_audio.windows import parts_of
@@ -44,13 +45,16 @@ def approximate_full_layers(
 
     Raises:
         TypeError: no full attention of a known layout.
-        ValueError: half_width below 1, or sampled_keys below 0.
+        ValueError: half_width below 1, sampled_keys below 0, or a seed of 2**43 or more in size.
         RuntimeError: at a forward, if the model's attention does not go through torch's scaled-dot-product attention.
     """
-    if half_width < 1 or sampled_keys < 0:
+    if not is_whole_number(half_width) or not is_whole_number(sampled_keys) or half_width < 1 or sampled_keys < 0:
         raise ValueError(
-            f"half_width={half_width}, sampled_keys={sampled_keys}: accepted are whole numbers from 1, and from 0"
+            f"half_width={half_width!r}, sampled_keys={sampled_keys!r}: accepted are whole numbers from 1, and from 0"
         )
+    # Each layer's generator takes the seed times a million or so, in 64 bits.
+    if not is_whole_number(seed) or abs(seed) >= 2**43:
+        raise ValueError(f"seed={seed!r}: accepted are whole numbers between -2**43 and 2**43")
     found = _full_attentions(model_or_pipe)
     with ExitStack() as stack:
         for number, (attention, memory) in enumerate(found):

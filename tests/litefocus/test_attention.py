@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from litefocus import TokenGrid, lite_focus_attention, sample_cross_keys
+from litefocus import TokenGrid, lite_focus_attention, sample_cross_keys, window_focus_attention
 from litefocus.reference import key_multiplicity, reference_attention
 
 SMALL_GRIDS = [TokenGrid(t, f) for t in (1, 7) for f in (1, 2, 8, 16)]
@@ -281,6 +281,26 @@ def test_unsupported_request_is_one_clear_line(change: dict[str, Any], message: 
     assert "\n" not in str(error.value)
 
 
-def test_key_outside_the_grid_is_an_error() -> None:
-    with pytest.raises((IndexError, RuntimeError), match="out of"):
-        lite_focus_attention(*tokens(E_GRID), E_GRID, torch.tensor([8]))
+@pytest.mark.parametrize("backend", ["lse", "append"])
+@pytest.mark.parametrize(("keys", "span"), [([0, 8], "0 to 8"), ([-1], "-1 to -1")])
+def test_key_outside_the_grid_is_an_error(keys: list[int], span: str, backend: str) -> None:
+    with pytest.raises(ValueError, match=f"^cross_keys from {span}: accepted are tokens from 0 to 7$"):
+        lite_focus_attention(*tokens(E_GRID), E_GRID, torch.tensor(keys), backend=backend)
+    with pytest.raises(ValueError, match=f"^cross_keys from {span}: accepted are tokens from 0 to 7$"):
+        window_focus_attention(*tokens(E_GRID), E_GRID, torch.tensor(keys), window_frames=1, backend=backend)
+
+
+def test_plain_python_in_place_of_a_grid_keys_or_a_generator_is_one_line() -> None:
+    query: Any = tokens(E_GRID)
+    keys: Any = [1, 2]
+    grid: Any = (4, 2)
+    with pytest.raises(TypeError, match=r"^grid of type tuple: accepted is TokenGrid\(time, freq\)$"):
+        lite_focus_attention(*query, grid, None)
+    with pytest.raises(TypeError, match=r"^grid of type tuple: accepted is TokenGrid\(time, freq\)$"):
+        sample_cross_keys(grid, 0.1, torch.Generator())
+    with pytest.raises(TypeError, match=r"^cross_keys of type list: accepted is an int64 tensor \(S,\), or None$"):
+        lite_focus_attention(*query, E_GRID, keys)
+    with pytest.raises(
+        TypeError, match=r"^generator of type int: accepted is torch.Generator\(\).manual_seed\(seed\)$"
+    ):
+        sample_cross_keys(E_GRID, 0.1, 42)  # type: ignore[arg-type]

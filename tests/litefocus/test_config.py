@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import FrozenInstanceError
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,10 @@ from litefocus.config import as_config
         ({"duplicates": "once"}, "duplicates='once': accepted are 'count_twice', 'union'"),
         ({"resample": "clip"}, "resample='clip': accepted are 'call', 'step', 'fixed'"),
         ({"backend": "flash"}, "backend='flash': accepted are 'auto', 'lse', 'append'"),
-        ({"seed": 0.5}, "seed=0.5: accepted are whole numbers"),
+        ({"seed": 0.5}, "seed=0.5: accepted are whole numbers from -2**63 to 2**63 - 1"),
+        ({"seed": 2**63}, "seed=9223372036854775808: accepted are whole numbers from -2**63 to 2**63 - 1"),
+        ({"seed": -(2**70)}, "seed=-1180591620717411303424: accepted are whole numbers from -2**63"),
+        ({"levels": np.array(1.5)}, "levels=array(1.5): accepted are whole numbers from 0"),
         ({"levels": ()}, "levels=(): accepted are whole numbers from 0"),
         ({"levels": None}, "levels=None: accepted are whole numbers from 0"),
         ({"levels": 1.5}, "levels=1.5: accepted are whole numbers from 0"),
@@ -38,9 +42,10 @@ from litefocus.config import as_config
         ({"window_frames": 8, "duplicates": "union"}, "duplicates='union' with window_frames=8: accepted is"),
         ({"window_frames": 8, "same_frequency": False}, "same_frequency=False with window_frames=8: accepted is True"),
         ({"f_n": 8}, "unknown LiteFocus options ['f_n']: accepted are same_frequency,"),
+        ({"f_n": 8, 1: 2}, "unknown LiteFocus options [1, 'f_n']: accepted are same_frequency,"),
     ],
 )
-def test_bad_option_is_one_clear_line(options: dict[str, Any], message: str) -> None:
+def test_bad_option_is_one_clear_line(options: dict[Any, Any], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)) as error:
         as_config(options)
     assert "\n" not in str(error.value)
@@ -69,6 +74,10 @@ def test_numbers_of_numpy_are_the_numbers_they_print() -> None:
     )
     assert config == LiteFocusConfig(sparse_ratio=0.1, seed=3, max_cross_keys=8)
     assert [type(x) for x in (config.sparse_ratio, config.seed, config.max_cross_keys)] == [float, int, int]
+    assert LiteFocusConfig(sparse_ratio=Fraction(1, 10)) == LiteFocusConfig()  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"sparse_ratio=1\.5: accepted are numbers from 0 to 1"):
+        LiteFocusConfig(sparse_ratio=Fraction(3, 2))  # type: ignore[arg-type]
+    assert [LiteFocusConfig(seed=seed).seed for seed in (2**63 - 1, -(2**63))] == [2**63 - 1, -(2**63)]
     for wrong in ({"seed": np.float64(3)}, {"sparse_ratio": np.bool_(True)}, {"sparse_ratio": np.float32("nan")}):
         with pytest.raises(ValueError, match="accepted are"):
             LiteFocusConfig(**wrong)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import Run
+from diffusers import UNet2DModel
 
 from litefocus import (
     LengthRule,
@@ -71,6 +72,29 @@ def test_a_context_without_with_warns(audioldm2_unet: Any, name: str, call: Call
             assert repr(context).endswith("entered>")
         del context
         gc.collect()
+
+
+def test_a_context_is_no_pipeline_and_serves_once(audioldm2_unet: Any) -> None:
+    context: Any = lite_focus(audioldm2_unet)
+    with pytest.raises(TypeError, match=r"lite_focus\(...\) is a context, neither the pipeline nor a decorator: write"):
+        context("a dog")
+    again = r"^this lite_focus\(\.\.\.\) was entered before, and serves once: call lite_focus again$"
+    with context, pytest.raises(RuntimeError, match=again), context:
+        pass
+    assert lite_focus_state(audioldm2_unet) is None
+    with pytest.raises(RuntimeError, match=again), context:
+        pass
+
+
+def test_a_unet_without_transformers_is_named() -> None:
+    unet = UNet2DModel(
+        block_out_channels=(8, 16), down_block_types=("DownBlock2D", "AttnDownBlock2D"), norm_num_groups=4,
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"), attention_head_dim=2,
+    )  # fmt: skip
+    with pytest.raises(
+        TypeError, match="^UNet2DModel has no Transformer2DModel or SpatialTransformer around its atten"
+    ):
+        inject_lite_focus(unet, frequency_axis=-2)
 
 
 def test_the_result_of_inject_is_a_number_and_not_the_pipeline(audioldm2_unet: Any) -> None:

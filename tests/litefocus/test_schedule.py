@@ -90,6 +90,22 @@ def test_bad_schedule_is_one_clear_line(rules: tuple[LengthRule, ...], message: 
         LengthSchedule(rules)
 
 
+@pytest.mark.parametrize(
+    ("rules", "kind"),
+    [
+        (None, "NoneType"),
+        (LengthRule(None, None), "LengthRule"),
+        ([(100, None)], "tuple"),
+        ([PAPER], "LiteFocusConfig"),
+    ],
+)
+def test_anything_but_rules_is_one_clear_line(rules: Any, kind: str) -> None:
+    message = f"rules of type {kind}: accepted is a list of LengthRule, like [LengthRule(100, None), LengthRule(None,"
+    with pytest.raises(TypeError, match=re.escape(message)) as error:
+        LengthSchedule(rules)
+    assert "\n" not in str(error.value)
+
+
 def test_bad_rule_is_one_clear_line() -> None:
     for limit in (10.5, "8", True):
         with pytest.raises(ValueError, match=re.escape(f"max_frames={limit!r}: accepted are whole numbers from 1")):

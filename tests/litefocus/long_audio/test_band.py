@@ -115,10 +115,17 @@ def test_extra_keys_that_do_not_fit_are_one_line(shape: tuple[int, ...]) -> None
         (((1, 3, 5, 4), (1, 2, 5, 4)), 1, None, "a number of key heads that divides"),
         (((2, 5, 4), (2, 5, 4)), 1, None, r"accepted are \(B, H, L, D\)"),
         (((1, 2, 5, 4), (1, 2, 5, 4)), -1, None, "half_width=-1"),
+        (((1, 2, 5, 4), (1, 2, 5, 4)), "3", None, "half_width='3', chunk=None: accepted are whole numbers from 0"),
+        (((1, 2, 5, 4), (1, 2, 5, 4)), 2.5, None, "half_width=2.5, chunk=None: accepted are whole numbers from 0"),
         (((1, 2, 5, 4), (1, 2, 5, 4)), 1, torch.ones(1, 5), r"accepted is bool \(1, 5\)"),
     ],
 )
-def test_what_does_not_fit_is_one_line(shapes: Any, half_width: int, padding: Any, message: str) -> None:
+def test_what_does_not_fit_is_one_line(shapes: Any, half_width: Any, padding: Any, message: str) -> None:
     query, key = (torch.zeros(shape) for shape in shapes)
     with pytest.raises(ValueError, match=message):
         band_attention(query, key, key, half_width, key_padding=padding)
+
+
+def test_a_chunk_of_no_whole_number_is_one_line() -> None:
+    with pytest.raises(ValueError, match=r"half_width=3, chunk=2.5: accepted are whole numbers from 0, and from 1"):
+        band_attention(*inputs(20), 3, chunk=2.5)  # type: ignore[arg-type]

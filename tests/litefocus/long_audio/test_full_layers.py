@@ -95,9 +95,20 @@ def test_an_attention_that_it_would_not_reach_is_an_error() -> None:
 
 
 def test_what_it_does_not_serve_is_one_line() -> None:
-    with pytest.raises(ValueError, match="half_width=0, sampled_keys=128: accepted"):  # noqa: SIM117
-        with approximate_full_layers(ace_step(), half_width=0):
-            pass
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"half_width": 0}, "half_width=0, sampled_keys=128: accepted"),
+        ({"half_width": "3"}, "half_width='3', sampled_keys=128: accepted are whole numbers from 1"),
+        ({"half_width": 4, "sampled_keys": 2.5}, "half_width=4, sampled_keys=2.5: accepted are whole numbers"),
+        ({"half_width": 4, "seed": 2**63}, r"seed=9223372036854775808: accepted are whole numbers between -2\*\*43"),
+    ]
+    for options, message in wrong:
+        with pytest.raises(ValueError, match=message):  # noqa: SIM117
+            with approximate_full_layers(ace_step(), **options):
+                pass
+    for seed in (2**43 - 1, 1 - 2**43):
+        model = ace_step()
+        with approximate_full_layers(model, half_width=4, seed=seed):
+            assert denoise(model).isfinite().all()
     autoencoder = AutoencoderSAME(
         patch_size=16, encoder_channels=32, encoder_c_mults=[2], encoder_strides=[4], encoder_transformer_depths=[1],
         latent_dim=8, dim_heads=16,
