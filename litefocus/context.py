@@ -1,4 +1,4 @@
-"""Context managers: such as say when they were made and never entered, and one that replaces a single method."""
+"""Context managers: they say when they were never entered, and in which thread; one replaces a single method."""
 
 import threading
 import warnings
@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import wraps
 from types import TracebackType
 from typing import Any, Generic, NoReturn, ParamSpec, TypeVar
+from weakref import WeakKeyDictionary
 
 Arguments = ParamSpec("Arguments")
 Value = TypeVar("Value")
@@ -14,6 +15,44 @@ Value = TypeVar("Value")
 # Held while a model is changed and changed back, never during a forward. Reentrant: a context that the garbage
 # collector ends may end in the middle of another change.
 CHANGING = threading.RLock()
+
+
+class Entered:
+    """A context on a model that is entered: what comes back when it is left, and the thread that entered it."""
+
+    def __init__(self, before: Any) -> None:
+        self.before = before
+        self.thread = threading.get_ident()
+
+
+# The innermost last. Not in the models, whose copies are inside none of them.
+_ENTERED: WeakKeyDictionary[Any, list[Entered]] = WeakKeyDictionary()
+
+
+def refuse_other_threads(model: Any) -> None:
+    """Raise RuntimeError where another thread is inside a context on the model: its run would change."""
+    if any(entered.thread != threading.get_ident() for entered in _ENTERED.get(model, ())):
+        raise RuntimeError(
+            "this UNet is inside a LiteFocus context of another thread, whose run would change: inject_lite_focus() "
+            "once before the threads start, or give each thread a copy of its own"
+        )
+
+
+def enter(model: Any, before: Any) -> Entered:
+    """Note a context on the model, whose end shall bring `before` back."""
+    entered = Entered(before)
+    _ENTERED.setdefault(model, []).append(entered)
+    return entered
+
+
+def leave(model: Any, entered: Entered) -> bool:
+    """Forget it; whether its `before` comes back now. Else an inner context goes on, and brings it back in the end."""
+    contexts = _ENTERED[model]
+    inner = contexts[contexts.index(entered) + 1 :]
+    contexts.remove(entered)
+    if inner:
+        inner[0].before = entered.before
+    return not inner
 
 
 class _Context(AbstractContextManager[Value], Generic[Value]):

@@ -7,7 +7,7 @@ import hashlib
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -77,6 +77,19 @@ def _(
     place: torch.Tensor, seed: int, stream: int, time: int, freq: int, ratio: float, limit: int | None
 ) -> torch.Tensor:
     return place.new_empty((sample_size(TokenGrid(time, freq), ratio, limit),), dtype=torch.int64)
+
+
+class Stream(Protocol):
+    """What the sites of a patch draw from, as `KeySource`."""
+
+    def advance(self, timestep: Any) -> None:
+        """Start a forward of the UNet."""
+
+    def finish(self) -> None:
+        """End it, whether it returned or raised."""
+
+    def recall(self) -> Callable[[], None]:
+        """A call that returns to the current forward, for a backward that recomputes it."""
 
 
 class KeySource:

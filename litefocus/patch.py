@@ -1,25 +1,25 @@
 """Put LiteFocus into a pipeline or UNet, and take it out again without a trace."""
 
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NamedTuple, NoReturn, Protocol
-from weakref import WeakKeyDictionary
+from typing import Any, NamedTuple, NoReturn
 
 from torch import nn
 
 from litefocus.config import LiteFocusConfig, as_config
-from litefocus.context import CHANGING, entered_context
+from litefocus.context import CHANGING, enter, entered_context, leave, refuse_other_threads
 from litefocus.grid import GridTracker
-from litefocus.keys import KeySource
+from litefocus.keys import KeySource, Stream
 from litefocus.processor import (
     FrequencyMajor,
     LiteFocusSite,
     SelfAttentionForward,
     SelfAttentionProcessor,
     SiteFunction,
+    refuse_weights,
+    stock_processor,
 )
 from litefocus.repair import why_it_cannot_generate
 from litefocus.sites import AttentionSite, find_frequency_axis, find_sites, find_unet
@@ -28,19 +28,6 @@ _ATTRIBUTE = "_litefocus_patch"
 Config = LiteFocusConfig | Mapping[str, Any] | None
 # number of a site -> what it shall compute
 BuildSite = Callable[[int], SiteFunction]
-
-
-class Stream(Protocol):
-    """What the sites of a patch draw from, as `KeySource`."""
-
-    def advance(self, timestep: Any) -> None:
-        """Start a forward of the UNet."""
-
-    def finish(self) -> None:
-        """End it, whether it returned or raised."""
-
-    def recall(self) -> Callable[[], None]:
-        """A call that returns to the current forward, for a backward that recomputes it."""
 
 
 class SitePatch:
@@ -69,7 +56,7 @@ class SitePatch:
     ) -> None:
         self.frequency_axis = find_frequency_axis(unet, frequency_axis)
         for site in sites:
-            _refuse_weights(site)
+            refuse_weights(site.name, getattr(site.attention, "processor", None))
         self.unet = unet
         self.sites = sites
         self.build = build
@@ -143,7 +130,7 @@ class SitePatch:
         attention: Any = site.attention
         ours: SelfAttentionProcessor | SelfAttentionForward
         if hasattr(attention, "set_processor"):
-            original = _stock(attention.processor)
+            original = stock_processor(attention.processor)
             ours = SelfAttentionProcessor(function, tracker, original)
             attention.set_processor(ours)
         else:
@@ -158,38 +145,9 @@ def _current(attention: Any) -> Any:
     return vars(attention).get("processor" if hasattr(attention, "set_processor") else "forward")
 
 
-def _stock(processor: Any) -> Any:
-    """The processor itself, or the one that ours stands in for."""
-    while isinstance(processor, SelfAttentionProcessor):
-        processor = processor.original
-    return processor
-
-
-def _refuse_weights(site: AttentionSite) -> None:
-    """Ours would not run them, and while it is in place they would be missing from state_dict() and `to`."""
-    processor = _stock(getattr(site.attention, "processor", None))
-    if isinstance(processor, nn.Module) and processor.state_dict():
-        raise TypeError(
-            f"{site.name} has a {type(processor).__name__} with weights, which LiteFocus would not run: set a "
-            f"processor without weights first, or patch other levels"
-        )
-
-
 def active_patch(unet: nn.Module) -> SitePatch | None:
     """The patch that is installed in a UNet, if any."""
     return getattr(unet, _ATTRIBUTE, None)
-
-
-class _Entered:
-    """A context that is entered: the patch that comes back when it is left, and the thread that entered it."""
-
-    def __init__(self, before: SitePatch | None) -> None:
-        self.before = before
-        self.thread = threading.get_ident()
-
-
-# The contexts that are entered, the innermost last. Not in the UNet, whose copies are inside none of them.
-_ENTERED: WeakKeyDictionary[nn.Module, list[_Entered]] = WeakKeyDictionary()
 
 
 @contextmanager
@@ -205,29 +163,20 @@ def patched(patch: SitePatch) -> Iterator[int]:
         RuntimeError: the UNet is inside a context of another thread, whose run would change.
     """
     with CHANGING:
-        _refuse_other_threads(patch.unet)
-        entered = _Entered(active_patch(patch.unet))
+        refuse_other_threads(patch.unet)
+        before = active_patch(patch.unet)
         try:
             _exchange(patch.unet, patch)
         except BaseException:
-            _exchange(patch.unet, entered.before)
+            _exchange(patch.unet, before)
             raise
-        _ENTERED.setdefault(patch.unet, []).append(entered)
+        entered = enter(patch.unet, before)
     try:
         yield len(patch.sites)
     finally:
         with CHANGING:
-            _leave(patch.unet, entered)
-
-
-def _leave(unet: nn.Module, entered: _Entered) -> None:
-    contexts = _ENTERED[unet]
-    inner = contexts[contexts.index(entered) + 1 :]
-    contexts.remove(entered)
-    if inner:  # left out of order: the inner context goes on, and returns to what was there before both
-        inner[0].before = entered.before
-    else:
-        _exchange(unet, entered.before)
+            if leave(patch.unet, entered):
+                _exchange(patch.unet, entered.before)
 
 
 def _exchange(unet: nn.Module, patch: SitePatch | None) -> None:
@@ -237,14 +186,6 @@ def _exchange(unet: nn.Module, patch: SitePatch | None) -> None:
         current.remove()
     if patch is not None:
         patch.install()
-
-
-def _refuse_other_threads(unet: nn.Module) -> None:
-    if any(entered.thread != threading.get_ident() for entered in _ENTERED.get(unet, ())):
-        raise RuntimeError(
-            "this UNet is inside a LiteFocus context of another thread, whose run would change: inject_lite_focus() "
-            "once before the threads start, or give each thread a copy of its own"
-        )
 
 
 def lite_focus_patch(pipe_or_unet: Any, config: Config = None, **options: Any) -> SitePatch:
@@ -313,13 +254,13 @@ def disable_lite_focus(pipe_or_unet: Any) -> None:
     """
     unet = find_unet(pipe_or_unet)
     with CHANGING:
-        _refuse_other_threads(unet)
+        refuse_other_threads(unet)
         _exchange(unet, None)
         module: Any
         for module in unet.modules():
             # Ours, kept by someone who set it again after its patch was gone: unfuse_qkv_projections does.
             if isinstance(vars(module).get("processor"), SelfAttentionProcessor):
-                module.set_processor(_stock(module.processor))
+                module.set_processor(stock_processor(module.processor))
 
 
 class LiteFocusState(NamedTuple):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import nn
 
 from litefocus.attention import lite_focus_attention
 from litefocus.grid import GridTracker, TokenGrid
@@ -127,6 +128,23 @@ class SelfAttentionProcessor:
             return self.original(attn, hidden_states, encoder_hidden_states, attention_mask)
         refuse_mask(attention_mask)
         return self.function(attn, hidden_states, self.tracker.grid(hidden_states.shape[1]))
+
+
+def stock_processor(processor: Any) -> Any:
+    """The processor itself, or the one that ours stands in for."""
+    while isinstance(processor, SelfAttentionProcessor):
+        processor = processor.original
+    return processor
+
+
+def refuse_weights(name: str, processor: Any) -> None:
+    """Raise TypeError on a processor with weights: while ours is in place, state_dict() and `to` would miss them."""
+    processor = stock_processor(processor)
+    if isinstance(processor, nn.Module) and processor.state_dict():
+        raise TypeError(
+            f"{name} has a {type(processor).__name__} with weights, which LiteFocus would not run: set a processor "
+            f"without weights first, or patch other levels"
+        )
 
 
 class SelfAttentionForward:

@@ -34,6 +34,7 @@ from litefocus.levers.fused import (
     pads_with_zeros,
 )
 from litefocus.levers.packed import PackedLinear, PlainLinear, unavailable
+from litefocus.levers.weights import Samples, adapted
 from litefocus.sites import find_unet
 
 DEFAULT_LEVERS = ("token_projections", "fused_attention", "fused_feed_forward", "packed_linears", "phased_upsampling")
@@ -196,7 +197,7 @@ class _Optimization:
         self._passed_over: list[nn.Module] = []  # layers that a lever computes without calling them
         self._handle: Any = None
         self._weights = self._fingerprint()
-        self._samples = _Samples(unet)
+        self._samples = Samples(unet)
 
     def install(self) -> None:
         setattr(self.unet, _ATTRIBUTE, self)
@@ -233,7 +234,7 @@ class _Optimization:
 
     def _install_levers(self) -> None:
         linear: BuildLinear = PackedLinear if "packed_linears" in self.levers else PlainLinear
-        left = _adapted(self.unet)
+        left = adapted(self.unet)
         module: Any
         for module in self.unet.modules():
             if "token_projections" in self.levers and is_projected_by_convolutions(module):
@@ -288,30 +289,6 @@ class _Optimization:
     def _fingerprint(self) -> list[tuple[int, int]]:
         """Where each weight lies and how often it was written to."""
         return [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in self.unet.parameters()]
-
-
-def _adapted(unet: nn.Module) -> set[nn.Module]:
-    """Adapters and their base layers, which are left alone: merging writes to a weight past autograd."""
-    return {inner for module in unet.modules() if hasattr(module, "base_layer") for inner in module.modules()}
-
-
-class _Samples:
-    """Some elements of every weight but the adapted, as they were when this was made: at most 8, spread over it."""
-
-    def __init__(self, unet: nn.Module) -> None:
-        kinds: dict[tuple[torch.device, torch.dtype], list[torch.Tensor]] = {}
-        left = {weight for module in _adapted(unet) for weight in module.parameters()}
-        for weight in unet.parameters():
-            if weight.is_floating_point() and weight.is_contiguous() and weight not in left:
-                flat = weight.detach().view(-1)
-                kinds.setdefault((weight.device, weight.dtype), []).append(flat[:: max(1, len(flat) // 8)][:8])
-        self._views = list(kinds.values())
-        self._before = [torch.cat(views) for views in self._views]
-
-    def unchanged(self) -> bool:
-        """Whether they still are; nan counts as unchanged."""
-        pairs = zip(self._views, self._before, strict=True)
-        return all(torch.allclose(torch.cat(views), before, 0, 0, equal_nan=True) for views, before in pairs)
 
 
 def _refuse_copies(_: int) -> NoReturn:
