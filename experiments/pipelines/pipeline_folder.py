@@ -56,7 +56,7 @@ def check_folder(folder: Path, family: str) -> None:
         raise FileNotFoundError(f"no {INDEX} in {folder}; pipeline.path takes a folder saved by save_pretrained")
     index = read_index(folder)
     if (found := index.get("_class_name", family)) != family:
-        fitting = CONFIGURATIONS.get(found)
+        fitting = CONFIGURATIONS.get(str(found))
         remedy = f"take pipeline={fitting}" if fitting else f"the families are {', '.join(FAMILIES)}"
         raise ValueError(f"{folder / INDEX}: got a {found}, this pipeline= loads a {family}; {remedy}")
     for name, of_class in component_classes(index).items():

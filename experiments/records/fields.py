@@ -161,10 +161,11 @@ def check_metric(value: float, low: float, high: float, n_scored: int, per_clip:
     if low > high:
         raise ValueError(f"an interval from {low} to {high}")
     clips = list(per_clip.values())
-    if clips and n_scored != (n := sum(not math.isnan(clip) for clip in clips)):
-        raise ValueError(f"n_scored {n_scored} where {n} clips have a value in its per_clip")
-    if clips and n == len(clips):
-        mean = math.fsum(clips) / n
+    with_value = sum(not math.isnan(clip) for clip in clips)
+    if clips and not with_value <= n_scored <= len(clips):
+        raise ValueError(f"n_scored {n_scored} where its per_clip has {with_value} values of {len(clips)} clips")
+    if clips and with_value == len(clips):
+        mean = math.fsum(clips) / len(clips)
         if not math.isclose(value, mean, rel_tol=1e-9, abs_tol=1e-12):
             raise ValueError(f"value {value} where the mean of its per_clip is {mean}")
 

@@ -246,7 +246,9 @@ def test_config_overrides(capsys, override):
 GOOD = {
     "pipeline": {"_target_": "x", "name": "x", "trained": True, "training_length_s": 10, "max_duration_s": 640},
     "durations": [1.0], "steps": 2, "guidance": 3.5, "seeds": [0],
-    "stages": ["generate"], "batch_size": 1,
+    "stages": ["generate"], "batch_size": 1, "decode_in_chunks": None,
+    "methods": {"dense": {"name": "dense"}},
+    "timing": {"rounds": 1, "starts": 1, "warmup": 0, "baseline": "dense", "arms": {}},
 }  # fmt: skip
 
 

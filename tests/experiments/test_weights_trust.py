@@ -52,7 +52,9 @@ def test_a_pickle_in_place_of_safetensors_is_refused_by_name(folder, marker, par
     weights.unlink()
     names = {"model.safetensors": "pytorch_model.bin"}
     torch.save({"a": Bomb(marker)}, folder / part / names.get(weights.name, "diffusion_pytorch_model.bin"))
-    with pytest.raises(FileNotFoundError, match=rf"cannot load .*{weights.name}.*safetensors weights only"):
+    with pytest.raises(
+        FileNotFoundError, match=rf"{weights.parent.name} holds .bin weights only; save its .safetensors"
+    ):
         published(folder)
     assert not marker.exists()
 
@@ -66,7 +68,7 @@ def test_code_that_a_folder_brings_is_refused(folder, marker):
         published(folder)
     (folder / "pipeline.py").write_text(code)
     (folder / "model_index.json").write_text(json.dumps({**index, "_class_name": ["pipeline", "Evil"]}))
-    with pytest.raises(ValueError, match="contains custom code"):
+    with pytest.raises(ValueError, match=r"got a \['pipeline', 'Evil'\], this pipeline= loads a"):
         published(folder)
     (folder / "model_index.json").write_text(json.dumps({**index, "unet": ["subprocess", "Popen"]}))
     with pytest.raises(ValueError, match="cannot be loaded"):

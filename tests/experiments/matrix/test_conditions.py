@@ -16,11 +16,15 @@ DENSE = {
 }
 
 
+TIMING = {"rounds": 1, "starts": 1, "warmup": 0, "baseline": "dense"}
+
+
 def config(**changes):
     base = {
         "method": DENSE,
         "methods": {},
-        "timing": {"arms": {}},
+        "timing": TIMING | {"arms": {}},
+        "decode_in_chunks": None,
         "pipeline": {"_target_": "x", "name": "p", "trained": True, "training_length_s": 10, "max_duration_s": 640},
         "durations": [10, 20],
         "steps": 2,
@@ -47,7 +51,7 @@ def test_durations_are_outermost_and_ids_are_folder_names():
 def test_a_sweep_replaces_the_single_method_and_arms_add_to_it():
     cfg = config(
         methods={"x": {**DENSE, "name": "x", "label": "x"}},
-        timing={"arms": {"y": {**DENSE, "name": "y", "label": "y"}}},
+        timing=TIMING | {"arms": {"y": {**DENSE, "name": "y", "label": "y"}}},
     )
     assert list(build_methods(cfg)) == ["x"]
     assert list(build_timing_arms(cfg)) == ["x", "y"]

@@ -164,7 +164,7 @@ def test_a_value_is_the_mean_of_its_clips_or_the_record_is_refused(value, ok):
     ("change", "message"),
     [
         ({"low": 0.7, "high": 0.3}, "an interval from 0.7 to 0.3"),
-        ({"n_scored": 20}, "n_scored 20 where 2 clips have a value in its per_clip"),
+        ({"n_scored": 20}, "n_scored 20 where its per_clip has 2 values of 2 clips"),
         ({"n_references": -3}, "n_references is -3 in a metric record"),
         ({"duration_s": math.nan}, "duration_s is nan in a metric record"),
         ({"duration_s": -0.64}, "duration_s is -0.64 in a metric record"),
