@@ -25,29 +25,29 @@ class Entered:
         self.thread = threading.get_ident()
 
 
-# The innermost last. Not in the models, whose copies are inside none of them.
-_ENTERED: WeakKeyDictionary[Any, list[Entered]] = WeakKeyDictionary()
+# By model and method, "" for the whole of it; the innermost last. Not in the models, whose copies are inside none.
+_ENTERED: WeakKeyDictionary[Any, dict[str, list[Entered]]] = WeakKeyDictionary()
 
 
 def refuse_other_threads(model: Any) -> None:
     """Raise RuntimeError where another thread is inside a context on the model: its run would change."""
-    if any(entered.thread != threading.get_ident() for entered in _ENTERED.get(model, ())):
+    if any(entered.thread != threading.get_ident() for entered in _ENTERED.get(model, {}).get("", ())):
         raise RuntimeError(
             "this UNet is inside a LiteFocus context of another thread, whose run would change: inject_lite_focus() "
             "once before the threads start, or give each thread a copy of its own"
         )
 
 
-def enter(model: Any, before: Any) -> Entered:
+def enter(model: Any, before: Any, method: str = "") -> Entered:
     """Note a context on the model, whose end shall bring `before` back."""
     entered = Entered(before)
-    _ENTERED.setdefault(model, []).append(entered)
+    _ENTERED.setdefault(model, {}).setdefault(method, []).append(entered)
     return entered
 
 
-def leave(model: Any, entered: Entered) -> bool:
+def leave(model: Any, entered: Entered, method: str = "") -> bool:
     """Forget it; whether its `before` comes back now. Else an inner context goes on, and brings it back in the end."""
-    contexts = _ENTERED[model]
+    contexts = _ENTERED[model][method]
     inner = contexts[contexts.index(entered) + 1 :]
     contexts.remove(entered)
     if inner:
@@ -110,13 +110,18 @@ def entered_context(
 
 @contextmanager
 def replaced(owner: Any, name: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Iterator[None]:
-    """`owner.name` is `wrap(owner.name)` inside the context. Contexts nest; leave them in the reverse order."""
-    had, before = name in vars(owner), getattr(owner, name)
-    setattr(owner, name, wrap(before))
+    """`owner.name` is `wrap(owner.name)` inside the context.
+
+    Contexts nest. One that is left before another that was entered inside it acts until that one is left, too.
+    """
+    with CHANGING:
+        had, before = name in vars(owner), getattr(owner, name)
+        setattr(owner, name, wrap(before))
+        entered = enter(owner, (had, before), name)
     try:
         yield
     finally:
-        if had:
-            setattr(owner, name, before)
-        else:
-            delattr(owner, name)
+        with CHANGING:
+            if leave(owner, entered, name):
+                had, before = entered.before
+                setattr(owner, name, before) if had else delattr(owner, name)

@@ -12,6 +12,7 @@ import torch
 from conftest import Run
 
 from litefocus import LiteFocusConfig, disable_lite_focus, inject_lite_focus, lite_focus, lite_focus_state, optimized
+from litefocus.context import replaced
 from litefocus.levers.optimize import active_optimization
 
 FIRST, SECOND = LiteFocusConfig(sparse_ratio=0.3), LiteFocusConfig(sparse_ratio=0.6, seed=4)
@@ -99,3 +100,23 @@ def test_threads_that_enter_at_once_leave_the_model_as_it_was(audioldm2_unet: An
     assert torch.equal(served[0], expected)
     assert lite_focus_state(audioldm2_unet) is active_optimization(audioldm2_unet) is None
     assert torch.equal(run(audioldm2_unet), dense)
+
+
+def adding(number: int) -> Any:
+    return lambda forward: lambda x: forward(x) + number
+
+
+@pytest.mark.parametrize("had_its_own", [False, True])
+def test_replaced_methods_come_back_whatever_is_left_first(had_its_own: bool) -> None:
+    module = torch.nn.Identity()
+    if had_its_own:
+        module.forward = lambda x: x + 1000
+    start, own = module(torch.zeros(())).item(), vars(module).get("forward")
+    first, second = replaced(module, "forward", adding(1)), replaced(module, "forward", adding(10))
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert module(torch.zeros(())) == start + 11, "left, and inside of one that is not: it acts until that one is left"
+    second.__exit__(None, None, None)
+    assert module(torch.zeros(())) == start
+    assert vars(module).get("forward") is own
