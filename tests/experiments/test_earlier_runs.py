@@ -58,6 +58,7 @@ def test_a_run_folder_made_before_the_code_moved_resumes_without_making_a_clip_a
         ("levers", "levers"),
         ("third_study_peers", "peers"),
         ("third_study_levers", "levers"),
+        ("third_study_levers_8x", "levers"),
         ("controls", "controls"),
         ("third_study", "testbed"),
         ("third_study_controls", "controls"),
