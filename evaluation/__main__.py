@@ -27,7 +27,6 @@ cache_dir=DIR|null     embeddings on disk      seed=0      device=cpu      batch
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 import sys
@@ -215,7 +214,5 @@ def _run(config: DictConfig) -> str:
 
 
 if __name__ == "__main__":
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without arrows, a name that is not UTF-8
     with until_the_reader_leaves():
         sys.exit(main())

@@ -17,7 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.datasets.prompts import Prompt
 from experiments.matrix.composition import with_composed_methods
-from experiments.matrix.conditions import Method, build_method, build_methods, is_whole
+from experiments.matrix.conditions import Method, build_method, build_methods
+from experiments.matrix.plain_settings import is_whole
 from experiments.pipelines.latents import encode_files
 from experiments.pipelines.pipeline import Pipeline
 from experiments.pipelines.revisions import with_commit

@@ -197,8 +197,9 @@ def main() -> None:
         print_help_if_asked(sys.argv[1:], __doc__, "config")
         check_launcher(sys.argv[1:])
         words = with_method_lists(sys.argv[1:])
-        refuse_unknown(words, "config")  # before a study's folders are named by what it sweeps
         study = study_of(words, CONF_DIR)
+        if study is not None:  # its own words refer to whatever is swept
+            refuse_unknown(words, "config")
         commands = [words] if study is None else study.commands(generates=_check(study.words, study.apart))
         for command in commands:
             if command != sys.argv[1:]:

@@ -151,15 +151,15 @@ def _json_rows(path: Path) -> Iterator[_Row]:
 
 def _parsed(text: str, where: str) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=lambda pairs: _object(pairs, where))
+        return json.loads(text, object_pairs_hook=lambda pairs: object_of(pairs, where))
     except PairingError:
         raise
     except (ValueError, RecursionError) as error:
         raise PairingError(f"{where}: no json ({error})") from error
 
 
-def _object(pairs: Sequence[tuple[str, Any]], where: str) -> dict[str, Any]:
-    """A json object; Python's own takes the last of two equal keys without a word."""
+def object_of(pairs: Sequence[tuple[str, Any]], where: str) -> dict[str, Any]:
+    """A json object; Python's own takes the last of two equal keys without a word. Raises PairingError for two."""
     _refuse_twice([key for key, _ in pairs], where)
     return dict(pairs)
 

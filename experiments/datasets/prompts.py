@@ -9,10 +9,13 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from evaluation.files.captions import object_of
+from evaluation.files.names import PairingError
 from experiments.system.download import fetch
 
 logger = logging.getLogger(__name__)
@@ -190,22 +193,17 @@ def read_csv(path: Path, columns: list[str]) -> dict[int, dict[str, str]]:
     return rows
 
 
-class _Pairs(list[tuple[str, Any]]):
-    """The keys and values of a JSON object as written, of which a dict would keep the last."""
-
-
 def read_jsonl(path: Path, columns: list[str]) -> dict[int, dict[str, str]]:
     """Line -> object of a .jsonl, with the named keys present: texts, or whole numbers as text."""
     rows = {}
     for number, line in _lines(path):
         where = f"{path.name}, line {number}"
         try:
-            pairs = json.loads(line, object_pairs_hook=_Pairs)
+            row = json.loads(line, object_pairs_hook=partial(object_of, where=where))
+        except PairingError:
+            raise
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{where}: not valid JSON ({error}); give one object per line") from error
-        row = dict(pairs) if isinstance(pairs, _Pairs) else pairs
-        if isinstance(pairs, _Pairs) and len(row) < len(pairs):
-            raise ValueError(f"{where}: a key stands twice; keep one")
         if not isinstance(row, dict):
             raise ValueError(f'{where}: got {line.strip()[:60]}; accepted are objects, like {{"{columns[0]}": "..."}}')
         _check_columns(where, columns, row)

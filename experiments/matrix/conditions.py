@@ -14,7 +14,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.matrix.composition import composed
-from experiments.matrix.plain_settings import check_plain_settings
+from experiments.matrix.plain_settings import check_plain_settings, is_whole
 from experiments.records.current import condition_id
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -184,11 +184,6 @@ def check_keys(node: DictConfig, what: str, required: Iterable[str], known: Coll
     if lacking or unknown:
         found = [f"missing {', '.join(lacking)}"] * bool(lacking) + [f"unknown {', '.join(unknown)}"] * bool(unknown)
         raise ValueError(f"{what}: {'; '.join(found)}; its keys are described in docs/extending.md")
-
-
-def is_whole(value: Any) -> bool:
-    """Whether a value of a configuration is a whole number, which true and false are not."""
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def check_steps(steps: Any) -> None:

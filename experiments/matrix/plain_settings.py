@@ -4,14 +4,12 @@ Each would otherwise be found after the clips are made, or never.
 """
 
 import math
-from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import Any
 
 from omegaconf import DictConfig
 
 from evaluation.scoring.registry import METRICS
-from experiments.system.cli import CONF_DIR
+from experiments.system.cli import CONF_DIR, nearest
 
 
 def check_plain_settings(config: DictConfig) -> None:
@@ -29,15 +27,15 @@ def check_plain_settings(config: DictConfig) -> None:
 def _check_timing(config: DictConfig) -> None:
     timing = config.timing
     for key, least in (("rounds", 1), ("starts", 1), ("warmup", 0)):
-        if not isinstance(timing[key], int) or isinstance(timing[key], bool) or timing[key] < least:
+        if not is_whole(timing[key]) or timing[key] < least:
             raise ValueError(f"timing.{key} {timing[key]!r}: accepted are whole numbers from {least}")
     arms = [*(config.methods or {"method": config.method}).values(), *timing.arms.values()]
     named = [str(arm.get("name", "")) for arm in arms]
     # The baseline may be a method that this run leaves out.
     if timing.baseline not in {*named, *(file.stem for file in (CONF_DIR / "method").glob("*.yaml"))}:
         raise ValueError(
-            f"timing.baseline {timing.baseline!r}: no such method; {_nearest(timing.baseline, named)}, or the name of "
-            "another file of conf/method"
+            f"timing.baseline {timing.baseline!r}: no such method; {nearest(str(timing.baseline), named)}, or the name "
+            "of another file of conf/method"
         )
 
 
@@ -49,7 +47,7 @@ def _check_metrics(metrics: DictConfig) -> None:
             raise ValueError(f"metrics.{key} {metrics[key]!r}: accepted are true and false")
     for name, margin in metrics.margins.items():
         if name not in METRICS:
-            raise ValueError(f"metrics.margins.{name}: no such metric; {_nearest(str(name), METRICS)}")
+            raise ValueError(f"metrics.margins.{name}: no such metric; {nearest(str(name), METRICS)}")
         if not _is_above_zero(margin):
             raise ValueError(f"metrics.margins.{name} {margin!r}: accepted are numbers above 0")
     for key in ("cache_dir", "preset"):
@@ -61,6 +59,6 @@ def _is_above_zero(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
-    near = get_close_matches(str(name), list(known), n=1)
-    return f"did you mean {near[0]}?" if near else f"accepted are {', '.join(sorted(known))}"
+def is_whole(value: Any) -> bool:
+    """Whether a value of a configuration is a whole number, which true and false are not."""
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -14,6 +14,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from evaluation.embedders.networks.clap import knows_no_word
 from experiments.system.files import sha256_file
 
 # Class of a pipeline -> conf/pipeline's name for it.
@@ -66,9 +67,7 @@ def check_folder(folder: Path, family: str) -> None:
 def check_tokenizers(pipe: Any, where: str) -> None:
     """Raise ValueError for a tokenizer that gives two captions the same tokens: it lacks its vocabulary."""
     for name, component in pipe.components.items():
-        if not name.startswith("tokenizer") or component is None:
-            continue
-        if component("a dog barks")["input_ids"] == component("rain on a roof")["input_ids"]:
+        if name.startswith("tokenizer") and component is not None and knows_no_word(component):
             raise ValueError(
                 f"{name} of {where} gives every caption the same tokens (a vocabulary of {len(component)}); "
                 "save its files again from the published repository"

@@ -18,7 +18,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.datasets.prompts import Prompt, check_prompts
-from experiments.matrix.conditions import Method, check_keys, is_whole
+from experiments.matrix.conditions import Method, check_keys
+from experiments.matrix.plain_settings import is_whole
 from experiments.pipelines.pipeline import DTYPES, Pipeline, select_device
 from experiments.pipelines.revisions import with_commit
 from experiments.records import (

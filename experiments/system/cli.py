@@ -7,7 +7,7 @@ import re
 import sys
 import warnings
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from difflib import get_close_matches
 from pathlib import Path
@@ -40,9 +40,6 @@ USER_ERRORS = (
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turn an error about input into one line on stderr and exit code 2; the traceback goes to the run's log."""
-    for stream in (sys.stdout, sys.stderr):  # a terminal that has no arrows must not cost the table
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
     try:
         with until_the_reader_leaves():
             yield
@@ -261,14 +258,16 @@ def _unknown_key(word: str, words: Sequence[str], config: DictConfig, folders: S
     if any(f"${{{match['key']}}}" in other for other in words):
         return None
     names = sorted(str(key) for key in node if key != "hydra")
-    near = get_close_matches(last, names, n=1, cutoff=0.6)
-    node_of = f" (of this choice of {parent}=)" if parent in ("metrics", "tracking") else ""
-    meant = (
-        f"did you mean {'.'.join(filter(None, (parent, near[0])))}?"
-        if near
-        else f"there are {', '.join(names)}{node_of}"
-    )
-    return f"{word}: no setting is named {match['key']}; {meant}"
+    choice = f" (of this choice of {parent}=)" if parent in ("metrics", "tracking") else ""
+    prefix = f"{parent}." if parent else ""
+    return f"{word}: no setting is named {match['key']}; {nearest(last, names, prefix, f'there are {{}}{choice}')}"
+
+
+def nearest(name: str, known: Iterable[str], prefix: str = "", otherwise: str = "accepted are {}") -> str:
+    """The end of an error about a name: the known one that is most like it behind `prefix`, or `otherwise` with all."""
+    names = list(known)
+    near = get_close_matches(name, names, n=1)
+    return f"did you mean {prefix}{near[0]}?" if near else otherwise.format(", ".join(sorted(names)))
 
 
 def _check_nested(config: DictConfig, plain: DictConfig) -> None:

@@ -66,7 +66,7 @@ def _reference(text: str, secrets: list[str]) -> str:
     """A text that refers to the environment, without the folders that stand before the reference or as its default."""
     before, sign, after = text.partition("${")
     if PurePath(before).is_absolute() or before.startswith("~") or PureWindowsPath(before).drive:
-        before = re.split(r"[/\\\\]", before)[-1]
+        before = re.split(r"[/\\]", before)[-1]
     return without_private(before, secrets) + sign + DEFAULT.sub(rf"\1{HIDDEN}}}", after)
 
 

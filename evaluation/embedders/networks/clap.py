@@ -158,6 +158,11 @@ def repeat_pad(waveforms: torch.Tensor, length: int) -> torch.Tensor:
     return functional.pad(repeated, (0, length - repeated.shape[1]))
 
 
+def knows_no_word(tokenizer: Any) -> bool:
+    """Whether it gives two captions the same tokens, as one without a vocabulary does."""
+    return bool(tokenizer("a dog barks")["input_ids"] == tokenizer("rain on a roof")["input_ids"])
+
+
 def tells_captions_apart(tokenizer: Any, where: Path | str) -> Any:
     """The tokenizer, unless it gives two captions the same tokens: transformers 5 builds one without a vocabulary
     where the files are missing, and says nothing.
@@ -165,7 +170,7 @@ def tells_captions_apart(tokenizer: Any, where: Path | str) -> Any:
     Raises:
         WeightsError: it does.
     """
-    if tokenizer("a dog barks")["input_ids"] == tokenizer("rain on a roof")["input_ids"]:
+    if knows_no_word(tokenizer):
         raise WeightsError(f"the tokenizer of {where} has no vocabulary ({len(tokenizer)} tokens); put its files there")
     return tokenizer
 

@@ -124,7 +124,7 @@ def test_what_a_loader_of_ones_own_returns_is_checked(found, error, message):
         ("e.tsv", b"id,caption\n1,Rain\n", "no column caption; it has id,caption \\(data.column names"),
         ("e.jsonl", b'{"caption": "Rain"}\n{"text": "Wind"}\n', "line 2: no column caption; it has text"),
         ("e.jsonl", b'{"caption": "Rain"\n', "line 1: not valid JSON"),
-        ("e.jsonl", b'{"caption": "Rain", "caption": "Wind"}\n', "line 1: a key stands twice; keep one"),
+        ("e.jsonl", b'{"caption": "Rain", "caption": "Wind"}\n', "line 1: 'caption' stands twice; keep one"),
         ("e.jsonl", b'["Rain"]\n', 'line 1: got \\["Rain"\\]; accepted are objects'),
         ("e.jsonl", b'{"caption": null}\n', "line 1: caption is None; accepted are texts"),
         ("e.jsonl", b'{"caption": " "}\n', "e.jsonl, line 1: the caption is empty"),
