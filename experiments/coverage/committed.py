@@ -29,7 +29,9 @@ BAND = (0.93, 0.97)
 
 def score_differences(run: Run) -> Iterator[tuple[str, Population]]:
     """(metric, a method to a baseline at a length) of every mean over clips that tables of differences show."""
-    records = [record for record in run.current_of(MetricRecord) if record.baseline and record.window < 0]
+    of_whole_clips = (record for record in run.current_of(MetricRecord) if record.baseline and record.window < 0)
+    newest = {(r.preset, r.metric, r.duration_s, r.method, r.baseline): r for r in of_whole_clips}
+    records = [*newest.values()]
     shown = headline({record.metric: record for record in records})
     for record in records:
         if record.metric in shown and kind_of(record.metric, record.baseline) == "difference":

@@ -127,6 +127,9 @@ def test_every_committed_difference_is_drawn_from_its_own_clips():
     rng = np.random.default_rng(0)
     assert covered(population, 64, 1, 500, rng) == 1.0
     assert list(score_differences(scored_run(one_prompt_differs, "fad"))) == [], "a distance has no clips' values"
+    run = scored_run(one_prompt_differs)
+    again = replace(run.records[-1])
+    assert len(list(score_differences(Run([*run.records, again])))) == 1, "a comparison scored twice"
 
 
 def test_an_outlier_that_samples_may_miss_is_covered_too_seldom_at_64_and_not_at_192():
