@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
 from evaluation.files.names import AUDIO_SUFFIXES, some
-from evaluation.results.interval_floors import REFUSED, fewest_prompts
+from evaluation.results.interval_floors import REFUSED, floor_of
 from evaluation.results.result import WHOLE, Evaluation, MetricResult, many_failed
 
 WIDTH = 80
@@ -57,8 +57,9 @@ def line(result: MetricResult) -> str:
 
 
 def _few(result: MetricResult) -> bool:
-    """Whether there are fewer prompts than an interval of this kind takes; the json and csv have it all the same."""
-    return bool(result.details.get("units", result.n_scored) < fewest_prompts(result.metric, result.baseline))
+    """Whether there are fewer clips than an interval of this kind takes; the json and csv have it all the same."""
+    prompts = result.details.get("units", result.n_scored)
+    return not floor_of(result.metric, result.baseline).reached(prompts, result.n_scored)
 
 
 def failures_by_reason(failures: Mapping[str, str], title: str = "failed") -> list[str]:

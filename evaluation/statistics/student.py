@@ -66,15 +66,21 @@ def student_bounds(value: float, influence: ArrayLike, confidence: float = 0.95)
     n = len(each)
     if n < 2 or not np.isfinite(each).all():
         return np.nan, np.nan
-    squares = (each - each.mean()) ** 2
-    total = squares.sum()
-    if n >= WIDENED_FROM and total**2 < FEW_CLIPS * (squares**2).sum():
-        total += 2 * squares.max()
-    error = float(np.sqrt(total / (n - 1) / n))
-    half = float(stdtrit(n - 1, 0.5 + confidence / 2)) * error
+    half = float(student_half_widths(each, confidence))
     if half <= 1e-12 * abs(value) or half == 0:
         return np.nan, np.nan
     return value - half, value + half
+
+
+def student_half_widths(influences: Array, confidence: float = 0.95) -> Array:
+    """(...) half widths of :func:`student_bounds` from (..., n) finite influences of n >= 2 clips."""
+    n = influences.shape[-1]
+    squares = (influences - influences.mean(axis=-1, keepdims=True)) ** 2
+    total = squares.sum(axis=-1)
+    few = (total**2 < FEW_CLIPS * (squares**2).sum(axis=-1)) & (n >= WIDENED_FROM)
+    total = np.where(few, total + 2 * squares.max(axis=-1), total)
+    error: Array = np.sqrt(total / (n - 1) / n)
+    return float(stdtrit(n - 1, 0.5 + confidence / 2)) * error
 
 
 def influence_bounds(

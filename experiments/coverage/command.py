@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from experiments.coverage.committed import BAND, FEWEST_PROMPTS, committed_rows
 from experiments.coverage.distances import DISTANCES, INTERVALS, distance_coverage
 from experiments.coverage.means import METHODS, coverage
-from experiments.coverage.populations import Population, committed, committed_losses, distributions
+from experiments.coverage.populations import Population, committed, committed_losses, distributions, size_name
 from experiments.system.files import write_whole
 from experiments.system.progress import progress
 from experiments.tables.formats import Cell, ResultTable, to_csv, to_markdown
@@ -66,11 +67,6 @@ def distance_rows(repetitions: int, seed: int) -> Iterator[list[Cell]]:
             yield cells
 
 
-def size_name(n: int, seeds: int) -> str:
-    """Prompts, times seeds where there are several."""
-    return str(n) if seeds == 1 else f"{n} x {seeds}"
-
-
 def error_note(repetitions: int) -> str:
     """How far a measured share of .95 may be off."""
     error = (0.95 * 0.05 / repetitions) ** 0.5
@@ -78,7 +74,7 @@ def error_note(repetitions: int) -> str:
 
 
 def tables(results: Path, settings: CoverageSettings) -> list[ResultTable]:
-    """Both tables."""
+    """The three tables."""
     repetitions, fewer, seed = settings.repetitions, settings.distance_repetitions, settings.seed
     means = ResultTable(
         "means",
@@ -88,7 +84,8 @@ def tables(results: Path, settings: CoverageSettings) -> list[ResultTable]:
         list(mean_rows(results, repetitions, seed)),
         [
             error_note(repetitions),
-            "Printed: Student's t, from 32 prompts on widened where few of them make up the variance.",
+            "Printed: Student's t, from 32 prompts on widened where few of them make up the variance. Of paired "
+            "differences tables print none below 192 clips: why is in the table `committed`.",
             "Where every value of a sample is equal there is no interval; coverage is of the others.",
             "testbed, third_study: the paired differences of LiteFocus to dense that these folders hold, drawn with "
             "replacement.",
@@ -109,7 +106,22 @@ def tables(results: Path, settings: CoverageSettings) -> list[ResultTable]:
             "Printed: a distance by jackknife, a difference of FAD by influence, a difference of KAD by jackknife.",
         ],
     )
-    return [means, distances]
+    low, high = BAND
+    columns = ["folder", "values", "prompts", "drawn", "printed", "comparisons", "lowest", "median", "highest"]
+    committed = ResultTable(
+        "committed",
+        "Coverage of the intervals of all paired differences that the folders here hold, at their own size",
+        [*columns, f"under {low}", f"over {high}", "the lowest is"],
+        [*columns, "under", "over", "lowest_of"],
+        list(committed_rows(results, repetitions, seed)),
+        [
+            error_note(repetitions),
+            "Each comparison's differences are drawn with replacement, as many prompts as it has, and where that is "
+            "too few for an interval, as many as it takes. Scores that are means over whole clips, and denoising "
+            f"losses; comparisons of {FEWEST_PROMPTS} prompts or more whose clips do not all agree.",
+        ],
+    )
+    return [means, distances, committed]
 
 
 def write(settings: CoverageSettings) -> str:

@@ -3,7 +3,7 @@
 Shapes: R samples, n prompts, s seeds of each.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,11 +23,17 @@ METRICS = ("clap", "kl_bernoulli", "hit_rate", "exact_set_rate")
 
 @dataclass(frozen=True)
 class Population:
-    """A name, the true mean, (R, n) means over s seeds of n prompts, and the largest s that it has; None for any."""
+    """What samples are drawn from.
+
+    Attributes:
+        name, mean: the true mean. sample: (R, n) means over s seeds of n prompts.
+        prompts, seeds: how many it holds, of which a sample takes as many seeds at most; None for any number.
+    """
 
     name: str
     mean: float
     sample: Callable[[np.random.Generator, int, int, int], Array]
+    prompts: int | None = None
     seeds: int | None = None
 
 
@@ -69,7 +75,9 @@ def committed(run_dir: Path, method: str, baseline: str, duration_s: float) -> I
             if (m.metric, m.duration_s) == (metric, duration_s) and "per_clip" in m.details
         }
         if method in values and baseline in values:
-            yield _of_differences(f"{run_dir.name}: {metric} at {duration_s:g} s", values[method], values[baseline])
+            one, other = values[method], values[baseline]
+            both = {clip: one[clip] - other[clip] for clip in one.keys() & other.keys()}
+            yield of_differences(f"{run_dir.name}: {metric} at {duration_s:g} s", both)
 
 
 def committed_losses(run_dir: Path, method: str, duration_s: float) -> Iterator[Population]:
@@ -86,19 +94,24 @@ def committed_losses(run_dir: Path, method: str, duration_s: float) -> Iterator[
                 f"{run_dir}: no loss of {method} at {duration_s:g} s, t = {t}, shares its clips and noise with one of "
                 "dense, so there are no differences to draw; restore the records of dense, or probe it too"
             )
-        yield _of_table(f"{run_dir.name}: loss at {duration_s:g} s, t = {t}", differences[:, None])
+        yield of_table(f"{run_dir.name}: loss at {duration_s:g} s, t = {t}", differences[:, None])
 
 
-def _of_differences(name: str, values: dict[str, float], against: dict[str, float]) -> Population:
+def of_differences(name: str, differences: Mapping[str, float]) -> Population:
+    """Prompts of clip id -> paired difference, drawn with replacement, then seeds of each.
+
+    Raises:
+        ValueError: a value that is no number, or seeds that some prompts lack.
+    """
     by_prompt: dict[str, list[float]] = {}
-    for clip in sorted(values.keys() & against.keys()):
-        by_prompt.setdefault(prompt_of(clip), []).append(values[clip] - against[clip])
+    for clip in sorted(differences):
+        by_prompt.setdefault(prompt_of(clip), []).append(differences[clip])
     if len({len(seeds) for seeds in by_prompt.values()}) != 1 or not np.isfinite([*by_prompt.values()]).all():
         raise ValueError(f"{name}: accepted are finite values of as many seeds of every prompt; score its clips anew")
-    return _of_table(name, np.array(list(by_prompt.values())))
+    return of_table(name, np.array(list(by_prompt.values())))
 
 
-def _of_table(name: str, table: Array) -> Population:
+def of_table(name: str, table: Array) -> Population:
     """Rows of (prompts, seeds) values, drawn with replacement, then seeds of each."""
 
     def sample(rng: np.random.Generator, repetitions: int, n: int, seeds: int) -> Array:
@@ -108,4 +121,9 @@ def _of_table(name: str, table: Array) -> Population:
         chosen = rng.integers(table.shape[1], size=(repetitions, n, seeds))
         return np.take_along_axis(rows, chosen, axis=2).mean(axis=2)
 
-    return Population(name, float(table.mean()), sample, table.shape[1])
+    return Population(name, float(table.mean()), sample, *table.shape)
+
+
+def size_name(n: int, seeds: int) -> str:
+    """Prompts, times seeds where there are several."""
+    return str(n) if seeds == 1 else f"{n} x {seeds}"

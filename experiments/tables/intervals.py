@@ -1,7 +1,7 @@
 """Which intervals a table may print, and which differences it may call better or worse.
 
 Intervals of means over clips are Student's t over prompts, out of the values of single clips: `results/coverage` holds
-how often each kind of interval covers. Below FEWEST prompts none is printed, as its coverage was measured under 93%
+how often each kind of interval covers. Below FEWEST clips none is printed, as its coverage was measured under 93%
 for some of the values that occur. Verdicts follow p-values that are adjusted for the number of comparisons (S. Holm,
 Scandinavian Journal of Statistics 6, 1979).
 """
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-from evaluation.results.interval_floors import FEWEST, REFUSED, Kind, fewest_prompts, kind_of
+from evaluation.results.interval_floors import FEWEST, REFUSED, Kind, floor_of, kind_of
 from evaluation.results.result import DRIFT, SLOPE
 from evaluation.statistics.bootstrap import JACKKNIFE_GROUPS
 from evaluation.statistics.student import student_interval
@@ -60,7 +60,7 @@ class Intervals:
 
     def of(self, record: MetricRecord) -> MetricRecord:
         """The record with bounds that may be printed, else nan; details get ALL_EQUAL, a difference's p and degrees."""
-        values = self._per_clip(record)
+        values = self.per_clip(record)
         if values:
             names = sorted(values)
             interval = student_interval([values[name] for name in names], clips=[prompt_of(name) for name in names])
@@ -72,7 +72,7 @@ class Intervals:
             if not self._is_student(record) and kind_of(record.metric) != "distance":
                 low = high = math.nan  # a percentile bootstrap
         equal = (bool(values) and math.isnan(low) and all(map(math.isfinite, values.values()))) or _is_point(record)
-        enough = n >= fewest_prompts(record.metric, record.baseline)
+        enough = floor_of(record.metric, record.baseline).reached(n, record.n_scored)
         if not enough or equal:
             low = high = math.nan
         details = {**record.details, ALL_EQUAL: equal and enough}
@@ -83,7 +83,7 @@ class Intervals:
     def _is_student(self, record: MetricRecord) -> bool:
         return record.details.get("interval") == STUDENT
 
-    def _per_clip(self, record: MetricRecord) -> Mapping[str, float]:
+    def per_clip(self, record: MetricRecord) -> Mapping[str, float]:
         """Clip -> value, or paired difference; empty where the records do not hold them all, as those of a window."""
         if record.window >= 0:
             return {}
@@ -155,9 +155,9 @@ def mean_interval(values: np.ndarray) -> Interval:
 
 
 def printed_interval(values: np.ndarray, kind: Kind) -> Interval:
-    """:func:`mean_interval` of one value per prompt, (n,); without bounds below the prompts that its kind takes."""
+    """:func:`mean_interval` of one value per prompt, (n,); without bounds below the clips that its kind takes."""
     found = mean_interval(values)
-    return found if len(values) >= FEWEST[kind] else Interval(found.value, math.nan, math.nan)
+    return found if FEWEST[kind].reached(len(values), len(values)) else Interval(found.value, math.nan, math.nan)
 
 
 def p_value(value: float, half_width: float, degrees: int) -> float:

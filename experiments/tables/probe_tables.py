@@ -55,7 +55,7 @@ def denoising_loss_table(rows: Sequence[LossRow], start: ProbeRunRecord, notes: 
     adjusted = holm(p_values)
     family = sum(not math.isnan(p) for p in p_values)
     words = f"Better and worse: p under {LEVEL:g} after Holm's adjustment for {family} comparisons, all to dense here."
-    few = any(row.clips < FEWEST["mean" if row.difference is None else "difference"] for row in rows)
+    few = any(row.clips < FEWEST["mean" if row.difference is None else "difference"].clips for row in rows)
     body: list[list[Cell]] = [_loss_cells(*row) for row in zip(rows, p_values, adjusted, strict=True)]
     body += _gaps(rows, start)
     ordered = sorted(body, key=lambda cells: (float(str(cells[0])), float(str(cells[1]))))
@@ -88,7 +88,7 @@ def trend_table(rows: Sequence[TrendRow], notes: Sequence[str]) -> ResultTable:
         for row, pair in zip(rows, zip(cells[::2], cells[1::2], strict=True), strict=True)
     ]
     keys = ("t", "method", "shortest_s", "longest_s", CHANGE, CHANGE_TO_LITEFOCUS)
-    few = any(row.clips < FEWEST["difference"] for row in rows)
+    few = any(row.clips < FEWEST["difference"].clips for row in rows)
     return ResultTable(
         "denoising_loss_trend",
         "Change of the differences in denoising loss from the shortest length to the longest",

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from evaluation.files.names import counted
 from evaluation.metric import Need
 from evaluation.presets import PRESETS
-from evaluation.results.interval_floors import fewest_prompts
+from evaluation.results.interval_floors import floor_of
 from evaluation.results.result import DRIFT, SLOPE
 from evaluation.scoring.registry import METRICS, OWN
 from experiments.records import ClipRecord, FailureRecord, MetricRecord
@@ -186,7 +186,7 @@ def _note(key: tuple[float, str], found: Mapping[str, MetricRecord], wanted: Ite
         notes.append(f"{', '.join(undefined)} undefined from {counted(fewest, 'clip')}")
     # Some metrics never have an interval, so a missing one alone says nothing about the number of clips.
     bare = [r for r in found.values() if math.isnan(r.low) and not math.isnan(r.value)]
-    if few := [r.n_scored for r in bare if r.n_scored < fewest_prompts(r.metric, r.baseline)]:
+    if few := [r.n_scored for r in bare if r.n_scored < floor_of(r.metric, r.baseline).clips]:
         some = "some " if len(bare) < len(found) else ""
         notes.append(f"{counted(min(few), 'clip')} {'is' if min(few) == 1 else 'are'} too few for {some}intervals")
     notes += filter(None, [_not_generated(key, run)])

@@ -2,13 +2,13 @@
 
 import pytest
 
-from evaluation.results.interval_floors import FEWEST
+from evaluation.results.interval_floors import FEWEST, Floor
 
 
 def _two_clips_do():
     with pytest.MonkeyPatch.context() as patch:
         for kind in FEWEST:
-            patch.setitem(FEWEST, kind, 2)
+            patch.setitem(FEWEST, kind, Floor(2, 2))
         yield
 
 

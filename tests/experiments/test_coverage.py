@@ -1,7 +1,11 @@
 """Measured coverage: each interval equals an independent one, and the measure finds what is known of it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from listen_material import run_record
+from quality_material import DENSE, LITE, difference, value
 from scipy import stats
 
 from evaluation.metrics.fad import frechet_distance
@@ -10,6 +14,7 @@ from evaluation.statistics.bootstrap import deal_groups, jackknife_interval
 from evaluation.statistics.student import student_interval
 from experiments.coverage import means
 from experiments.coverage.command import CoverageSettings, write
+from experiments.coverage.committed import covered, loss_differences, score_differences
 from experiments.coverage.distances import (
     INTERVALS,
     distance_coverage,
@@ -20,8 +25,9 @@ from experiments.coverage.distances import (
     made_sets,
 )
 from experiments.coverage.means import bca, coverage, percentile, resampling_weights, student, studentised
-from experiments.coverage.populations import _of_differences, committed_losses, distributions
+from experiments.coverage.populations import committed_losses, distributions, of_differences
 from experiments.records import ProbeLossRecord, append_record
+from experiments.records.run import Run
 from experiments.system.settings import parse_settings
 
 SAMPLE = np.random.default_rng(3).exponential(1.0, (1, 24))
@@ -66,7 +72,7 @@ def test_made_populations_have_the_mean_that_they_say(population):
 
 def test_committed_differences_are_drawn_by_prompt():
     values = {f"p{p}_{s}": float(10 * p + s) for p in range(4) for s in range(3)}
-    population = _of_differences("x", values, dict.fromkeys(values, 0.0))
+    population = of_differences("x", values)
     assert population.mean == pytest.approx(16.0)
     drawn = population.sample(np.random.default_rng(0), 50, 64, 3)
     assert set(np.unique(drawn)) == {1.0, 11.0, 21.0, 31.0}
@@ -77,7 +83,7 @@ def test_committed_differences_are_drawn_by_prompt():
 def test_values_that_are_no_numbers_and_seeds_that_some_prompts_lack_are_refused():
     for values in ({"a_0": 1.0, "b_0": np.nan}, {"a_0": 1.0, "a_1": 1.0, "b_0": 1.0}):
         with pytest.raises(ValueError, match="^x: accepted are finite values of as many seeds of every prompt"):
-            _of_differences("x", values, dict.fromkeys(values, 1.0))
+            of_differences("x", values)
 
 
 def test_losses_without_those_of_dense_are_refused(tmp_path):
@@ -95,6 +101,54 @@ def test_committed_losses_are_paired_by_clip_over_the_noise_draws_of_both(tmp_pa
     assert (population.mean, population.seeds) == (pytest.approx(400 / 3), 1), "draw 1 is of dense alone"
     drawn = np.unique(population.sample(np.random.default_rng(0), 50, 64, 1))
     assert drawn == pytest.approx([200 / 3, 200]), "1 and 3 in per cent of dense's mean, 1.5"
+
+
+def scored_run(differences, metric="clap"):
+    """Dense and LiteFocus with these differences, prompt by prompt."""
+    values = {DENSE: np.zeros(len(differences)), LITE: np.array(differences)}
+    records = [run_record([f"p{number}" for number in range(len(differences))], [10.0])]
+    for method, of in values.items():
+        per_clip = {f"p{number}_0": float(v) for number, v in enumerate(of)}
+        record = value(method, metric, float(of.mean()), details={"per_clip": per_clip}, n_scored=len(of))
+        records.append(replace(record, condition=method))
+    details = {"baseline_condition": DENSE}
+    mean = float(values[LITE].mean())
+    paired = difference(LITE, DENSE, mean, name=metric, details=details, n_scored=len(differences))
+    return Run([*records, replace(paired, condition=LITE)])
+
+
+def test_every_committed_difference_is_drawn_from_its_own_clips():
+    one_prompt_differs = [1.0] + [0.0] * 63
+    ((metric, population),) = score_differences(scored_run(one_prompt_differs))
+    assert metric == "clap"
+    assert (population.prompts, population.seeds, population.mean) == (64, 1, pytest.approx(1 / 64))
+    assert population.name == f"{LITE} to {DENSE} at 10 s"
+    # 64 draws hold that prompt in 63% of samples, and an interval of those without it does not exist.
+    rng = np.random.default_rng(0)
+    assert covered(population, 64, 1, 500, rng) == 1.0
+    assert list(score_differences(scored_run(one_prompt_differs, "fad"))) == [], "a distance has no clips' values"
+
+
+def test_an_outlier_that_samples_may_miss_is_covered_too_seldom_at_64_and_not_at_192():
+    values = np.random.default_rng(0).normal(0, 0.001, 64)
+    values[0] = 1.0
+    ((_, population),) = score_differences(scored_run(values))
+    rng = np.random.default_rng(0)
+    assert covered(population, 64, 1, 1000, rng) == pytest.approx(1 - (63 / 64) ** 64, abs=0.05)
+    assert covered(population, 192, 1, 1000, rng) > 0.93
+
+
+def test_losses_are_compared_to_dense_and_to_litefocus():
+    records = [
+        ProbeLossRecord("p", method, 20.48, 500, 0, None, ["a", "b"], losses)
+        for method, losses in (("dense", [1.0, 3.0]), ("litefocus", [1.0, 2.0]), ("focus_only", [2.0, 2.0]))
+    ]
+    found = {population.name: population.mean for _, population in loss_differences(Run(records))}
+    assert found == {
+        "litefocus to dense, t = 500 at 20.48 s": pytest.approx(-25.0),
+        "focus_only to dense, t = 500 at 20.48 s": pytest.approx(0.0),
+        "focus_only to litefocus, t = 500 at 20.48 s": pytest.approx(25.0),
+    }
 
 
 def test_made_embeddings_are_paired():

@@ -92,10 +92,16 @@ def test_a_table_prints_an_interval_only_where_enough_prompts_make_it_cover(metr
 
 @pytest.mark.parametrize(
     ("metric", "units", "printed"),
-    [("kl", 63, False), ("kl", 64, True), ("hit_rate", 32, False), ("fad", 5, False), ("fad", 6, True)],
+    [("kl", 191, False), ("kl", 192, True), ("hit_rate", 64, False), ("fad", 5, False), ("fad", 6, True)],
 )
-def test_a_paired_difference_takes_more_prompts_than_a_mean(metric, units, printed):
+def test_a_paired_difference_takes_more_clips_than_a_mean(metric, units, printed):
     result = MetricResult(metric, "strict", 1.5, 1.0, 2.0, units, 0, details={"units": units}, baseline="dense")
+    assert ("[1, 2]" in line(result)) is printed
+
+
+@pytest.mark.parametrize(("units", "seeds", "printed"), [(64, 3, True), (64, 2, False), (63, 4, False), (96, 2, True)])
+def test_a_paired_difference_counts_the_clips_of_each_prompt(units, seeds, printed):
+    result = MetricResult("kl", "strict", 1.5, 1.0, 2.0, seeds * units, 0, details={"units": units}, baseline="dense")
     assert ("[1, 2]" in line(result)) is printed
 
 
@@ -105,7 +111,6 @@ def test_records_keep_the_intervals_that_the_table_withholds_and_the_table_says_
     assert found.results[0].details["units"] == 3
     text = " ".join(found.table().split())
     assert "[" not in text.partition("No interval")[0]
-    assert (
-        text.count("No interval below 32 prompts (64 of paired differences of means, 6 of distances between sets)") == 1
-    )
+    floors = "192 clips of 64 prompts or more for paired differences of means, 6 prompts for distances between sets"
+    assert text.count(f"No interval below 32 prompts ({floors})") == 1
     assert json.loads(found.to_json())["results"][0]["low"] == found.results[0].low

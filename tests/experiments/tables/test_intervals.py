@@ -24,7 +24,7 @@ from experiments.tables.intervals import (
 )
 from experiments.tables.quality_tables import result_tables
 
-PROMPTS = [f"p{number}" for number in range(2 * FEWEST["difference"])]
+PROMPTS = [f"p{number}" for number in range(FEWEST["difference"].clips)]
 
 
 def scored(values, metric="clap", seeds=(0, 1), **changes):
@@ -43,7 +43,7 @@ def scored(values, metric="clap", seeds=(0, 1), **changes):
 
 
 def test_the_interval_of_a_mean_is_student_t_over_prompts_out_of_single_clips():
-    values = np.random.default_rng(0).normal(0.3, 0.1, (2, 70, 2))
+    values = np.random.default_rng(0).normal(0.3, 0.1, (2, 100, 2))
     *_, paired = records = scored(values)
     found = Intervals(records, "strict").of(paired)
     changes = (values[1] - values[0]).mean(axis=1)
@@ -53,19 +53,30 @@ def test_the_interval_of_a_mean_is_student_t_over_prompts_out_of_single_clips():
 
 
 @pytest.mark.parametrize("metric", ["clap", "hit_rate"])
-def test_below_the_number_of_prompts_that_was_measured_there_is_no_interval(metric):
-    values = np.random.default_rng(0).normal(0.3, 0.1, (2, FEWEST["difference"], 2))
-    for prompts in (FEWEST["difference"], FEWEST["difference"] - 1, FEWEST["mean"], FEWEST["mean"] - 1):
-        own, _, paired = records = scored(values[:, :prompts], metric)
+def test_below_the_number_of_clips_that_was_measured_there_is_no_interval(metric):
+    floor, fewest = FEWEST["difference"], FEWEST["mean"].prompts
+    seeds = math.ceil(floor.clips / floor.prompts)
+    values = np.random.default_rng(0).normal(0.3, 0.1, (2, floor.clips, seeds + 1))
+    sizes = {
+        (floor.clips, 1): (True, True),
+        (floor.clips - 1, 1): (True, False),
+        (floor.prompts, seeds): (True, True),
+        (floor.prompts, seeds - 1): (True, False),
+        (floor.prompts - 1, seeds + 1): (True, False),  # clips enough, of too few prompts
+        (fewest, 1): (True, False),
+        (fewest - 1, seeds + 1): (False, False),
+    }
+    for (prompts, several), (of_mean, of_difference) in sizes.items():
+        own, _, paired = records = scored(values[:, :prompts, :several], metric, seeds=range(several))
         intervals = Intervals(records, "strict")
-        assert math.isfinite(intervals.of(own).low) is (prompts >= FEWEST["mean"])
+        assert math.isfinite(intervals.of(own).low) is of_mean
         found = intervals.of(paired)
-        assert math.isfinite(found.low) is (prompts >= FEWEST["difference"])
-        assert math.isfinite(found.details["p"]) is (prompts >= FEWEST["difference"])
+        assert math.isfinite(found.low) is of_difference
+        assert math.isfinite(found.details["p"]) is of_difference
 
 
 def test_equal_differences_have_no_interval_and_say_so():
-    values = np.zeros((2, 64, 2))
+    values = np.zeros((2, 96, 2))
     *_, paired = records = scored(values)
     found = Intervals(records, "strict").of(paired)
     assert (math.isnan(found.low), math.isnan(found.details["p"]), found.details[ALL_EQUAL]) == (True, True, True)
@@ -74,7 +85,7 @@ def test_equal_differences_have_no_interval_and_say_so():
 def test_a_percentile_bootstrap_of_before_is_not_printed_and_what_is_recorded_as_t_is():
     before = difference(LITE, DENSE, 1.0, name="clap_drift", n_scored=64, details={})
     assert math.isnan(Intervals([before], "strict").of(before).low)
-    now = difference(LITE, DENSE, 1.0, name="clap_drift", n_scored=64, details={"interval": STUDENT})
+    now = difference(LITE, DENSE, 1.0, name="clap_drift", n_scored=192, details={"interval": STUDENT})
     assert Intervals([now], "strict").of(now).low == pytest.approx(0.9)
 
 

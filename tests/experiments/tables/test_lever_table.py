@@ -48,7 +48,7 @@ def clip(method, prompt, factor=1.0, steps=200):
 def metric(method, name, value, low, high, better, baseline=""):
     details = {"interval": STUDENT}
     return MetricRecord(
-        "r", method, method, 8.0, "testbed", name, value, low, high, 64, 0, "clip", better, baseline, details=details
+        "r", method, method, 8.0, "testbed", name, value, low, high, 192, 0, "clip", better, baseline, details=details
     )
 
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from probe_material import attention, loss, probe_run, structure
 from scipy.stats import ttest_1samp
 
-from evaluation.results.interval_floors import FEWEST, REFUSED
+from evaluation.results.interval_floors import FEWEST, REFUSED, Floor
 from experiments.figures.probe_figures import (
     attention_figure,
     attention_ratio,
@@ -141,10 +141,10 @@ def test_a_word_of_the_table_follows_its_adjusted_p():
 
 
 def test_the_detectable_difference_follows_the_interval_that_is_printed():
-    rare = [0.0] * 62 + [0.5, 0.6]  # two clips make up the variance, so the printed interval is wider than Student's t
-    names = [str(number) for number in range(64)]
+    rare = [0.0] * 190 + [0.5, 0.6]  # two clips make up the variance, so the printed interval is wider than Student's t
+    names = [str(number) for number in range(192)]
     lite = loss("litefocus", [1 + delta for delta in rare], clips=names)
-    (table,) = probe_tables([probe_run(), loss("dense", [1.0] * 64, clips=names), lite])
+    (table,) = probe_tables([probe_run(), loss("dense", [1.0] * 192, clips=names), lite])
     (cells,) = [dict(zip(table.keys, line, strict=True)) for line in table.rows if line[2] == "LiteFocus"]
     plain = ttest_1samp(100 * np.array(rare), 0).confidence_interval()
     printed = cells["difference_percent"]
@@ -153,8 +153,8 @@ def test_the_detectable_difference_follows_the_interval_that_is_printed():
 
 
 def test_too_few_clips_print_no_interval_no_word_and_no_p(monkeypatch):
-    monkeypatch.setitem(FEWEST, "mean", 3)
-    monkeypatch.setitem(FEWEST, "difference", 4)
+    monkeypatch.setitem(FEWEST, "mean", Floor(3, 3))
+    monkeypatch.setitem(FEWEST, "difference", Floor(2, 4))
 
     def cells(clips):
         of = {"dense": 1.0, "litefocus": 1.1, "focus_only": 1.2}
