@@ -117,8 +117,9 @@ def tables(results: Path, settings: CoverageSettings) -> list[ResultTable]:
         [
             error_note(repetitions),
             "Each comparison's differences are drawn with replacement, as many prompts as it has, and where that is "
-            "too few for an interval, as many as it takes. Scores that are means over whole clips, and denoising "
-            f"losses; comparisons of {FEWEST_PROMPTS} prompts or more whose clips do not all agree.",
+            "too few for an interval, as many as it takes. Scores that tables show and that are means over whole clips "
+            f"(no course over time), and denoising losses; comparisons of {FEWEST_PROMPTS} prompts or more whose clips "
+            "do not all agree.",
         ],
     )
     return [means, distances, committed]

@@ -20,6 +20,7 @@ from experiments.system.progress import progress
 from experiments.tables.formats import Cell
 from experiments.tables.intervals import Intervals
 from experiments.tables.probe_rows import BASELINE, LITEFOCUS, clip_differences, losses_by_condition
+from experiments.tables.quality_rows import headline
 
 # Fewer prompts say too little of what others they were drawn from.
 FEWEST_PROMPTS = 64
@@ -27,9 +28,11 @@ BAND = (0.93, 0.97)
 
 
 def score_differences(run: Run) -> Iterator[tuple[str, Population]]:
-    """(metric, a method to a baseline at a length) of every metric that is a mean over whole clips."""
-    for record in run.current_of(MetricRecord):
-        if record.baseline and record.window < 0 and kind_of(record.metric, record.baseline) == "difference":
+    """(metric, a method to a baseline at a length) of every mean over clips that tables of differences show."""
+    records = [record for record in run.current_of(MetricRecord) if record.baseline and record.window < 0]
+    shown = headline({record.metric: record for record in records})
+    for record in records:
+        if record.metric in shown and kind_of(record.metric, record.baseline) == "difference":
             differences = Intervals(run.current, record.preset).per_clip(record)
             name = f"{record.method} to {record.baseline} at {record.duration_s:g} s"
             if differences:
