@@ -12,15 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.results.interval_floors import FEWEST, kind_of
-from experiments.coverage.means import printed
+from experiments.coverage.means import printed, with_spread
 from experiments.coverage.populations import Population, of_differences, of_table, size_name
-from experiments.records import MetricRecord
 from experiments.records.run import Run
 from experiments.system.progress import progress
 from experiments.tables.formats import Cell
 from experiments.tables.intervals import Intervals
 from experiments.tables.probe_rows import BASELINE, LITEFOCUS, clip_differences, losses_by_condition
-from experiments.tables.quality_rows import headline
+from experiments.tables.quality_rows import differences, headline, presets
 
 # Fewer prompts say too little of what others they were drawn from.
 FEWEST_PROMPTS = 64
@@ -29,16 +28,13 @@ BAND = (0.93, 0.97)
 
 def score_differences(run: Run) -> Iterator[tuple[str, Population]]:
     """(metric, a method to a baseline at a length) of every mean over clips that tables of differences show."""
-    of_whole_clips = (record for record in run.current_of(MetricRecord) if record.baseline and record.window < 0)
-    newest = {(r.preset, r.metric, r.duration_s, r.method, r.baseline): r for r in of_whole_clips}
-    records = [*newest.values()]
-    shown = headline({record.metric: record for record in records})
-    for record in records:
-        if record.metric in shown and kind_of(record.metric, record.baseline) == "difference":
-            differences = Intervals(run.current, record.preset).per_clip(record)
-            name = f"{record.method} to {record.baseline} at {record.duration_s:g} s"
-            if differences:
-                yield record.metric, of_differences(name, differences)
+    for preset in presets(run):
+        found = differences(run, preset)
+        shown = headline({record.metric: record for record in found.values()})
+        intervals = Intervals(run.current, preset)
+        for (duration_s, method, baseline, metric), record in found.items():
+            if metric in shown and kind_of(metric, baseline) == "difference" and (values := intervals.per_clip(record)):
+                yield metric, of_differences(f"{method} to {baseline} at {duration_s:g} s", values)
 
 
 def loss_differences(run: Run) -> Iterator[tuple[str, Population]]:
@@ -46,10 +42,10 @@ def loss_differences(run: Run) -> Iterator[tuple[str, Population]]:
     found = losses_by_condition(run.records)
     for duration_s, t, method in sorted(found):
         for baseline in (BASELINE, LITEFOCUS):
-            differences = clip_differences(found, duration_s, t, method, baseline)
-            if differences and method != baseline and (method, baseline) != (BASELINE, LITEFOCUS):
+            values = clip_differences(found, duration_s, t, method, baseline)
+            if values and method != baseline and (method, baseline) != (BASELINE, LITEFOCUS):
                 name = f"{method} to {baseline}, t = {t} at {duration_s:g} s"
-                yield "denoising loss", of_table(name, np.array([*differences.values()])[:, None])
+                yield "denoising loss", of_table(name, np.array([*values.values()])[:, None])
 
 
 def committed_rows(results: Path, repetitions: int, seed: int) -> Iterator[list[Cell]]:
@@ -88,8 +84,7 @@ def _allowed(prompts: int, seeds: int) -> bool:
 
 def covered(population: Population, n: int, seeds: int, repetitions: int, rng: np.random.Generator) -> float:
     """How often the printed interval of n prompts holds the population's mean; nan where no sample has one."""
-    x = population.sample(rng, repetitions, n, seeds)
-    x = x[np.ptp(x, axis=1) > 1e-12 * np.abs(x).max(axis=1)]
+    x = with_spread(population.sample(rng, repetitions, n, seeds))
     if not len(x):
         return float("nan")
     low, high = printed(x, np.empty(0))

@@ -87,16 +87,20 @@ METHODS: Mapping[str, Callable[[Array, Array], Bounds]] = {
 }
 
 
+def with_spread(samples: Array) -> Array:
+    """Those of (R, n) samples whose values are not all equal: the others have no interval."""
+    return samples[np.ptp(samples, axis=1) > 1e-12 * np.abs(samples).max(axis=1)]
+
+
 def coverage(samples: Array, truth: float, rng: np.random.Generator) -> dict[str, tuple[float, float]]:
     """Method -> how often the interval of an (R, n) sample holds the truth, and the share that has an interval.
 
     A sample of equal values has none: nothing in it says how much another would differ.
     """
-    spread = np.ptp(samples, axis=1) > 1e-12 * np.abs(samples).max(axis=1)
-    x = samples[spread]
+    x = with_spread(samples)
     weights = resampling_weights(samples.shape[1], rng)
     found = {}
     for name, interval in METHODS.items():
         low, high = interval(x, weights)
-        found[name] = float(((low <= truth) & (truth <= high)).mean()), float(spread.mean())
+        found[name] = float(((low <= truth) & (truth <= high)).mean()), len(x) / len(samples)
     return found
